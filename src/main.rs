@@ -1,0 +1,2 @@
+//! The `memory-glass` binary.
+fn main() {}
