@@ -77,10 +77,7 @@ impl WaylandSource {
         handle
             .insert_source(self, |(), display, compositor| display.dispatch_clients(compositor).map(drop))
             .map(drop)
-            .map_err(|error| DisplayError::Setup {
-                what: "watching the clients",
-                reason: error.to_string(),
-            })
+            .map_err(|error| DisplayError::Setup { what: "watching the clients", reason: error.to_string() })
     }
 }
 

@@ -39,14 +39,13 @@ impl Compositor {
         event_loop: &mut EventLoop<'static, Compositor>,
         worker: Option<(RenderWorker, Channel<RenderEvent>)>,
     ) -> Result<Compositor, DisplayError> {
-        let setup =
-            |what: &'static str| move |error: String| DisplayError::Setup { what, reason: error };
+        let setup = |what: &'static str| move |error: String| DisplayError::Setup { what, reason: error };
         let handle = event_loop.handle();
         if worker.is_none() {
             config.placement = Placement::Off;
         }
-        let display = Display::<Compositor>::new()
-            .map_err(|error| setup("the Wayland display")(error.to_string()))?;
+        let display =
+            Display::<Compositor>::new().map_err(|error| setup("the Wayland display")(error.to_string()))?;
         // The backend first: a machine that cannot show anything should not have a socket either.
         let mut backend = match config.backend {
             BackendKind::Tty => Backend::Tty(Box::new(Tty::open(&config, &handle)?)),
@@ -189,9 +188,11 @@ impl Compositor {
     }
 
     fn center_pointer(&mut self) {
-        let first = self.desk.outputs.first().and_then(|state| self.desk.space.output_geometry(&state.output));
+        let first =
+            self.desk.outputs.first().and_then(|state| self.desk.space.output_geometry(&state.output));
         if let Some(geometry) = first {
-            let middle = geometry.loc + smithay::utils::Point::from((geometry.size.w / 4, geometry.size.h / 2));
+            let middle =
+                geometry.loc + smithay::utils::Point::from((geometry.size.w / 4, geometry.size.h / 2));
             self.desk.pointer_at = middle.to_f64();
         }
     }

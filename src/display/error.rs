@@ -63,7 +63,9 @@ pub enum DisplayError {
     },
 
     /// The Wayland socket.
-    #[error("Wayland socket {name}: {reason}: is XDG_RUNTIME_DIR set to a directory of yours, and the name free?")]
+    #[error(
+        "Wayland socket {name}: {reason}: is XDG_RUNTIME_DIR set to a directory of yours, and the name free?"
+    )]
     Socket {
         /// The name asked for, or "wayland-1…32".
         name: String,

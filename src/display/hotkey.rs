@@ -73,7 +73,10 @@ mod tests {
         assert_eq!(press(logo, KEY_Return, KEY_Return), Some(Action::Terminal));
         assert_eq!(press(logo, KEY_o, KEY_o), Some(Action::NextPlacement));
         // With caps lock the plain key still counts.
-        assert_eq!(press(ModifiersState { caps_lock: true, ..logo }, KEY_O, KEY_o), Some(Action::NextPlacement));
+        assert_eq!(
+            press(ModifiersState { caps_lock: true, ..logo }, KEY_O, KEY_o),
+            Some(Action::NextPlacement)
+        );
     }
 
     #[test]

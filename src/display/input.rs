@@ -112,7 +112,10 @@ impl Compositor {
     }
 
     /// Absolute devices cover the first output.
-    fn absolute<B: InputBackend, E: AbsolutePositionEvent<B>>(&self, event: &E) -> Option<Point<f64, Logical>> {
+    fn absolute<B: InputBackend, E: AbsolutePositionEvent<B>>(
+        &self,
+        event: &E,
+    ) -> Option<Point<f64, Logical>> {
         let output = &self.desk.outputs.first()?.output;
         let geometry = self.desk.space.output_geometry(output)?;
         Some(event.position_transformed(geometry.size) + geometry.loc.to_f64())
@@ -165,9 +168,7 @@ impl Compositor {
             let amount =
                 event.amount(axis).unwrap_or_else(|| steps.map_or(0.0, |steps| steps * 15.0 / 120.0));
             if amount != 0.0 {
-                frame = frame
-                    .relative_direction(axis, event.relative_direction(axis))
-                    .value(axis, amount);
+                frame = frame.relative_direction(axis, event.relative_direction(axis)).value(axis, amount);
                 if let Some(steps) = steps {
                     frame = frame.v120(axis, steps as i32);
                 }

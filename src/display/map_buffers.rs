@@ -58,9 +58,8 @@ fn allocate_one(
     let buffer = allocator
         .create_buffer_with_flags(width, height, Fourcc::Xrgb8888, &[Modifier::Linear], flags)
         .map_err(|error| format!("the card gives no linear scan-out buffer of {width}×{height}: {error}"))?;
-    let exported = buffer
-        .export()
-        .map_err(|error| format!("the card does not export its buffer: {}", chain(&error)))?;
+    let exported =
+        buffer.export().map_err(|error| format!("the card does not export its buffer: {}", chain(&error)))?;
     let (Some(fd), Some(offset), Some(stride)) =
         (exported.handles().next(), exported.offsets().next(), exported.strides().next())
     else {

@@ -223,7 +223,12 @@ impl MapView {
     }
 
     /// The worker's answer. Returns whether this view has something new to show; `None` when the answer is not for it.
-    pub(crate) fn rendered(&mut self, event: &RenderEvent, worker: &RenderWorker, ids: &mut u64) -> Option<bool> {
+    pub(crate) fn rendered(
+        &mut self,
+        event: &RenderEvent,
+        worker: &RenderWorker,
+        ids: &mut u64,
+    ) -> Option<bool> {
         let (RenderEvent::Drawn { id, .. } | RenderEvent::Failed { id, .. }) = event;
         let slot = match &self.source {
             Source::Nothing => return None,

@@ -49,17 +49,11 @@ impl Placement {
             Placement::Beside if w >= h => {
                 // At least a third, at most a half, and a square where that lies between.
                 let map = h.clamp(w / 3, w / 2).max(1);
-                Division {
-                    map: Some(rectangle(w - map, 0, map, h)),
-                    clients: rectangle(0, 0, w - map, h),
-                }
+                Division { map: Some(rectangle(w - map, 0, map, h)), clients: rectangle(0, 0, w - map, h) }
             }
             Placement::Beside => {
                 let map = w.clamp(h / 3, h / 2).max(1);
-                Division {
-                    map: Some(rectangle(0, h - map, w, map)),
-                    clients: rectangle(0, 0, w, h - map),
-                }
+                Division { map: Some(rectangle(0, h - map, w, map)), clients: rectangle(0, 0, w, h - map) }
             }
             Placement::Over => {
                 let side = (w.min(h) * 3 / 5).max(1);

@@ -138,10 +138,7 @@ fn push_pointer<R>(
     let at = desk.pointer_at - origin.to_f64();
     // Far enough outside, no pointer image reaches in.
     let reach = 256.0;
-    if at.x < -reach
-        || at.y < -reach
-        || at.x > f64::from(size.w) + reach
-        || at.y > f64::from(size.h) + reach
+    if at.x < -reach || at.y < -reach || at.x > f64::from(size.w) + reach || at.y > f64::from(size.h) + reach
     {
         return;
     }
@@ -152,7 +149,8 @@ fn push_pointer<R>(
         CursorImageStatus::Hidden => {}
         CursorImageStatus::Named(_) => {
             let (image, hot_spot) = desk.cursor.arrow();
-            let at: Point<f64, Physical> = (at - hot_spot.to_f64()).to_i32_round::<i32>().to_f64().to_physical(scale);
+            let at: Point<f64, Physical> =
+                (at - hot_spot.to_f64()).to_i32_round::<i32>().to_f64().to_physical(scale);
             let element = MemoryRenderBufferRenderElement::from_buffer(
                 renderer,
                 at,

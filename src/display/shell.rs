@@ -68,7 +68,9 @@ impl Desk {
 
     /// The first configure of a window: the size that it will have.
     pub(crate) fn configure_new(&mut self, window: &Window) {
-        let Some(at) = self.windows.unmapped.iter().position(|placed| &placed.window == window) else { return };
+        let Some(at) = self.windows.unmapped.iter().position(|placed| &placed.window == window) else {
+            return;
+        };
         let placed = self.windows.unmapped[at].clone();
         let Some(toplevel) = placed.window.toplevel() else { return };
         if floats(toplevel) {
@@ -84,7 +86,9 @@ impl Desk {
 
     /// The window has its first picture.
     pub(crate) fn map_window(&mut self, window: &Window) {
-        let Some(at) = self.windows.unmapped.iter().position(|placed| &placed.window == window) else { return };
+        let Some(at) = self.windows.unmapped.iter().position(|placed| &placed.window == window) else {
+            return;
+        };
         let placed = self.windows.unmapped.remove(at);
         self.windows.mapped.push(placed);
         self.arrange_windows();
@@ -176,9 +180,8 @@ impl Desk {
                     if home_is_there { placed.home == name } else { state.output == first.output }
                 })
                 .collect();
-            let tiled = |placed: &&&Placed| {
-                !placed.fullscreen && !placed.window.toplevel().is_some_and(floats)
-            };
+            let tiled =
+                |placed: &&&Placed| !placed.fullscreen && !placed.window.toplevel().is_some_and(floats);
             let mut tiles = tile(area, here.iter().filter(tiled).count()).into_iter();
             for placed in &here {
                 let place = if tiled(&placed) { tiles.next().unwrap_or(area) } else { area };
@@ -226,7 +229,8 @@ impl Desk {
         let Some(geometry) = self.space.output_geometry(&state.output) else { return };
         let mut target = self.config.placement.divide(geometry.size).clients;
         target.loc += geometry.loc - get_popup_toplevel_coords(&kind) - place;
-        popup.with_pending_state(|state| state.geometry = state.positioner.get_unconstrained_geometry(target));
+        popup
+            .with_pending_state(|state| state.geometry = state.positioner.get_unconstrained_geometry(target));
     }
 }
 

@@ -2,9 +2,7 @@
 
 use smithay::backend::allocator::Fourcc;
 use smithay::backend::renderer::damage::OutputDamageTracker;
-use smithay::backend::renderer::{
-    ExportMem, ImportAll, ImportDma, ImportMem, Offscreen, Renderer, Texture,
-};
+use smithay::backend::renderer::{ExportMem, ImportAll, ImportDma, ImportMem, Offscreen, Renderer, Texture};
 use smithay::output::Output;
 use smithay::utils::{Rectangle, Size};
 
@@ -43,9 +41,7 @@ where
         .copy_framebuffer(&framebuffer, Rectangle::from_size(buffer_size), Fourcc::Xrgb8888)
         .map_err(|error| failed(chain(&error)))?;
     let bytes = renderer.map_texture(&mapping).map_err(|error| failed(chain(&error)))?;
-    let pixels = bytes
-        .chunks_exact(4)
-        .map(|pixel| u32::from_le_bytes([pixel[0], pixel[1], pixel[2], 0xff]))
-        .collect();
+    let pixels =
+        bytes.chunks_exact(4).map(|pixel| u32::from_le_bytes([pixel[0], pixel[1], pixel[2], 0xff])).collect();
     Ok(Image { width: size.w.unsigned_abs(), height: size.h.unsigned_abs(), pixels })
 }

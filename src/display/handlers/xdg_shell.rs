@@ -83,7 +83,8 @@ impl XdgShellHandler for Compositor {
         let Ok(mut grab) = self.desk.popups.grab_popup(root, kind, &seat, serial) else { return };
         if let Some(keyboard) = seat.get_keyboard() {
             let other = keyboard.is_grabbed()
-                && !(keyboard.has_grab(serial) || keyboard.has_grab(grab.previous_serial().unwrap_or(serial)));
+                && !(keyboard.has_grab(serial)
+                    || keyboard.has_grab(grab.previous_serial().unwrap_or(serial)));
             if other {
                 grab.ungrab(PopupUngrabStrategy::All);
                 return;

@@ -60,7 +60,9 @@ impl Card {
     ) -> Result<Self, DisplayError> {
         let failed = |reason: String| DisplayError::Card { card: path.to_owned(), reason };
         let fd = open_device(path, session).map_err(|reason| {
-            failed(format!("the seat does not give it to us: {reason}; is another display server active on this VT?"))
+            failed(format!(
+                "the seat does not give it to us: {reason}; is another display server active on this VT?"
+            ))
         })?;
         let (drm, notifier) = DrmDevice::new(fd.clone(), true).map_err(|error| {
             failed(format!("it cannot be used for display ({}): choose another with `--card`", chain(&error)))
@@ -77,12 +79,12 @@ impl Card {
             failed(format!("GBM cannot be opened on it ({error}): install libgbm1 and libgl1-mesa-dri"))
         })?;
         let renderer = open_renderer(&gbm).map_err(|reason| {
-            failed(format!("EGL or OpenGL ES fails on it ({reason}): install libegl1, libegl-mesa0 and libgles2"))
+            failed(format!(
+                "EGL or OpenGL ES fails on it ({reason}): install libegl1, libegl-mesa0 and libgles2"
+            ))
         })?;
-        let driver = drm
-            .get_driver()
-            .map(|driver| driver.name().to_string_lossy().to_lowercase())
-            .unwrap_or_default();
+        let driver =
+            drm.get_driver().map(|driver| driver.name().to_string_lossy().to_lowercase()).unwrap_or_default();
         info!(card = %path.display(), driver, "card");
         let plane_rule = match planes {
             PlanePolicy::Never => PlaneRule::Never("overlay planes are switched off"),

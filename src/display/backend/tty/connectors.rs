@@ -2,9 +2,7 @@
 
 use smithay::backend::drm::DrmDevice;
 use smithay::output::{Mode, Output, PhysicalProperties, Subpixel};
-use smithay::reexports::drm::control::{
-    Device as _, Mode as DrmMode, ModeTypeFlags, connector, crtc,
-};
+use smithay::reexports::drm::control::{Device as _, Mode as DrmMode, ModeTypeFlags, connector, crtc};
 use tracing::{debug, warn};
 
 /// A connector with a display, and the CRTC that can drive it.
@@ -61,7 +59,9 @@ pub(super) fn scan(drm: &DrmDevice, driven: &[(connector::Handle, crtc::Handle)]
                 used.push(crtc);
                 wirings.push(Wiring { connector: info, crtc, mode });
             }
-            None => warn!(connector = name(&info), "the card has no CRTC left for this display: it stays dark"),
+            None => {
+                warn!(connector = name(&info), "the card has no CRTC left for this display: it stays dark");
+            }
         }
     }
     wirings

@@ -64,8 +64,7 @@ impl Tty {
         if paths.is_empty() {
             return Err(DisplayError::NoDrmDevice { seat });
         }
-        let mut libinput =
-            Libinput::new_with_udev(LibinputSessionInterface::from(session.clone()));
+        let mut libinput = Libinput::new_with_udev(LibinputSessionInterface::from(session.clone()));
         libinput.udev_assign_seat(&seat).map_err(|()| DisplayError::Input { seat: seat.clone() })?;
         let mut tty = Self {
             cards: Vec::new(),
@@ -86,8 +85,7 @@ impl Tty {
         if tty.cards.is_empty() {
             return Err(DisplayError::NoUsableCard { reasons: reasons.join("; ") });
         }
-        let setup =
-            |what: &'static str| move |reason: String| DisplayError::Setup { what, reason };
+        let setup = |what: &'static str| move |reason: String| DisplayError::Setup { what, reason };
         handle
             .insert_source(notifier, |event, (), compositor: &mut Compositor| {
                 compositor.session_event(&event);
@@ -98,8 +96,7 @@ impl Tty {
                 compositor.libinput_event(event);
             })
             .map_err(|error| setup("watching the input devices")(error.to_string()))?;
-        let udev =
-            UdevBackend::new(&seat).map_err(|error| setup("watching the cards")(error.to_string()))?;
+        let udev = UdevBackend::new(&seat).map_err(|error| setup("watching the cards")(error.to_string()))?;
         handle
             .insert_source(udev, |event, (), compositor: &mut Compositor| compositor.udev_event(event))
             .map_err(|error| setup("watching the cards")(error.to_string()))?;
@@ -126,7 +123,10 @@ impl Tty {
         outputs
     }
 
-    fn surface_mut(&mut self, output: &Output) -> Option<(&mut Card, smithay::reexports::drm::control::crtc::Handle)> {
+    fn surface_mut(
+        &mut self,
+        output: &Output,
+    ) -> Option<(&mut Card, smithay::reexports::drm::control::crtc::Handle)> {
         self.cards.iter_mut().find_map(|card| card.crtc_of(output).map(|crtc| (card, crtc)))
     }
 

@@ -178,7 +178,9 @@ impl Surface {
     fn refusal(&self, reason: Option<RenderingReason>) -> &'static str {
         match (self.plane_rule, reason) {
             (PlaneRule::Never(reason), _) => reason,
-            (PlaneRule::Try, _) if self.overlays.is_empty() => "the card has no overlay plane for this output",
+            (PlaneRule::Try, _) if self.overlays.is_empty() => {
+                "the card has no overlay plane for this output"
+            }
             (PlaneRule::Try, Some(RenderingReason::FormatUnsupported)) => {
                 "no overlay plane takes linear XRGB8888 buffers"
             }
@@ -210,12 +212,7 @@ impl Surface {
         if hardware {
             kind |= Kind::HwClock | Kind::HwCompletion;
         }
-        in_flight.feedback.presented(
-            Time::<Monotonic>::from(time),
-            Refresh::fixed(frame),
-            sequence,
-            kind,
-        );
+        in_flight.feedback.presented(Time::<Monotonic>::from(time), Refresh::fixed(frame), sequence, kind);
         self.last_vblank = Some(time);
         let late = in_flight
             .due
