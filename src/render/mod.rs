@@ -9,11 +9,16 @@
 //! pixels, bit for bit, and a CPU reference can check each of them.
 
 mod error;
+mod fence;
 mod gpu;
 mod heatmap;
 mod image;
+mod import;
+pub mod layout;
 mod palette;
+mod palette_tables;
 mod target;
+pub mod text;
 mod worker;
 
 use std::sync::Arc;
@@ -21,7 +26,7 @@ use std::time::Duration;
 
 pub use error::RenderError;
 pub use gpu::{Gpu, GpuDescription};
-pub use heatmap::Heatmap;
+pub use heatmap::{BACKGROUND, Heatmap, INK};
 pub use image::Image;
 pub use palette::ColorPalette;
 pub use target::{DmaBufPlane, MapTarget, TargetId, TargetSpec};

@@ -1,0 +1,464 @@
+//! Words and lines of the legend as a coverage mask.
+//!
+//! In: a caption and a layout. Out: for each pixel of the layout's panel how much of it is ink, 0..255. The shader
+//! blends ink over the background by that, so that a picture has one ink and its tones: what is less important has less
+//! coverage. Fonts are bundled (Hack and Ubuntu Light), so the legend looks the same on a machine without any.
+
+use std::sync::Arc;
+
+use cosmic_text::{
+    Align, Attrs, Buffer, Color, Ellipsize, EllipsizeHeightLimit, Family, FontSystem, Metrics, Shaping,
+    SwashCache, Wrap, fontdb,
+};
+
+use super::Caption;
+use super::layout::{PictureLayout, Rect};
+
+/// Coverage of the words that matter most.
+const LOUD: u8 = 255;
+/// Coverage of ordinary words.
+const PLAIN: u8 = 215;
+/// Coverage of words that only name others.
+const QUIET: u8 = 145;
+/// Coverage of an area that only marks its size.
+const SHADE: u8 = 30;
+/// Coverage of the lines under facts.
+const HAIRLINE: u8 = 34;
+
+/// How much of each pixel of a panel is ink.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Coverage {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// 0 (background) to 255 (ink), row after row.
+    pub values: Vec<u8>,
+}
+
+impl std::fmt::Debug for Coverage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Coverage({}×{})", self.width, self.height)
+    }
+}
+
+impl Coverage {
+    fn new(panel: Rect) -> Coverage {
+        let values = vec![0; panel.width as usize * panel.height as usize];
+        Coverage { width: panel.width, height: panel.height, values }
+    }
+
+    /// Adds ink to a pixel of the panel; outside of it nothing happens.
+    fn add(&mut self, x: i64, y: i64, ink: u8) {
+        if (0..i64::from(self.width)).contains(&x) && (0..i64::from(self.height)).contains(&y) {
+            let at = y as usize * self.width as usize + x as usize;
+            self.values[at] = self.values[at].max(ink);
+        }
+    }
+}
+
+/// The bundled fonts, and the glyphs drawn so far.
+pub struct Lettering {
+    fonts: FontSystem,
+    glyphs: SwashCache,
+}
+
+/// One line of words.
+struct Line<'a> {
+    text: &'a str,
+    /// Where it goes, in picture coordinates; the words are cut with an ellipsis at its right edge.
+    place: Rect,
+    /// Size in pixels.
+    size: f32,
+    family: &'static str,
+    align: Align,
+    ink: u8,
+}
+
+const TEXT: &str = "Ubuntu";
+const FIGURES: &str = "Hack";
+
+impl Lettering {
+    /// Loads the bundled fonts; those of the system are not looked at.
+    pub fn new() -> Lettering {
+        let mut fonts = fontdb::Database::new();
+        for font in [epaint_default_fonts::UBUNTU_LIGHT, epaint_default_fonts::HACK_REGULAR] {
+            fonts.load_font_source(fontdb::Source::Binary(Arc::new(font)));
+        }
+        fonts.set_sans_serif_family(TEXT);
+        fonts.set_monospace_family(FIGURES);
+        // The locale chooses among fallback fonts only, and there are none.
+        Lettering {
+            fonts: FontSystem::new_with_locale_and_db("en-US".into(), fonts),
+            glyphs: SwashCache::new(),
+        }
+    }
+
+    /// Sets the words of a caption into the panel of a layout.
+    pub fn set(&mut self, caption: &Caption, layout: &PictureLayout) -> Coverage {
+        let mut sheet = Coverage::new(layout.panel);
+        if layout.panel.is_empty() {
+            return sheet;
+        }
+        let em = layout.em as f32;
+        let (name, number) = split_target(&caption.target);
+        let heading = Line {
+            text: name,
+            place: layout.title,
+            size: em * 1.8,
+            family: TEXT,
+            align: Align::Left,
+            ink: LOUD,
+        };
+        self.line(&mut sheet, layout.panel, heading);
+        let process = number.map(|number| format!("process {number}")).unwrap_or_default();
+        self.words(&mut sheet, layout, &process, layout.process, QUIET);
+
+        self.legend(&mut sheet, layout);
+        self.facts(&mut sheet, layout, caption);
+        if let Some(scale) = layout.scale {
+            frame(&mut sheet, layout.panel, scale.square, stroke(layout));
+            let area = f64::from(scale.cells) * f64::from(scale.cells) * caption.bytes_per_cell;
+            let cells =
+                if scale.cells == 1 { "1 cell".into() } else { format!("{0} × {0} cells", scale.cells) };
+            self.words(&mut sheet, layout, &format!("{cells} = {}", bytes(area)), scale.label, PLAIN);
+        }
+        self.status(&mut sheet, layout, &caption.status);
+        sheet
+    }
+
+    /// The palette bar's title, frame, ticks and numbers; the colours are the shader's.
+    fn legend(&mut self, sheet: &mut Coverage, layout: &PictureLayout) {
+        let size = layout.em as f32;
+        let room = layout.bar_title.first().map_or(0.0, |line| line.width as f32);
+        let titles: [&[&str]; 4] = [
+            &["share of a cell's pages written per window"],
+            &["share of a cell's pages", "written per window"],
+            &["share of pages written"],
+            &["written"],
+        ];
+        let title = titles.into_iter().find(|lines| {
+            lines.len() <= layout.bar_title.len()
+                && lines.iter().all(|line| self.width(line, size, TEXT) <= room)
+        });
+        let title = title.unwrap_or(&[]);
+        // They stand on the bar.
+        for (&place, line) in layout.bar_title.iter().rev().zip(title.iter().rev()) {
+            self.words(sheet, layout, line, place, QUIET);
+        }
+        if layout.ticks.is_empty() {
+            return;
+        }
+        let (bar, ticks) = (layout.bar, layout.ticks);
+        let (tick, stroke) = (layout.em / 3, stroke(layout));
+        let labels = ["0", "0.25", "0.5", "0.75", "1"];
+        for (i, label) in labels.into_iter().enumerate() {
+            let x = bar.x + (bar.width - stroke) * i as u32 / 4;
+            fill(sheet, layout.panel, Rect { x, y: ticks.y, width: stroke, height: tick }, QUIET);
+            let half = bar.width / 8;
+            let (x, width, align) = match i {
+                0 => (bar.x, half, Align::Left),
+                4 => (bar.right() - half, half, Align::Right),
+                _ => (x - half, 2 * half, Align::Center),
+            };
+            let place = Rect { x, y: ticks.y + tick, width, height: ticks.height - tick };
+            let size = layout.em as f32 * 0.85;
+            self.line(
+                sheet,
+                layout.panel,
+                Line { text: label, place, size, family: FIGURES, align, ink: PLAIN },
+            );
+        }
+    }
+
+    /// What does not change, as names at the left and values at the right of a column.
+    fn facts(&mut self, sheet: &mut Coverage, layout: &PictureLayout, caption: &Caption) {
+        let side = 1u64 << caption.order.min(31);
+        let order = format!("order {}", caption.order);
+        let facts = [
+            ("watched", bytes(caption.total_bytes as f64)),
+            ("a cell", bytes(caption.bytes_per_cell)),
+            ("half-life", format!("{} ms", caption.half_life.as_millis())),
+            (order.as_str(), format!("{side} × {side}")),
+            ("lowest page", "top left".to_owned()),
+            ("highest page", "top right".to_owned()),
+        ];
+        for (&place, (name, value)) in layout.facts.iter().zip(&facts) {
+            // The value is what is looked for: the name gives way.
+            let size = layout.em as f32;
+            let value_width =
+                (self.width(value, size * 0.92, FIGURES).ceil() as u32 + layout.em / 2).min(place.width);
+            let left = Rect { width: place.width - value_width, ..place };
+            self.words(sheet, layout, name, left, QUIET);
+            let line = Line {
+                text: value,
+                place,
+                size: size * 0.92,
+                family: FIGURES,
+                align: Align::Right,
+                ink: PLAIN,
+            };
+            self.line(sheet, layout.panel, line);
+            let stroke = stroke(layout);
+            let under = Rect { y: place.bottom() - stroke, height: stroke, ..place };
+            fill(sheet, layout.panel, under, HAIRLINE);
+        }
+    }
+
+    /// The parts of the status, as many on a line as fit.
+    fn status(&mut self, sheet: &mut Coverage, layout: &PictureLayout, status: &str) {
+        let Some(first) = layout.status.first() else { return };
+        let size = layout.em as f32;
+        let mut lines: Vec<String> = Vec::new();
+        for part in status.split(" · ").filter(|part| !part.trim().is_empty()) {
+            let joined = lines.last().map(|line| format!("{line} · {part}"));
+            match joined {
+                // On the last line the rest is cut with an ellipsis, which shows that there was more.
+                Some(joined)
+                    if lines.len() == layout.status.len()
+                        || self.width(&joined, size, TEXT) <= first.width as f32 =>
+                {
+                    lines.pop();
+                    lines.push(joined);
+                }
+                _ => lines.push(part.to_owned()),
+            }
+        }
+        // Beside the map the block stands on its lower edge.
+        let blank = if layout.panel.y < layout.map.bottom() { layout.status.len() - lines.len() } else { 0 };
+        for (&place, line) in layout.status[blank..].iter().zip(&lines) {
+            self.words(sheet, layout, line, place, PLAIN);
+        }
+    }
+
+    fn words(&mut self, sheet: &mut Coverage, layout: &PictureLayout, text: &str, place: Rect, ink: u8) {
+        let line = Line { text, place, size: layout.em as f32, family: TEXT, align: Align::Left, ink };
+        self.line(sheet, layout.panel, line);
+    }
+
+    fn shaped(
+        &mut self,
+        text: &str,
+        size: f32,
+        family: &'static str,
+        room: Option<f32>,
+        align: Align,
+    ) -> Buffer {
+        let mut buffer = Buffer::new(&mut self.fonts, Metrics::new(size, size * 1.2));
+        buffer.set_wrap(Wrap::None);
+        if room.is_some() {
+            buffer.set_ellipsize(Ellipsize::End(EllipsizeHeightLimit::Lines(1)));
+        }
+        buffer.set_size(room, None);
+        let weight = if family == TEXT { fontdb::Weight::LIGHT } else { fontdb::Weight::NORMAL };
+        let attrs = Attrs::new().family(Family::Name(family)).weight(weight);
+        // Line breaks and other control characters in a process name must not make a second line.
+        let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        buffer.set_text(&text, &attrs, Shaping::Advanced, Some(align));
+        buffer.shape_until_scroll(&mut self.fonts, false);
+        buffer
+    }
+
+    fn width(&mut self, text: &str, size: f32, family: &'static str) -> f32 {
+        self.shaped(text, size, family, None, Align::Left)
+            .layout_runs()
+            .map(|run| run.line_w)
+            .fold(0.0, f32::max)
+    }
+
+    fn line(&mut self, sheet: &mut Coverage, panel: Rect, line: Line<'_>) {
+        if line.text.is_empty() || line.place.is_empty() {
+            return;
+        }
+        let mut buffer =
+            self.shaped(line.text, line.size, line.family, Some(line.place.width as f32), line.align);
+        let left = i64::from(line.place.x - panel.x);
+        let top = i64::from(line.place.y - panel.y);
+        // The line stands in the middle of its place.
+        let top = top + (f64::from(line.place.height) - f64::from(line.size) * 1.2).round() as i64 / 2;
+        let right = left + i64::from(line.place.width);
+        let ink = u32::from(line.ink);
+        buffer.draw(
+            &mut self.fonts,
+            &mut self.glyphs,
+            Color::rgb(255, 255, 255),
+            |x, y, width, height, color| {
+                for (dx, dy) in (0..height).flat_map(|dy| (0..width).map(move |dx| (dx, dy))) {
+                    let (x, y) = (left + i64::from(x) + i64::from(dx), top + i64::from(y) + i64::from(dy));
+                    if x >= left && x < right {
+                        sheet.add(x, y, ((u32::from(color.a()) * ink + 127) / 255) as u8);
+                    }
+                }
+            },
+        );
+    }
+}
+
+impl Default for Lettering {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// "redis-server 1234" is a name and a number; without a number at the end it is all name.
+fn split_target(target: &str) -> (&str, Option<&str>) {
+    match target.trim().rsplit_once(' ') {
+        Some((name, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => {
+            (name.trim_end(), Some(number))
+        }
+        _ => (target.trim(), None),
+    }
+}
+
+/// Bytes in the largest binary unit that leaves at least one, with at most three digits that matter.
+fn bytes(count: f64) -> String {
+    if !count.is_finite() || count < 0.0 {
+        return "–".into();
+    }
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = count;
+    let mut unit = 0;
+    // 1023.95 would be shown as 1024.
+    while value >= 1023.95 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = if value >= 99.95 || (value - value.round()).abs() < 0.005 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} {}", units[unit])
+}
+
+fn fill(sheet: &mut Coverage, panel: Rect, rect: Rect, ink: u8) {
+    for y in rect.y..rect.bottom() {
+        for x in rect.x..rect.right() {
+            sheet.add(i64::from(x) - i64::from(panel.x), i64::from(y) - i64::from(panel.y), ink);
+        }
+    }
+}
+
+/// How thick lines are: one pixel on a usual screen, more where everything is larger.
+fn stroke(layout: &PictureLayout) -> u32 {
+    (layout.em / 24).max(1)
+}
+
+/// An area with a line around it, `stroke` thick, inside.
+fn frame(sheet: &mut Coverage, panel: Rect, rect: Rect, stroke: u32) {
+    let Rect { x, y, width, height } = rect;
+    fill(sheet, panel, rect, SHADE);
+    for edge in [
+        Rect { height: stroke, ..rect },
+        Rect { y: y + height - stroke, height: stroke, ..rect },
+        Rect { width: stroke, ..rect },
+        Rect { x: x + width - stroke, width: stroke, ..rect },
+    ] {
+        fill(sheet, panel, edge, PLAIN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn caption(target: &str, status: &str) -> Caption {
+        Caption {
+            target: target.into(),
+            status: status.into(),
+            order: 8,
+            bytes_per_cell: 4096.0,
+            total_bytes: 64 << 20,
+            half_life: Duration::from_millis(250),
+        }
+    }
+
+    fn ink_in(sheet: &Coverage, panel: Rect, rect: Rect) -> usize {
+        let inked = |x: u32, y: u32| sheet.values[((y - panel.y) * panel.width + x - panel.x) as usize] > 0;
+        (rect.y..rect.bottom()).map(|y| (rect.x..rect.right()).filter(|&x| inked(x, y)).count()).sum()
+    }
+
+    #[test]
+    fn a_target_is_a_name_and_a_number() {
+        assert_eq!(split_target("redis-server 1234"), ("redis-server", Some("1234")));
+        assert_eq!(split_target("Web Content 77"), ("Web Content", Some("77")));
+        assert_eq!(split_target("python3"), ("python3", None));
+        assert_eq!(split_target("tmux: server"), ("tmux: server", None));
+        assert_eq!(split_target(""), ("", None));
+    }
+
+    #[test]
+    fn bytes_are_short_and_right() {
+        let shown = [
+            0.0,
+            16.0,
+            1000.0,
+            1023.96,
+            1024.0,
+            4096.0,
+            1536.0,
+            12_800.0,
+            1_048_575.0,
+            67_108_864.0,
+            3.3e9,
+            1e18,
+        ]
+        .map(bytes)
+        .join(", ");
+        assert_eq!(
+            shown,
+            "0 B, 16 B, 1000 B, 1 KiB, 1 KiB, 4 KiB, 1.50 KiB, 12.5 KiB, 1 MiB, 64 MiB, 3.07 GiB, 888 PiB"
+        );
+        assert_eq!(bytes(f64::NAN), "–");
+        assert_eq!(bytes(-1.0), "–");
+    }
+
+    #[test]
+    fn whatever_a_name_is_it_stays_in_its_place() {
+        let mut lettering = Lettering::new();
+        let layout = PictureLayout::new(640, 480, 8).expect("a usual size");
+        for name in [
+            "x".repeat(4000),
+            "WWWW ".repeat(100),
+            "データベース 1234".into(),
+            "مرحبا بالعالم 99".into(),
+            "line\nbreak\ttab\0nul\u{1b}[31m 5".into(),
+            "🦀🦀🦀".into(),
+            "\u{202e}override".into(),
+            "a\u{301}\u{301}\u{301}\u{301}".repeat(50),
+        ] {
+            let sheet = lettering.set(&caption(&name, &name), &layout);
+            let empty = lettering.set(&caption("", ""), &layout);
+            // Between the parts there is no ink but what is there without words.
+            let title = layout.title;
+            let right = Rect { x: title.right(), width: layout.panel.right() - title.right(), ..title };
+            assert_eq!(ink_in(&sheet, layout.panel, right), 0);
+            for (part, what) in [(layout.bar, "bar"), (layout.ticks, "ticks")] {
+                let (with, without) =
+                    (ink_in(&sheet, layout.panel, part), ink_in(&empty, layout.panel, part));
+                assert_eq!(with, without, "{what} under {name:?}");
+            }
+            assert!(ink_in(&sheet, layout.panel, title) > 0, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn every_part_that_has_a_place_is_written() {
+        let mut lettering = Lettering::new();
+        for (width, height) in [(320, 240), (640, 480), (1920, 1080), (1080, 1920), (1000, 1000)] {
+            let layout = PictureLayout::new(width, height, 8).expect("a usual size");
+            let sheet = lettering.set(&caption("redis-server 1234", "wp-async · 100 ms windows"), &layout);
+            let mut parts = vec![layout.title, layout.process, layout.ticks];
+            parts.extend(&layout.facts);
+            parts.extend(layout.scale.iter().flat_map(|scale| [scale.square, scale.label]));
+            for part in parts.into_iter().filter(|part| !part.is_empty()) {
+                assert!(ink_in(&sheet, layout.panel, part) > 0, "{width}×{height}: {part:?}");
+            }
+            assert!(layout.status.iter().any(|&line| ink_in(&sheet, layout.panel, line) > 0));
+        }
+    }
+}
