@@ -1,1 +1,40 @@
-//! (being built)
+//! The screen: a Wayland compositor that owns the display and shows the map on a plane of its own.
+//!
+//! In: pictures ([`Compositor::show`]), clients over the Wayland socket, keys and pointers. Out: frames. Called by
+//! [`crate::system`], whose event loop has [`Compositor`] as its data; nobody else imports this room.
+//!
+//! ```text
+//!  Picture ─► RenderWorker ─► ring of three buffers ─┬─► overlay plane ─────────┐
+//!             (render room)   (slots, map_view)      └─► texture, if refused ─┐ ├─► screen
+//!  clients ─► handlers ─► desk (windows, seat) ─► scene ─► renderer ─► primary plane
+//! ```
+//!
+//! The compositor has one state, [`desk`](self), and a [`backend`](self) that shows it: `tty` drives DRM/KMS, `headless`
+//! composites into memory. Each output has a redraw state machine (`redraw`) that a page flip or a timer moves on: at most one
+//! frame a vblank, none when nothing changes. When only the map changes, only its plane is flipped.
+
+mod backend;
+mod clients;
+mod compositor;
+mod config;
+mod cursor;
+mod desk;
+mod error;
+mod handlers;
+mod hotkey;
+mod input;
+mod map_buffers;
+mod map_view;
+mod placement;
+mod redraw;
+mod render_element;
+mod scene;
+mod shell;
+mod slots;
+mod status;
+
+pub use compositor::Compositor;
+pub use config::{BackendKind, CompositorConfig, PlanePolicy};
+pub use error::DisplayError;
+pub use placement::{Division, Placement};
+pub use status::{FrameStatistics, OutputStatus, PlaneUse};

@@ -1,0 +1,103 @@
+//! What shows the frames: a display that is ours ([`Tty`]), or memory ([`Headless`]). The compositor asks the same of both.
+
+mod headless;
+mod screenshot;
+mod tty;
+
+pub(crate) use headless::Headless;
+use smithay::backend::allocator::dmabuf::Dmabuf;
+use smithay::output::Output;
+use smithay::reexports::wayland_server::DisplayHandle;
+use smithay::utils::{Logical, Size};
+pub(crate) use tty::Tty;
+
+use super::DisplayError;
+use super::desk::Desk;
+use super::map_view::Ring;
+use super::redraw::Drawn;
+use crate::render::Image;
+
+/// The one in use.
+pub(crate) enum Backend {
+    Tty(Box<Tty>),
+    Headless(Box<Headless>),
+}
+
+impl Backend {
+    /// Gets going; returns the outputs that there are at the start.
+    pub(crate) fn start(&mut self, desk: &mut Desk) -> Vec<Output> {
+        match self {
+            Backend::Tty(tty) => tty.start(desk),
+            Backend::Headless(headless) => headless.start(),
+        }
+    }
+
+    /// Draws one output, and queues it for the screen.
+    pub(crate) fn draw(&mut self, desk: &mut Desk, output: &Output) -> Drawn {
+        match self {
+            Backend::Tty(tty) => tty.draw(desk, output),
+            Backend::Headless(headless) => headless.draw(desk, output),
+        }
+    }
+
+    /// The timer that stands for a vblank fired.
+    pub(crate) fn timer_fired(&mut self, desk: &mut Desk, output: &Output) {
+        match self {
+            Backend::Tty(_) => {}
+            Backend::Headless(headless) => headless.presented(desk, output),
+        }
+    }
+
+    /// Buffers for a map of this size on this output, or why there are none.
+    pub(crate) fn map_buffers(
+        &mut self,
+        display: &mut DisplayHandle,
+        output: &Output,
+        size: Size<i32, Logical>,
+    ) -> Result<Ring, String> {
+        match self {
+            Backend::Tty(tty) => tty.map_buffers(display, output, size),
+            Backend::Headless(_) => Err("there is no display controller".into()),
+        }
+    }
+
+    /// The plane that shows the map on this output.
+    pub(crate) fn map_plane(&self, output: &Output) -> Option<u32> {
+        match self {
+            Backend::Tty(tty) => tty.map_plane(output),
+            Backend::Headless(_) => None,
+        }
+    }
+
+    /// Whether the renderers can read a client's buffer.
+    pub(crate) fn import_dmabuf(&mut self, dmabuf: &Dmabuf) -> Result<(), String> {
+        match self {
+            Backend::Tty(tty) => tty.import_dmabuf(dmabuf),
+            Backend::Headless(_) => Err("the headless backend has no GPU".into()),
+        }
+    }
+
+    /// Goes to another virtual terminal.
+    pub(crate) fn switch_vt(&mut self, vt: i32) {
+        match self {
+            Backend::Tty(tty) => tty.switch_vt(vt),
+            Backend::Headless(_) => {}
+        }
+    }
+
+    /// Gives the screen back before the end: nothing of ours stays on it.
+    pub(crate) fn shut_down(&mut self) {
+        match self {
+            Backend::Tty(tty) => tty.shut_down(),
+            Backend::Headless(_) => {}
+        }
+    }
+
+    /// What this output shows, drawn into memory.
+    pub(crate) fn screenshot(&mut self, desk: &mut Desk, output: &Output) -> Result<Image, DisplayError> {
+        match self {
+            Backend::Tty(tty) => tty.screenshot(desk, output),
+            Backend::Headless(headless) => headless.screenshot(desk, output),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What the session, udev, the cards and the input devices tell us.
+
+use smithay::backend::drm::{DrmEvent, DrmEventMetadata, DrmNode};
+use smithay::backend::input::InputEvent;
+use smithay::backend::libinput::LibinputInputBackend;
+use smithay::backend::session::{Event as SessionEvent, Session};
+use smithay::backend::udev::UdevEvent;
+use smithay::output::Output;
+use tracing::{info, warn};
+
+use super::Tty;
+use super::card::Changes;
+use crate::display::Compositor;
+use crate::display::backend::Backend;
+use crate::display::error::chain;
+
+impl Compositor {
+    fn tty(&mut self) -> Option<&mut Tty> {
+        match &mut self.backend {
+            Backend::Tty(tty) => Some(tty),
+            Backend::Headless(_) => None,
+        }
+    }
+
+    pub(super) fn libinput_event(&mut self, mut event: InputEvent<LibinputInputBackend>) {
+        if let InputEvent::DeviceAdded { device } = &mut event
+            && device.config_tap_finger_count() > 0
+        {
+            // A refusal leaves the device as it was, which still has buttons.
+            let _configured = device.config_tap_set_enabled(true);
+        }
+        self.input(event);
+    }
+
+    pub(super) fn session_event(&mut self, event: &SessionEvent) {
+        match event {
+            SessionEvent::PauseSession => {
+                info!("the session is paused");
+                let Some(tty) = self.tty() else { return };
+                tty.libinput.suspend();
+                for card in &mut tty.cards {
+                    card.pause();
+                }
+                for state in &mut self.desk.outputs {
+                    state.redraw.reset();
+                }
+            }
+            SessionEvent::ActivateSession => {
+                info!("the session is active");
+                let Some(tty) = self.tty() else { return };
+                if tty.libinput.resume().is_err() {
+                    warn!("the input devices did not come back");
+                }
+                self.come_back();
+            }
+        }
+    }
+
+    /// A VT switch that was asked for has not happened.
+    pub(super) fn stay_if_still_here(&mut self) {
+        if let Some(tty) = self.tty()
+            && tty.leaving
+            && tty.session.is_active()
+        {
+            self.come_back();
+        }
+    }
+
+    /// The screen is ours (again): whatever is on it is drawn anew, and planes are tried after the first frame.
+    fn come_back(&mut self) {
+        let Some(tty) = self.tty() else { return };
+        tty.leaving = false;
+        for card in &mut tty.cards {
+            card.activate();
+        }
+        // Displays may have been plugged while nobody was looking.
+        let changes: Vec<Changes> = tty.cards.iter_mut().map(super::card::Card::rescan).collect();
+        for state in &mut self.desk.outputs {
+            state.redraw.reset();
+            state.map.screen_lost(self.desk.worker.as_ref());
+        }
+        for changes in changes {
+            self.apply(changes);
+        }
+        self.desk.queue_redraw_all();
+    }
+
+    fn apply(&mut self, changes: Changes) {
+        for output in &changes.removed {
+            self.output_removed(output);
+        }
+        for output in changes.added {
+            self.output_added(output);
+        }
+    }
+
+    pub(super) fn udev_event(&mut self, event: UdevEvent) {
+        let Some(tty) = self.tty() else { return };
+        match event {
+            UdevEvent::Added { device_id, path } => {
+                let known = DrmNode::from_dev_id(device_id).ok().and_then(|node| tty.card_index(node));
+                let wanted = tty.only.as_ref().is_none_or(|only| *only == path);
+                if known.is_some() || !wanted {
+                    return;
+                }
+                match tty.open_card(&path) {
+                    Ok(card) => {
+                        let changes = card.rescan();
+                        self.apply(changes);
+                    }
+                    Err(error) => warn!(%error, "a new card is not used"),
+                }
+            }
+            UdevEvent::Changed { device_id } => {
+                let known = DrmNode::from_dev_id(device_id).ok().and_then(|node| tty.card_index(node));
+                if let Some(at) = known {
+                    let changes = tty.cards[at].rescan();
+                    self.apply(changes);
+                }
+            }
+            UdevEvent::Removed { device_id } => {
+                // Its node may be gone already, so it is compared by number.
+                let at = tty.cards.iter().position(|card| card.node().dev_id() == device_id);
+                if let Some(at) = at {
+                    let card = tty.cards.remove(at);
+                    warn!(card = %card.path().display(), "a card is gone");
+                    tty.handle.remove(card.token());
+                    let outputs: Vec<Output> = card.outputs().cloned().collect();
+                    drop(card);
+                    self.apply(Changes { added: Vec::new(), removed: outputs });
+                }
+            }
+        }
+    }
+
+    pub(super) fn drm_event(&mut self, node: DrmNode, event: DrmEvent, metadata: Option<DrmEventMetadata>) {
+        let crtc = match event {
+            DrmEvent::VBlank(crtc) => crtc,
+            DrmEvent::Error(error) => {
+                warn!(error = chain(&error), "a card's events cannot be read");
+                return;
+            }
+        };
+        let Compositor { backend: Backend::Tty(tty), desk, .. } = self else { return };
+        let Some(at) = tty.card_index(node) else { return };
+        let Some(surface) = tty.cards[at].surface_mut(crtc) else { return };
+        let output = surface.output().clone();
+        let again = surface.presented(desk, metadata.as_ref());
+        if again {
+            desk.queue_redraw(&output);
+        }
+        self.vblank(&output);
+    }
+}

@@ -1,0 +1,232 @@
+//! The display is ours: a libseat session, the seat's cards by DRM/KMS, its input devices by libinput.
+//!
+//! `card.rs` opens a card and keeps its outputs in step with its connectors, `surface.rs` puts frames on one output, `events.rs`
+//! is what the session, udev and the cards tell us.
+
+mod card;
+mod connectors;
+mod events;
+mod surface;
+
+use std::path::PathBuf;
+
+use calloop::LoopHandle;
+use smithay::backend::allocator::dmabuf::Dmabuf;
+use smithay::backend::drm::DrmNode;
+use smithay::backend::libinput::{LibinputInputBackend, LibinputSessionInterface};
+use smithay::backend::renderer::ImportDma;
+use smithay::backend::renderer::gles::GlesTexture;
+use smithay::backend::session::Session;
+use smithay::backend::session::libseat::LibSeatSession;
+use smithay::backend::udev::{UdevBackend, all_gpus};
+use smithay::output::Output;
+use smithay::reexports::input::Libinput;
+use smithay::reexports::wayland_server::DisplayHandle;
+use smithay::utils::{Logical, Size};
+use smithay::wayland::dmabuf::DmabufFeedbackBuilder;
+use tracing::{debug, info, warn};
+
+use self::card::Card;
+use self::surface::Surface;
+use super::screenshot;
+use crate::display::desk::Desk;
+use crate::display::error::chain;
+use crate::display::map_view::Ring;
+use crate::display::redraw::Drawn;
+use crate::display::{Compositor, CompositorConfig, DisplayError, PlanePolicy};
+use crate::render::Image;
+
+/// The display and the input devices of one seat.
+pub(crate) struct Tty {
+    cards: Vec<Card>,
+    session: LibSeatSession,
+    libinput: Libinput,
+    handle: LoopHandle<'static, Compositor>,
+    /// The only card to use, when one was asked for.
+    only: Option<PathBuf>,
+    planes: PlanePolicy,
+    /// On our way to another VT, or to the end: nothing is drawn.
+    leaving: bool,
+}
+
+impl Tty {
+    pub(crate) fn open(
+        config: &CompositorConfig,
+        handle: &LoopHandle<'static, Compositor>,
+    ) -> Result<Self, DisplayError> {
+        let (session, notifier) =
+            LibSeatSession::new().map_err(|error| DisplayError::NoSeat { reason: chain(&error) })?;
+        let seat = session.seat();
+        let paths = match &config.card {
+            Some(card) => vec![card.clone()],
+            None => all_gpus(&seat).unwrap_or_default(),
+        };
+        if paths.is_empty() {
+            return Err(DisplayError::NoDrmDevice { seat });
+        }
+        let mut libinput = Libinput::new_with_udev(LibinputSessionInterface::from(session.clone()));
+        libinput.udev_assign_seat(&seat).map_err(|()| DisplayError::Input { seat: seat.clone() })?;
+        let mut tty = Self {
+            cards: Vec::new(),
+            session,
+            libinput: libinput.clone(),
+            handle: handle.clone(),
+            only: config.card.clone(),
+            planes: config.planes,
+            leaving: false,
+        };
+        let mut reasons = Vec::new();
+        for path in &paths {
+            if let Err(error) = tty.open_card(path) {
+                warn!(%error, "a card is not used");
+                reasons.push(error.to_string());
+            }
+        }
+        if tty.cards.is_empty() {
+            return Err(DisplayError::NoUsableCard { reasons: reasons.join("; ") });
+        }
+        let setup = |what: &'static str| move |reason: String| DisplayError::Setup { what, reason };
+        handle
+            .insert_source(notifier, |event, (), compositor: &mut Compositor| {
+                compositor.session_event(&event);
+            })
+            .map_err(|error| setup("watching the seat")(error.to_string()))?;
+        handle
+            .insert_source(LibinputInputBackend::new(libinput), |event, (), compositor: &mut Compositor| {
+                compositor.libinput_event(event);
+            })
+            .map_err(|error| setup("watching the input devices")(error.to_string()))?;
+        let udev = UdevBackend::new(&seat).map_err(|error| setup("watching the cards")(error.to_string()))?;
+        handle
+            .insert_source(udev, |event, (), compositor: &mut Compositor| compositor.udev_event(event))
+            .map_err(|error| setup("watching the cards")(error.to_string()))?;
+        Ok(tty)
+    }
+
+    /// Connects the outputs that are there, and offers clients GPU buffers.
+    pub(super) fn start(&mut self, desk: &mut Desk) -> Vec<Output> {
+        let outputs: Vec<Output> = self.cards.iter_mut().flat_map(|card| card.rescan().added).collect();
+        if outputs.is_empty() {
+            warn!("no display is connected: waiting for one");
+        }
+        let Some(card) = self.cards.first() else { return outputs };
+        let formats = card.renderer().dmabuf_formats();
+        match DmabufFeedbackBuilder::new(card.render_node().dev_id(), formats).build() {
+            Ok(feedback) => {
+                let _global = desk
+                    .protocols
+                    .dmabuf
+                    .create_global_with_default_feedback::<Compositor>(&desk.display, &feedback);
+            }
+            Err(error) => warn!(%error, "clients get no GPU buffers"),
+        }
+        outputs
+    }
+
+    fn surface_mut(
+        &mut self,
+        output: &Output,
+    ) -> Option<(&mut Card, smithay::reexports::drm::control::crtc::Handle)> {
+        self.cards.iter_mut().find_map(|card| card.crtc_of(output).map(|crtc| (card, crtc)))
+    }
+
+    fn surface(&self, output: &Output) -> Option<&Surface> {
+        self.cards.iter().find_map(|card| card.crtc_of(output).and_then(|crtc| card.surface(crtc)))
+    }
+
+    pub(super) fn draw(&mut self, desk: &mut Desk, output: &Output) -> Drawn {
+        if self.leaving || !self.session.is_active() {
+            return Drawn::Skipped;
+        }
+        match self.surface_mut(output) {
+            Some((card, crtc)) => card.draw(desk, crtc),
+            None => Drawn::Skipped,
+        }
+    }
+
+    pub(super) fn map_buffers(
+        &mut self,
+        display: &mut DisplayHandle,
+        output: &Output,
+        size: Size<i32, Logical>,
+    ) -> Result<Ring, String> {
+        match self.surface_mut(output) {
+            Some((card, _)) => card.map_buffers(display, size),
+            None => Err("the output is not there any more".into()),
+        }
+    }
+
+    pub(super) fn map_plane(&self, output: &Output) -> Option<u32> {
+        self.surface(output).and_then(Surface::map_plane)
+    }
+
+    pub(super) fn import_dmabuf(&mut self, dmabuf: &Dmabuf) -> Result<(), String> {
+        let card = self.cards.first_mut().ok_or("no card")?;
+        card.renderer_mut().import_dmabuf(dmabuf, None).map(drop).map_err(|error| chain(&error))
+    }
+
+    pub(super) fn screenshot(&mut self, desk: &mut Desk, output: &Output) -> Result<Image, DisplayError> {
+        let (card, _) = self.surface_mut(output).ok_or(DisplayError::NoOutput)?;
+        screenshot::take::<_, GlesTexture>(desk, card.renderer_mut(), output)
+    }
+
+    /// Goes to another VT. Our planes are switched off while we still may: whoever comes next may not know of them.
+    pub(super) fn switch_vt(&mut self, vt: i32) {
+        if current_vt() == Some(vt) {
+            return;
+        }
+        info!(vt, "going to another virtual terminal");
+        self.leaving = true;
+        self.planes_off();
+        if let Err(error) = self.session.change_vt(vt) {
+            warn!(vt, error = chain(&error), "the virtual terminal cannot be switched");
+        }
+        // If it does not happen (refused, or locked by somebody), carry on here.
+        let timer = calloop::timer::Timer::from_duration(std::time::Duration::from_secs(1));
+        let armed = self.handle.insert_source(timer, |_, _, compositor: &mut Compositor| {
+            compositor.stay_if_still_here();
+            calloop::timer::TimeoutAction::Drop
+        });
+        if armed.is_err() {
+            self.leaving = false;
+        }
+    }
+
+    pub(super) fn shut_down(&mut self) {
+        self.leaving = true;
+        self.planes_off();
+    }
+
+    fn planes_off(&mut self) {
+        for card in &mut self.cards {
+            card.planes_off();
+        }
+    }
+
+    fn card_index(&self, node: DrmNode) -> Option<usize> {
+        self.cards.iter().position(|card| card.node() == node)
+    }
+
+    /// Opens one more card.
+    fn open_card(&mut self, path: &std::path::Path) -> Result<&mut Card, DisplayError> {
+        let card = Card::open(path, &mut self.session, &self.handle, self.planes)?;
+        debug!(card = %path.display(), "card opened");
+        self.cards.push(card);
+        // The first card is the one whose buffers clients are told to use: keep the order stable.
+        self.cards.sort_by_key(|card| card.node().dev_id());
+        let at = self.cards.iter().position(|card| card.path() == path).unwrap_or(0);
+        Ok(&mut self.cards[at])
+    }
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        self.planes_off();
+    }
+}
+
+/// The VT in front, as the kernel says.
+fn current_vt() -> Option<i32> {
+    let name = std::fs::read_to_string("/sys/class/tty/tty0/active").ok()?;
+    name.trim().strip_prefix("tty")?.parse().ok()
+}

@@ -1,0 +1,302 @@
+//! One output of a card: frames onto its planes.
+
+use std::time::Duration;
+
+use smithay::backend::allocator::gbm::{GbmAllocator, GbmDevice};
+use smithay::backend::allocator::{Format, Fourcc};
+use smithay::backend::drm::compositor::{DrmCompositor, FrameFlags, PrimaryPlaneElement};
+use smithay::backend::drm::exporter::gbm::GbmFramebufferExporter;
+use smithay::backend::drm::{DrmDeviceFd, DrmEventMetadata, DrmEventTime, DrmNode, DrmSurface};
+use smithay::backend::renderer::element::{RenderElementPresentationState, RenderingReason};
+use smithay::backend::renderer::gles::GlesRenderer;
+use smithay::desktop::utils::{OutputPresentationFeedback, surface_presentation_feedback_flags_from_states};
+use smithay::output::Output;
+use smithay::reexports::drm::control::{Device as _, connector, crtc, plane};
+use smithay::reexports::wayland_protocols::wp::presentation_time::server::wp_presentation_feedback::Kind;
+use smithay::utils::{Buffer as BufferCoords, Monotonic, Size, Time};
+use smithay::wayland::presentation::Refresh;
+use tracing::{debug, trace, warn};
+
+use crate::display::compositor::interval;
+use crate::display::desk::Desk;
+use crate::display::error::chain;
+use crate::display::redraw::Drawn;
+use crate::display::scene::{self, BACKDROP};
+use crate::display::status::MapPath;
+
+type Frames =
+    DrmCompositor<GbmAllocator<DrmDeviceFd>, GbmFramebufferExporter<DrmDeviceFd>, InFlight, DrmDeviceFd>;
+
+/// Whether the map may go onto an overlay plane of this card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlaneRule {
+    Try,
+    Never(&'static str),
+}
+
+/// What travels with a frame until it is on the screen.
+struct InFlight {
+    feedback: OutputPresentationFeedback,
+    path: MapPath,
+    /// The vblank it was drawn for.
+    due: Option<Duration>,
+    /// It was drawn with planes off, so that the next one may try them.
+    fresh: bool,
+}
+
+/// One output of a card.
+pub(super) struct Surface {
+    output: Output,
+    connector: connector::Handle,
+    frames: Frames,
+    overlays: Vec<plane::Handle>,
+    cursors: Vec<plane::Handle>,
+    plane_rule: PlaneRule,
+    /// Nothing of ours is on the screen yet. A plane that is tried in the same commit as the mode is refused, and the refusal is
+    /// remembered: the first frame is composited, then the planes are tried.
+    fresh: bool,
+    last_vblank: Option<Duration>,
+}
+
+impl Surface {
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn new(
+        output: Output,
+        connector: connector::Handle,
+        surface: DrmSurface,
+        allocator: GbmAllocator<DrmDeviceFd>,
+        gbm: &GbmDevice<DrmDeviceFd>,
+        node: DrmNode,
+        formats: impl IntoIterator<Item = Format>,
+        cursor_size: Size<u32, BufferCoords>,
+        plane_rule: PlaneRule,
+    ) -> Result<Self, String> {
+        let handles = |planes: &[smithay::backend::drm::PlaneInfo]| {
+            planes.iter().map(|plane| plane.handle).collect::<Vec<_>>()
+        };
+        let overlays = handles(&surface.planes().overlay);
+        let cursors = handles(&surface.planes().cursor);
+        debug!(
+            output = output.name(),
+            overlays = overlays.len(),
+            cursors = cursors.len(),
+            "planes of this output"
+        );
+        let exporter = GbmFramebufferExporter::new(gbm.clone(), Some(node));
+        let frames = DrmCompositor::new(
+            &output,
+            surface,
+            None,
+            allocator,
+            exporter,
+            [Fourcc::Xrgb8888, Fourcc::Argb8888],
+            formats,
+            cursor_size,
+            Some(gbm.clone()),
+        )
+        .map_err(|error| chain(&error))?;
+        Ok(Self { output, connector, frames, overlays, cursors, plane_rule, fresh: true, last_vblank: None })
+    }
+
+    pub(super) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    pub(super) fn connector(&self) -> connector::Handle {
+        self.connector
+    }
+
+    /// Draws a frame and sends it to the screen.
+    pub(super) fn draw(&mut self, desk: &mut Desk, renderer: &mut GlesRenderer) -> Drawn {
+        let output = self.output.clone();
+        let try_planes = self.plane_rule == PlaneRule::Try && !self.overlays.is_empty();
+        let scene = scene::build(desk, renderer, &output, try_planes);
+        let flags = if self.fresh {
+            FrameFlags::empty()
+        } else {
+            // The primary plane is never given to a client: then a map that comes and goes would move it to and fro.
+            FrameFlags::ALLOW_OVERLAY_PLANE_SCANOUT | FrameFlags::ALLOW_CURSOR_PLANE_SCANOUT
+        };
+        let rendered = self.frames.render_frame(renderer, &scene.elements, BACKDROP, flags);
+        let result = match rendered {
+            Ok(result) => result,
+            Err(error) => return failed(desk, &output, &chain(&error)),
+        };
+        if result.is_empty {
+            return Drawn::Empty;
+        }
+        // Where the driver takes no fence for the primary plane, its pixels have to be there before the flip.
+        if result.needs_sync()
+            && let PrimaryPlaneElement::Swapchain(element) = &result.primary_element
+            && let Err(error) = element.sync.wait()
+        {
+            return failed(desk, &output, &chain(&error));
+        }
+        let Some(state) = desk.output_state(&output) else { return Drawn::Skipped };
+        let mut path = MapPath::Absent;
+        if scene.has_map {
+            path = MapPath::Composited;
+            let presented =
+                result.states.element_render_state(state.map.id().clone()).map(|s| s.presentation_state);
+            if presented == Some(RenderElementPresentationState::ZeroCopy) {
+                path = MapPath::Plane;
+                state.map.plane_answer(None);
+            } else if !self.fresh {
+                let reason = match presented {
+                    Some(RenderElementPresentationState::Rendering { reason }) => reason,
+                    _ => None,
+                };
+                state.map.plane_answer(Some(self.refusal(reason).to_owned()));
+            }
+        }
+        let mut feedback = OutputPresentationFeedback::new(&output);
+        for window in desk.space.elements_for_output(&output) {
+            window.take_presentation_feedback(
+                &mut feedback,
+                |_, _| Some(output.clone()),
+                |surface, _| surface_presentation_feedback_flags_from_states(surface, &result.states),
+            );
+        }
+        drop(result);
+        let now = Duration::from(desk.clock.now());
+        let in_flight = InFlight {
+            feedback,
+            path,
+            due: next_vblank(self.last_vblank, now, interval(&output)),
+            fresh: self.fresh,
+        };
+        if let Err(error) = self.frames.queue_frame(in_flight) {
+            return failed(desk, &output, &chain(&error));
+        }
+        trace!(output = output.name(), ?path, "frame queued");
+        if let Some(state) = desk.output_state(&output) {
+            state.map.queued(scene.slot);
+        }
+        Drawn::Flip
+    }
+
+    fn refusal(&self, reason: Option<RenderingReason>) -> &'static str {
+        match (self.plane_rule, reason) {
+            (PlaneRule::Never(reason), _) => reason,
+            (PlaneRule::Try, _) if self.overlays.is_empty() => {
+                "the card has no overlay plane for this output"
+            }
+            (PlaneRule::Try, Some(RenderingReason::FormatUnsupported)) => {
+                "no overlay plane takes linear XRGB8888 buffers"
+            }
+            (PlaneRule::Try, Some(RenderingReason::ScanoutFailed)) => {
+                "the card refuses an overlay plane of this size and place"
+            }
+            (PlaneRule::Try, None) => "no overlay plane is free, or something is drawn above the map",
+        }
+    }
+
+    /// The frame that was sent is on the screen. Returns whether the planes are still to be tried.
+    pub(super) fn presented(&mut self, desk: &mut Desk, metadata: Option<&DrmEventMetadata>) -> bool {
+        let mut in_flight = match self.frames.frame_submitted() {
+            Ok(Some(in_flight)) => in_flight,
+            // The answer to a frame from before the session was lost.
+            Ok(None) => return false,
+            Err(error) => {
+                warn!(output = self.output.name(), error = chain(&error), "a frame was lost");
+                return false;
+            }
+        };
+        let (time, hardware) = match metadata.map(|metadata| &metadata.time) {
+            Some(DrmEventTime::Monotonic(time)) if !time.is_zero() => (*time, true),
+            _ => (Duration::from(desk.clock.now()), false),
+        };
+        let sequence = metadata.map_or(0, |metadata| u64::from(metadata.sequence));
+        let frame = interval(&self.output);
+        let mut kind = Kind::Vsync;
+        if hardware {
+            kind |= Kind::HwClock | Kind::HwCompletion;
+        }
+        in_flight.feedback.presented(Time::<Monotonic>::from(time), Refresh::fixed(frame), sequence, kind);
+        self.last_vblank = Some(time);
+        let late = in_flight
+            .due
+            .map_or(0, |due| (time + frame / 2).saturating_sub(due).as_nanos() / frame.as_nanos().max(1));
+        let Desk { outputs, worker, .. } = desk;
+        if let Some(state) = outputs.iter_mut().find(|state| state.output == self.output) {
+            state.frames.presented(in_flight.path, late as u64);
+            state.map.presented(worker.as_ref());
+        }
+        let was_fresh = in_flight.fresh && self.fresh;
+        if was_fresh {
+            self.fresh = false;
+        }
+        was_fresh
+    }
+
+    /// The session is back, or the mode is new: nothing is known of what is on the screen.
+    pub(super) fn start_over(&mut self) {
+        if let Err(error) = self.frames.reset_state() {
+            warn!(output = self.output.name(), error = chain(&error), "the output's state cannot be read");
+        }
+        // A flip that was under way when the session went is not answered any more.
+        if let Err(error) = self.frames.frame_submitted() {
+            debug!(output = self.output.name(), error = chain(&error), "an old frame is dropped");
+        }
+        self.fresh = true;
+        self.last_vblank = None;
+    }
+
+    /// Switches overlay and cursor planes off.
+    pub(super) fn planes_off(&self) {
+        let surface = self.frames.surface();
+        for plane in self.overlays.iter().chain(&self.cursors) {
+            let ours = surface.get_plane(*plane).is_ok_and(|info| info.crtc() == Some(surface.crtc()));
+            if ours && let Err(error) = surface.clear_plane(*plane) {
+                debug!(output = self.output.name(), error = chain(&error), "a plane stays on");
+            }
+        }
+    }
+
+    /// The overlay plane in use: only the map is ever put on one.
+    pub(super) fn map_plane(&self) -> Option<u32> {
+        let surface = self.frames.surface();
+        let crtc: crtc::Handle = surface.crtc();
+        self.overlays
+            .iter()
+            .find(|plane| {
+                surface
+                    .get_plane(**plane)
+                    .is_ok_and(|info| info.crtc() == Some(crtc) && info.framebuffer().is_some())
+            })
+            .map(|plane| u32::from(*plane))
+    }
+}
+
+fn failed(desk: &mut Desk, output: &Output, reason: &str) -> Drawn {
+    if let Some(state) = desk.output_state(output) {
+        state.frames.failed += 1;
+        // A card that refuses every frame refuses ten a second: say it, but not each time.
+        if state.frames.failed.is_power_of_two() {
+            warn!(output = output.name(), reason, failed = state.frames.failed, "a frame was refused");
+        }
+    }
+    Drawn::Failed
+}
+
+/// The first vblank after `now`, counted on from the last one that was seen.
+fn next_vblank(last: Option<Duration>, now: Duration, frame: Duration) -> Option<Duration> {
+    let frame_ns = frame.as_nanos().max(1);
+    let since = now.checked_sub(last?)?.as_nanos();
+    let ahead = u64::try_from((since / frame_ns + 1) * frame_ns).ok()?;
+    Some(last? + Duration::from_nanos(ahead))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_vblank_is_counted_on_from_the_last() {
+        let ms = Duration::from_millis;
+        assert_eq!(next_vblank(None, ms(5), ms(10)), None);
+        assert_eq!(next_vblank(Some(ms(100)), ms(101), ms(10)), Some(ms(110)));
+        assert_eq!(next_vblank(Some(ms(100)), ms(110), ms(10)), Some(ms(120)));
+        assert_eq!(next_vblank(Some(ms(100)), ms(157), ms(10)), Some(ms(160)));
+    }
+}

@@ -1,0 +1,175 @@
+//! Clients come in over the socket, and the programs that we start find it.
+
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use calloop::generic::Generic;
+use calloop::{EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
+use smithay::reexports::rustix::process::{Pid, PidfdFlags, pidfd_open};
+use smithay::reexports::wayland_server::backend::{ClientData, ClientId, DisconnectReason};
+use smithay::reexports::wayland_server::{Display, DisplayHandle};
+use smithay::wayland::compositor::CompositorClientState;
+use smithay::wayland::socket::ListeningSocketSource;
+use tracing::{debug, info, warn};
+
+use super::{Compositor, DisplayError};
+
+/// What is kept per client.
+#[derive(Debug, Default)]
+pub(crate) struct ClientState {
+    pub(crate) compositor: CompositorClientState,
+}
+
+impl ClientData for ClientState {
+    fn initialized(&self, _client: ClientId) {}
+
+    fn disconnected(&self, _client: ClientId, reason: DisconnectReason) {
+        if let DisconnectReason::ProtocolError(error) = reason {
+            info!(%error, "a client was disconnected");
+        }
+    }
+}
+
+/// Opens the socket; returns its name.
+pub(crate) fn listen(
+    handle: &LoopHandle<'static, Compositor>,
+    name: Option<&str>,
+) -> Result<String, DisplayError> {
+    let socket = match name {
+        Some(name) => ListeningSocketSource::with_name(name),
+        None => ListeningSocketSource::new_auto(),
+    };
+    let socket = socket.map_err(|error| DisplayError::Socket {
+        name: name.unwrap_or("wayland-1…32").to_owned(),
+        reason: error.to_string(),
+    })?;
+    let name = socket.socket_name().to_string_lossy().into_owned();
+    handle
+        .insert_source(socket, |stream: UnixStream, (), compositor: &mut Compositor| {
+            let client = Arc::new(ClientState::default());
+            if let Err(error) = compositor.desk.display.insert_client(stream, client) {
+                warn!(%error, "a client could not be let in");
+            }
+        })
+        .map_err(|error| DisplayError::Setup {
+            what: "listening on the Wayland socket",
+            reason: error.to_string(),
+        })?;
+    Ok(name)
+}
+
+/// Reads what clients ask, and sends what they are told right before the loop sleeps: whoever runs the loop needs to know
+/// nothing of it.
+pub(crate) struct WaylandSource {
+    display: Generic<Display<Compositor>>,
+    handle: DisplayHandle,
+}
+
+impl WaylandSource {
+    pub(crate) fn new(display: Display<Compositor>) -> Self {
+        let handle = display.handle();
+        Self { display: Generic::new(display, Interest::READ, Mode::Level), handle }
+    }
+
+    pub(crate) fn insert(self, handle: &LoopHandle<'static, Compositor>) -> Result<(), DisplayError> {
+        handle
+            .insert_source(self, |(), display, compositor| display.dispatch_clients(compositor).map(drop))
+            .map(drop)
+            .map_err(|error| DisplayError::Setup { what: "watching the clients", reason: error.to_string() })
+    }
+}
+
+impl EventSource for WaylandSource {
+    type Event = ();
+    type Metadata = Display<Compositor>;
+    type Ret = std::io::Result<()>;
+    type Error = std::io::Error;
+
+    const NEEDS_EXTRA_LIFECYCLE_EVENTS: bool = true;
+
+    #[allow(unsafe_code)]
+    fn process_events<F>(
+        &mut self,
+        readiness: Readiness,
+        token: Token,
+        mut callback: F,
+    ) -> std::io::Result<PostAction>
+    where
+        F: FnMut((), &mut Display<Compositor>) -> std::io::Result<()>,
+    {
+        self.display.process_events(readiness, token, |_, display| {
+            // SAFETY: the display is not dropped or replaced here, so the descriptor stays registered and valid.
+            callback((), unsafe { display.get_mut() })?;
+            Ok(PostAction::Continue)
+        })
+    }
+
+    fn register(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
+        self.display.register(poll, factory)
+    }
+
+    fn reregister(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
+        self.display.reregister(poll, factory)
+    }
+
+    fn unregister(&mut self, poll: &mut Poll) -> calloop::Result<()> {
+        self.display.unregister(poll)
+    }
+
+    fn before_sleep(&mut self) -> calloop::Result<Option<(Readiness, Token)>> {
+        // Errors here are single clients that are gone; they are noticed and cleaned up when their socket is read.
+        if let Err(error) = self.handle.flush_clients() {
+            debug!(%error, "a client could not be written to");
+        }
+        Ok(None)
+    }
+}
+
+/// Starts a program as a client of this compositor, in a process group of its own; it is reaped when it ends.
+pub(crate) fn spawn(
+    handle: &LoopHandle<'static, Compositor>,
+    socket: &str,
+    command: &[String],
+) -> Result<u32, DisplayError> {
+    let name = command.first().cloned().unwrap_or_default();
+    let failed = |reason: String| DisplayError::Spawn { command: name.clone(), reason };
+    let mut child = Command::new(&name)
+        .args(command.get(1..).unwrap_or_default())
+        .env("WAYLAND_DISPLAY", socket)
+        .env("XDG_SESSION_TYPE", "wayland")
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_SOCKET")
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let pid = child.id();
+    let pidfd = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| failed(format!("no such process number: {pid}")))
+        .and_then(|pid| {
+            pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed(format!("no pidfd for it: {error}")))
+        });
+    let watch = pidfd.and_then(|pidfd| {
+        let source = Generic::new(pidfd, Interest::READ, Mode::OneShot);
+        let name = name.clone();
+        handle
+            .insert_source(source, move |_, _, _| {
+                match child.wait() {
+                    Ok(status) => debug!(name, pid, %status, "a program ended"),
+                    Err(error) => warn!(name, pid, %error, "a program could not be reaped"),
+                }
+                Ok(PostAction::Remove)
+            })
+            .map_err(|error| failed(error.to_string()))
+    });
+    if let Err(error) = watch {
+        // It runs, and is only not reaped before we end ourselves.
+        warn!(%error, "a program is not watched");
+    }
+    info!(name, pid, "program started");
+    Ok(pid)
+}

@@ -1,0 +1,288 @@
+//! The compositor: the data of the event loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use calloop::EventLoop;
+use calloop::channel::{Channel, Event};
+use calloop::timer::{TimeoutAction, Timer};
+use smithay::backend::input::Keycode;
+use smithay::output::Output;
+use smithay::reexports::wayland_server::Display;
+use tracing::{debug, error, info};
+
+use super::backend::{Backend, Headless, Tty};
+use super::clients::{self, WaylandSource};
+use super::desk::Desk;
+use super::redraw::Drawn;
+use super::{BackendKind, CompositorConfig, DisplayError, OutputStatus, Placement, PlaneUse};
+use crate::render::{Image, Picture, RenderEvent, RenderWorker};
+
+/// How long to leave a card alone that has refused a frame.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// A Wayland compositor that shows the map. It is the data of the event loop, and everything that it does, it does from there.
+pub struct Compositor {
+    // First, so that it is dropped first: the screen is given back while the rest still stands.
+    pub(crate) backend: Backend,
+    pub(crate) desk: Desk,
+    /// Hotkeys that are held down: their release is not for clients.
+    pub(crate) held_hotkeys: Vec<Keycode>,
+    /// The finger that moves the pointer.
+    pub(crate) finger: Option<i32>,
+}
+
+impl Compositor {
+    /// Opens the backend and the Wayland socket. Without a worker there is no map, and clients have the whole screen.
+    pub fn new(
+        mut config: CompositorConfig,
+        event_loop: &mut EventLoop<'static, Compositor>,
+        worker: Option<(RenderWorker, Channel<RenderEvent>)>,
+    ) -> Result<Compositor, DisplayError> {
+        let setup = |what: &'static str| move |error: String| DisplayError::Setup { what, reason: error };
+        let handle = event_loop.handle();
+        if worker.is_none() {
+            config.placement = Placement::Off;
+        }
+        let display =
+            Display::<Compositor>::new().map_err(|error| setup("the Wayland display")(error.to_string()))?;
+        // The backend first: a machine that cannot show anything should not have a socket either.
+        let mut backend = match config.backend {
+            BackendKind::Tty => Backend::Tty(Box::new(Tty::open(&config, &handle)?)),
+            BackendKind::Headless => Backend::Headless(Box::new(Headless::open(config.headless_size)?)),
+        };
+        let (wake, woken) =
+            calloop::ping::make_ping().map_err(|error| setup("the loop's own signal")(error.to_string()))?;
+        let socket = clients::listen(&handle, config.socket.as_deref())?;
+        let mut desk =
+            Desk::new(display.handle(), handle.clone(), event_loop.get_signal(), config, socket, wake)?;
+        WaylandSource::new(display).insert(&handle)?;
+        handle
+            .insert_source(woken, |(), (), compositor: &mut Compositor| compositor.tidy_and_redraw())
+            .map_err(|error| setup("the loop's own signal")(error.to_string()))?;
+        if let Some((worker, events)) = worker {
+            desk.worker = Some(worker);
+            handle
+                .insert_source(events, |event, (), compositor: &mut Compositor| match event {
+                    Event::Msg(event) => compositor.rendered(&event),
+                    Event::Closed => error!("the render thread has ended: the map stands still"),
+                })
+                .map_err(|error| setup("listening to the render thread")(error.to_string()))?;
+        }
+        let outputs = backend.start(&mut desk);
+        let mut compositor = Compositor { backend, desk, held_hotkeys: Vec::new(), finger: None };
+        for output in outputs {
+            compositor.desk.add_output(output);
+        }
+        compositor.center_pointer();
+        compositor.arrange();
+        info!(socket = compositor.desk.socket, "ready for clients");
+        Ok(compositor)
+    }
+
+    /// Shows this picture as soon as it is drawn; the newest wins.
+    pub fn show(&mut self, picture: Arc<Picture>) {
+        for state in &mut self.desk.outputs {
+            state.map.show(picture.clone(), self.desk.worker.as_ref());
+        }
+        self.desk.picture = Some(picture);
+    }
+
+    /// The value of `WAYLAND_DISPLAY` for clients.
+    pub fn socket_name(&self) -> &str {
+        &self.desk.socket
+    }
+
+    /// Starts a program as a client, and returns its process number. It is reaped when it ends.
+    pub fn spawn(&mut self, command: &[String]) -> Result<u32, DisplayError> {
+        clients::spawn(&self.desk.handle, &self.desk.socket, command)
+    }
+
+    /// Ends the event loop after what it is doing now.
+    pub fn stop(&mut self) {
+        self.backend.shut_down();
+        self.desk.signal.stop();
+        self.desk.signal.wakeup();
+    }
+
+    /// Where the map lies.
+    pub fn placement(&self) -> Placement {
+        self.desk.config.placement
+    }
+
+    /// Moves the map. Without a worker there is none, and this does nothing.
+    pub fn set_placement(&mut self, placement: Placement) {
+        if self.desk.worker.is_none() || placement == self.desk.config.placement {
+            return;
+        }
+        info!(?placement, "the map is moved");
+        self.desk.config.placement = placement;
+        self.arrange();
+    }
+
+    /// What each output is doing.
+    pub fn status(&self) -> Vec<OutputStatus> {
+        let mut all = Vec::with_capacity(self.desk.outputs.len());
+        for state in &self.desk.outputs {
+            let mode = state.output.current_mode();
+            let map = if !state.map.visible() {
+                PlaneUse::Off
+            } else if let Some(reason) = state.map.reason() {
+                PlaneUse::Composited { reason: reason.to_owned() }
+            } else {
+                match self.backend.map_plane(&state.output) {
+                    Some(plane) => PlaneUse::OnPlane { plane },
+                    None => PlaneUse::Composited { reason: "no frame with it was shown yet".into() },
+                }
+            };
+            all.push(OutputStatus {
+                connector: state.output.name(),
+                resolution: mode.map_or((0, 0), |mode| (mode.size.w, mode.size.h)),
+                refresh_hz: mode.map_or(0.0, |mode| f64::from(mode.refresh) / 1000.0),
+                map,
+                frames: state.frames,
+            });
+        }
+        all
+    }
+
+    /// What the first output shows, drawn once more into memory: clients, map and pointer.
+    pub fn screenshot(&mut self) -> Result<Image, DisplayError> {
+        let output = self.desk.outputs.first().ok_or(DisplayError::NoOutput)?.output.clone();
+        self.backend.screenshot(&mut self.desk, &output)
+    }
+
+    /// Gives the map and the windows their places, after anything that decides about them has changed.
+    pub(crate) fn arrange(&mut self) {
+        let Compositor { backend, desk, .. } = self;
+        let placement = desk.config.placement;
+        for state in &mut desk.outputs {
+            let Some(geometry) = desk.space.output_geometry(&state.output) else { continue };
+            let area = placement.divide(geometry.size).map;
+            let (output, display) = (&state.output, &mut desk.display);
+            state.map.place(area, desk.worker.as_ref(), &mut desk.target_ids, || match area {
+                Some(area) => backend.map_buffers(display, output, area.size),
+                None => Err("the map is off".into()),
+            });
+        }
+        desk.arrange_windows();
+        desk.queue_redraw_all();
+    }
+
+    /// An output has appeared.
+    pub(crate) fn output_added(&mut self, output: Output) {
+        info!(output = output.name(), "output connected");
+        let first = self.desk.outputs.is_empty();
+        self.desk.add_output(output);
+        if first {
+            self.center_pointer();
+        }
+        self.arrange();
+    }
+
+    /// An output has gone. With none left, everything waits for one to come back.
+    pub(crate) fn output_removed(&mut self, output: &Output) {
+        info!(output = output.name(), "output disconnected");
+        self.desk.remove_output(output);
+        self.arrange();
+    }
+
+    fn center_pointer(&mut self) {
+        let first =
+            self.desk.outputs.first().and_then(|state| self.desk.space.output_geometry(&state.output));
+        if let Some(geometry) = first {
+            let middle =
+                geometry.loc + smithay::utils::Point::from((geometry.size.w / 4, geometry.size.h / 2));
+            self.desk.pointer_at = middle.to_f64();
+        }
+    }
+
+    fn rendered(&mut self, event: &RenderEvent) {
+        let Desk { outputs, worker, target_ids, .. } = &mut self.desk;
+        let Some(worker) = worker else { return };
+        let changed = outputs.iter_mut().find_map(|state| {
+            state.map.rendered(event, worker, target_ids).map(|new| (state.output.clone(), new))
+        });
+        match (changed, event) {
+            (Some((output, true)), _) => self.desk.queue_redraw(&output),
+            (Some(_), _) => {}
+            // An answer for buffers that were given up meanwhile.
+            (None, RenderEvent::Failed { error, .. }) => debug!(%error, "a discarded picture failed"),
+            (None, RenderEvent::Drawn { .. }) => {}
+        }
+    }
+
+    /// Once per turn of the loop in which something changed.
+    fn tidy_and_redraw(&mut self) {
+        self.apply_focus();
+        self.desk.space.refresh();
+        self.desk.popups.cleanup();
+        self.redraw_due();
+    }
+
+    /// Draws every output whose turn it is.
+    fn redraw_due(&mut self) {
+        let due: Vec<Output> = self
+            .desk
+            .outputs
+            .iter()
+            .filter(|state| state.redraw.due())
+            .map(|state| state.output.clone())
+            .collect();
+        for output in due {
+            let drawn = self.backend.draw(&mut self.desk, &output);
+            if let Some(state) = self.desk.output_state(&output) {
+                state.redraw.drawn(drawn);
+            }
+            match drawn {
+                Drawn::Empty => self.arm_timer(&output, interval(&output)),
+                Drawn::Failed => self.arm_timer(&output, RETRY),
+                Drawn::Flip | Drawn::Skipped => {}
+            }
+        }
+    }
+
+    /// After this time the output may be drawn again, though no vblank will say so.
+    pub(crate) fn arm_timer(&mut self, output: &Output, after: Duration) {
+        let weak = output.downgrade();
+        let timer = Timer::from_duration(after);
+        let armed = self.desk.handle.insert_source(timer, move |_, _, compositor: &mut Compositor| {
+            if let Some(output) = weak.upgrade() {
+                compositor.timer_fired(&output);
+            }
+            TimeoutAction::Drop
+        });
+        if let Err(error) = armed {
+            error!(%error, "no timer: the output is drawn at the next change only");
+            if let Some(state) = self.desk.output_state(output) {
+                state.redraw.reset();
+            }
+        }
+    }
+
+    fn timer_fired(&mut self, output: &Output) {
+        let Some(state) = self.desk.output_state(output) else { return };
+        let due = state.redraw.timer();
+        self.backend.timer_fired(&mut self.desk, output);
+        self.desk.send_frame_callbacks(output);
+        if due {
+            self.desk.wake.ping();
+        }
+    }
+
+    /// A frame of this output is on the screen.
+    pub(crate) fn vblank(&mut self, output: &Output) {
+        let Some(state) = self.desk.output_state(output) else { return };
+        let due = state.redraw.vblank();
+        self.desk.send_frame_callbacks(output);
+        if due {
+            self.desk.wake.ping();
+        }
+    }
+}
+
+/// How long a frame of this output lasts.
+pub(crate) fn interval(output: &Output) -> Duration {
+    let millihertz = output.current_mode().map_or(60_000, |mode| mode.refresh.max(1_000));
+    Duration::from_nanos(1_000_000_000_000 / u64::from(millihertz.unsigned_abs()))
+}

@@ -1,0 +1,112 @@
+//! What a person can choose about the display, and how the backend is chosen without them.
+
+use std::path::{Path, PathBuf};
+
+use super::{DisplayError, Placement};
+
+/// Where the pictures go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendKind {
+    /// This process owns the display: DRM/KMS on a virtual terminal.
+    Tty,
+    /// No display at all: one virtual output, composited in memory.
+    Headless,
+}
+
+/// Whether the map may use an overlay plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PlanePolicy {
+    /// Wherever the card takes it, except on drivers whose overlay planes are known to show artefacts.
+    #[default]
+    Auto,
+    /// Always composited.
+    Never,
+}
+
+/// Everything the compositor is told at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompositorConfig {
+    /// Which backend.
+    pub backend: BackendKind,
+    /// The one card to use; all cards of the seat when `None`.
+    pub card: Option<PathBuf>,
+    /// Where the map lies at the start.
+    pub placement: Placement,
+    /// The Wayland socket's name; the first free `wayland-N` when `None`.
+    pub socket: Option<String>,
+    /// The virtual output's size in pixels.
+    pub headless_size: (i32, i32),
+    /// What Super+Return starts.
+    pub terminal: Vec<String>,
+    /// Whether the map may use an overlay plane.
+    pub planes: PlanePolicy,
+}
+
+impl CompositorConfig {
+    /// The defaults on this backend: map beside the clients, `$TERMINAL` or foot as the terminal.
+    pub fn new(backend: BackendKind) -> Self {
+        let terminal = std::env::var("TERMINAL").ok().filter(|name| !name.trim().is_empty());
+        Self {
+            backend,
+            card: None,
+            placement: Placement::Beside,
+            socket: None,
+            headless_size: (1280, 800),
+            terminal: vec![terminal.unwrap_or_else(|| "foot".into())],
+            planes: PlanePolicy::Auto,
+        }
+    }
+}
+
+impl BackendKind {
+    /// The backend for where this process runs: a VT with a card is `Tty`, a desktop is an error (there is no nested backend
+    /// yet), anything else is `Headless`.
+    pub fn detect() -> Result<Self, DisplayError> {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let on_a_vt = set("XDG_VTNR") || std::fs::read_link("/proc/self/fd/0").is_ok_and(|path| is_vt(&path));
+        let has_card = std::fs::read_dir("/dev/dri").is_ok_and(|entries| {
+            entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("card"))
+        });
+        Self::choose(set, on_a_vt, has_card)
+    }
+
+    fn choose(set: impl Fn(&str) -> bool, on_a_vt: bool, has_card: bool) -> Result<Self, DisplayError> {
+        for variable in ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"] {
+            if set(variable) {
+                return Err(DisplayError::InsideADesktop { variable });
+            }
+        }
+        Ok(if on_a_vt && has_card { BackendKind::Tty } else { BackendKind::Headless })
+    }
+}
+
+/// `/dev/tty1` is a virtual terminal, `/dev/ttyS0` and `/dev/pts/1` are not.
+fn is_vt(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    name.strip_prefix("/dev/tty")
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vt_with_a_card_is_the_tty_backend_and_a_desktop_is_refused() {
+        assert_eq!(BackendKind::choose(|_| false, true, true), Ok(BackendKind::Tty));
+        assert_eq!(BackendKind::choose(|_| false, true, false), Ok(BackendKind::Headless));
+        assert_eq!(BackendKind::choose(|_| false, false, true), Ok(BackendKind::Headless));
+        assert_eq!(
+            BackendKind::choose(|name| name == "DISPLAY", true, true),
+            Err(DisplayError::InsideADesktop { variable: "DISPLAY" })
+        );
+    }
+
+    #[test]
+    fn serial_lines_and_pseudo_terminals_are_not_virtual_terminals() {
+        assert!(is_vt(Path::new("/dev/tty3")));
+        for other in ["/dev/ttyS0", "/dev/pts/3", "/dev/tty", "/dev/null"] {
+            assert!(!is_vt(Path::new(other)), "{other}");
+        }
+    }
+}

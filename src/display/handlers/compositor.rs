@@ -1,0 +1,130 @@
+//! Surfaces: what a commit brings about.
+
+use smithay::backend::renderer::utils::{on_commit_buffer_handler, with_renderer_surface_state};
+use smithay::delegate_compositor;
+use smithay::input::pointer::CursorImageStatus;
+use smithay::reexports::calloop::Interest;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::reexports::wayland_server::{Client, Resource};
+use smithay::wayland::compositor::{
+    BufferAssignment, CompositorClientState, CompositorHandler, CompositorState, SurfaceAttributes,
+    add_blocker, add_pre_commit_hook, get_parent, is_sync_subsurface, with_states,
+};
+use smithay::wayland::dmabuf::get_dmabuf;
+
+use crate::display::Compositor;
+use crate::display::clients::ClientState;
+
+impl CompositorHandler for Compositor {
+    fn compositor_state(&mut self) -> &mut CompositorState {
+        &mut self.desk.protocols.compositor
+    }
+
+    fn client_compositor_state<'a>(&self, client: &'a Client) -> &'a CompositorClientState {
+        match client.get_data::<ClientState>() {
+            Some(state) => &state.compositor,
+            // Every client is inserted with this data, in `clients.rs` and `map_buffers.rs`.
+            None => unreachable!("a client without our data"),
+        }
+    }
+
+    fn new_surface(&mut self, surface: &WlSurface) {
+        add_pre_commit_hook::<Self, _>(surface, |compositor, _, surface| compositor.wait_for_buffer(surface));
+    }
+
+    fn commit(&mut self, surface: &WlSurface) {
+        on_commit_buffer_handler::<Self>(surface);
+        if !is_sync_subsurface(surface) {
+            let mut root = surface.clone();
+            while let Some(parent) = get_parent(&root) {
+                root = parent;
+            }
+            self.commit_toplevel(&root);
+        }
+        self.desk.popups.commit(surface);
+        self.commit_popup(surface);
+        self.redraw_for(surface);
+    }
+
+    fn destroyed(&mut self, surface: &WlSurface) {
+        if self.desk.drag_icon.as_ref() == Some(surface) {
+            self.desk.drag_icon = None;
+        }
+    }
+}
+
+delegate_compositor!(Compositor);
+
+impl Compositor {
+    /// A client's GPU may still be drawing what the client commits. The commit waits for it, so that the screen never does.
+    fn wait_for_buffer(&mut self, surface: &WlSurface) {
+        let dmabuf = with_states(surface, |states| {
+            let mut attributes = states.cached_state.get::<SurfaceAttributes>();
+            match attributes.pending().buffer.as_ref() {
+                Some(BufferAssignment::NewBuffer(buffer)) => get_dmabuf(buffer).cloned().ok(),
+                _ => None,
+            }
+        });
+        let Some((blocker, source)) = dmabuf.and_then(|dmabuf| dmabuf.generate_blocker(Interest::READ).ok())
+        else {
+            return;
+        };
+        let Some(client) = surface.client() else { return };
+        let watched = self.desk.handle.insert_source(source, move |(), _, compositor: &mut Compositor| {
+            let display = compositor.desk.display.clone();
+            if let Some(state) = client.get_data::<ClientState>() {
+                state.compositor.blocker_cleared(compositor, &display);
+            }
+            Ok(())
+        });
+        if watched.is_ok() {
+            add_blocker(surface, blocker);
+        }
+    }
+
+    fn commit_toplevel(&mut self, root: &WlSurface) {
+        let Some((window, mapped)) = self.desk.windows.find(root) else { return };
+        window.on_commit();
+        let has_picture =
+            with_renderer_surface_state(root, |state| state.buffer().is_some()).unwrap_or(false);
+        if !mapped {
+            let configured = window.toplevel().is_none_or(|toplevel| toplevel.is_initial_configure_sent());
+            if !configured {
+                self.desk.configure_new(&window);
+            } else if has_picture {
+                self.desk.map_window(&window);
+            }
+        } else if !has_picture {
+            self.desk.unmap_window(root, false);
+        }
+    }
+
+    fn commit_popup(&mut self, surface: &WlSurface) {
+        if let Some(smithay::desktop::PopupKind::Xdg(popup)) = self.desk.popups.find_popup(surface)
+            && !popup.is_initial_configure_sent()
+        {
+            // Only refused for a popup that may not be configured again, which the first time is not.
+            let _sent = popup.send_configure();
+        }
+    }
+
+    /// Draws the outputs that this surface is on. One that is on none yet may be about to be.
+    fn redraw_for(&mut self, surface: &WlSurface) {
+        let mut root = surface.clone();
+        while let Some(parent) = get_parent(&root) {
+            root = parent;
+        }
+        let outputs = match self.desk.windows.find(&root) {
+            Some((window, true)) => self.desk.space.outputs_for_element(&window),
+            _ => Vec::new(),
+        };
+        let moves_pointer =
+            matches!(&self.desk.cursor.status, CursorImageStatus::Surface(cursor) if cursor == surface);
+        if outputs.is_empty() || moves_pointer {
+            self.desk.queue_redraw_all();
+        }
+        for output in outputs {
+            self.desk.queue_redraw(&output);
+        }
+    }
+}

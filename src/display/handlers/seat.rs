@@ -1,0 +1,40 @@
+//! The seat: who has the keyboard, and what the pointer looks like.
+
+use smithay::input::pointer::CursorImageStatus;
+use smithay::input::{Seat, SeatHandler, SeatState};
+use smithay::reexports::wayland_server::Resource;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::wayland::selection::data_device::set_data_device_focus;
+use smithay::wayland::selection::primary_selection::set_primary_focus;
+use smithay::wayland::tablet_manager::TabletSeatHandler;
+use smithay::{delegate_cursor_shape, delegate_seat};
+
+use crate::display::Compositor;
+
+impl SeatHandler for Compositor {
+    type KeyboardFocus = WlSurface;
+    type PointerFocus = WlSurface;
+    type TouchFocus = WlSurface;
+
+    fn seat_state(&mut self) -> &mut SeatState<Self> {
+        &mut self.desk.protocols.seat
+    }
+
+    fn focus_changed(&mut self, seat: &Seat<Self>, focused: Option<&WlSurface>) {
+        let client = focused.and_then(Resource::client);
+        set_data_device_focus(&self.desk.display, seat, client.clone());
+        set_primary_focus(&self.desk.display, seat, client);
+        self.desk.show_focus(focused);
+    }
+
+    fn cursor_image(&mut self, _seat: &Seat<Self>, image: CursorImageStatus) {
+        self.desk.cursor.status = image;
+        self.desk.queue_redraw_all();
+    }
+}
+
+// The cursor-shape protocol covers tablets too; there is no tablet support, so nothing to do for one.
+impl TabletSeatHandler for Compositor {}
+
+delegate_seat!(Compositor);
+delegate_cursor_shape!(Compositor);

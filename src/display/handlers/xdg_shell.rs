@@ -1,0 +1,138 @@
+//! Windows and their popups.
+
+use smithay::desktop::{
+    PopupKeyboardGrab, PopupKind, PopupPointerGrab, PopupUngrabStrategy, find_popup_root_surface,
+};
+use smithay::input::Seat;
+use smithay::input::pointer::Focus;
+use smithay::output::Output;
+use smithay::reexports::wayland_protocols::xdg::decoration::zv1::server::zxdg_toplevel_decoration_v1::Mode;
+use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
+use smithay::reexports::wayland_server::protocol::wl_seat::WlSeat;
+use smithay::utils::Serial;
+use smithay::wayland::shell::xdg::decoration::XdgDecorationHandler;
+use smithay::wayland::shell::xdg::{
+    PopupSurface, PositionerState, ToplevelSurface, XdgShellHandler, XdgShellState,
+};
+use smithay::{delegate_xdg_decoration, delegate_xdg_shell};
+use tracing::debug;
+
+use crate::display::Compositor;
+
+impl XdgShellHandler for Compositor {
+    fn xdg_shell_state(&mut self) -> &mut XdgShellState {
+        &mut self.desk.protocols.xdg_shell
+    }
+
+    fn new_toplevel(&mut self, surface: ToplevelSurface) {
+        self.desk.new_window(surface);
+    }
+
+    fn toplevel_destroyed(&mut self, surface: ToplevelSurface) {
+        self.desk.unmap_window(surface.wl_surface(), true);
+    }
+
+    fn fullscreen_request(&mut self, surface: ToplevelSurface, output: Option<WlOutput>) {
+        let output = output.as_ref().and_then(Output::from_resource);
+        self.desk.set_fullscreen(surface.wl_surface(), true, output);
+        answer(&surface);
+    }
+
+    fn unfullscreen_request(&mut self, surface: ToplevelSurface) {
+        self.desk.set_fullscreen(surface.wl_surface(), false, None);
+        answer(&surface);
+    }
+
+    fn maximize_request(&mut self, surface: ToplevelSurface) {
+        // A tile is as large as it gets, but the protocol wants an answer.
+        answer(&surface);
+    }
+
+    fn unmaximize_request(&mut self, surface: ToplevelSurface) {
+        answer(&surface);
+    }
+
+    fn parent_changed(&mut self, _surface: ToplevelSurface) {
+        self.desk.arrange_windows();
+    }
+
+    fn new_popup(&mut self, surface: PopupSurface, positioner: PositionerState) {
+        surface.with_pending_state(|state| {
+            state.geometry = positioner.get_geometry();
+            state.positioner = positioner;
+        });
+        self.desk.constrain_popup(&surface);
+        if self.desk.popups.track_popup(PopupKind::Xdg(surface)).is_err() {
+            debug!("a popup was gone before it was there");
+        }
+    }
+
+    fn reposition_request(&mut self, surface: PopupSurface, positioner: PositionerState, token: u32) {
+        surface.with_pending_state(|state| {
+            state.geometry = positioner.get_geometry();
+            state.positioner = positioner;
+        });
+        self.desk.constrain_popup(&surface);
+        surface.send_repositioned(token);
+    }
+
+    fn grab(&mut self, surface: PopupSurface, seat: WlSeat, serial: Serial) {
+        let Some(seat) = Seat::<Compositor>::from_resource(&seat) else { return };
+        let kind = PopupKind::Xdg(surface);
+        let Ok(root) = find_popup_root_surface(&kind) else { return };
+        let Ok(mut grab) = self.desk.popups.grab_popup(root, kind, &seat, serial) else { return };
+        if let Some(keyboard) = seat.get_keyboard() {
+            let other = keyboard.is_grabbed()
+                && !(keyboard.has_grab(serial)
+                    || keyboard.has_grab(grab.previous_serial().unwrap_or(serial)));
+            if other {
+                grab.ungrab(PopupUngrabStrategy::All);
+                return;
+            }
+            keyboard.set_focus(self, grab.current_grab(), serial);
+            keyboard.set_grab(self, PopupKeyboardGrab::new(&grab), serial);
+        }
+        if let Some(pointer) = seat.get_pointer() {
+            let other = pointer.is_grabbed()
+                && !(pointer.has_grab(serial)
+                    || pointer.has_grab(grab.previous_serial().unwrap_or_else(|| grab.serial())));
+            if other {
+                grab.ungrab(PopupUngrabStrategy::All);
+                return;
+            }
+            pointer.set_grab(self, PopupPointerGrab::new(&grab), serial, Focus::Keep);
+        }
+    }
+}
+
+impl XdgDecorationHandler for Compositor {
+    // Tiles have no frame, so the answer is always ours: the client draws none.
+    fn new_decoration(&mut self, toplevel: ToplevelSurface) {
+        decorate(&toplevel);
+    }
+
+    fn request_mode(&mut self, toplevel: ToplevelSurface, _mode: Mode) {
+        decorate(&toplevel);
+    }
+
+    fn unset_mode(&mut self, toplevel: ToplevelSurface) {
+        decorate(&toplevel);
+    }
+}
+
+fn decorate(toplevel: &ToplevelSurface) {
+    toplevel.with_pending_state(|state| state.decoration_mode = Some(Mode::ServerSide));
+    if toplevel.is_initial_configure_sent() {
+        toplevel.send_pending_configure();
+    }
+}
+
+/// A request for another state is answered with a configure, also when nothing changes.
+fn answer(toplevel: &ToplevelSurface) {
+    if toplevel.is_initial_configure_sent() {
+        toplevel.send_configure();
+    }
+}
+
+delegate_xdg_shell!(Compositor);
+delegate_xdg_decoration!(Compositor);

@@ -1,0 +1,387 @@
+//! The map on one output: where it lies, which buffers it is drawn into, and what the next frame shows of it.
+//!
+//! The best way is a ring of buffers that the display controller reads and the GPU writes ([`Ring`]). Where the card or the GPU
+//! cannot do that, the picture is drawn into memory and uploaded ([`Source::Memory`]); the reason is kept and told.
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use smithay::backend::allocator::Fourcc;
+use smithay::backend::allocator::dmabuf::Dmabuf;
+use smithay::backend::renderer::element::Id;
+use smithay::backend::renderer::element::memory::MemoryRenderBuffer;
+use smithay::backend::renderer::utils::{Buffer, CommitCounter};
+use smithay::utils::{Logical, Rectangle, Transform};
+use tracing::{debug, info, warn};
+
+use super::slots::Slots;
+use crate::render::{Image, Picture, RenderEvent, RenderWorker, TargetId, TargetSpec};
+
+/// One buffer that the display controller, our renderer and the GPU's stage all know.
+pub(crate) struct MapBuffer {
+    /// The memory.
+    pub(crate) dmabuf: Dmabuf,
+    /// The same as a `wl_buffer` of our own, which is the only thing that the DRM compositor puts on a plane.
+    pub(crate) buffer: Buffer,
+}
+
+/// A ring of such buffers.
+pub(crate) struct Ring {
+    /// The buffers.
+    pub(crate) buffers: Vec<MapBuffer>,
+    /// The other end of the in-process client that owns the `wl_buffer`s: when it is dropped, they are gone.
+    pub(crate) _client: UnixStream,
+}
+
+enum Source {
+    /// Not drawn: off, or there is no worker.
+    Nothing,
+    Ring {
+        ring: Ring,
+        targets: Vec<TargetId>,
+        slots: Slots,
+    },
+    Memory {
+        target: TargetId,
+        drawing: bool,
+        picture: Option<MemoryRenderBuffer>,
+    },
+}
+
+/// What the next frame shows.
+pub(crate) enum Front<'a> {
+    Dmabuf { buffer: &'a MapBuffer, slot: usize },
+    Memory(&'a MemoryRenderBuffer),
+}
+
+/// The map on one output.
+pub(crate) struct MapView {
+    output: String,
+    area: Option<Rectangle<i32, Logical>>,
+    source: Source,
+    /// A new one makes the DRM compositor forget which planes had refused the map.
+    id: Id,
+    commit: CommitCounter,
+    picture: Option<Arc<Picture>>,
+    undrawn: bool,
+    /// Why the map is uploaded instead of being drawn where the display controller reads.
+    upload_reason: Option<String>,
+    /// Why the map is not on a plane of its own.
+    plane_reason: Option<String>,
+    failure: Option<String>,
+}
+
+impl MapView {
+    pub(crate) fn new(output: String) -> Self {
+        Self {
+            output,
+            area: None,
+            source: Source::Nothing,
+            id: Id::new(),
+            commit: CommitCounter::default(),
+            picture: None,
+            undrawn: false,
+            upload_reason: None,
+            plane_reason: None,
+            failure: None,
+        }
+    }
+
+    pub(crate) fn area(&self) -> Option<Rectangle<i32, Logical>> {
+        self.area
+    }
+
+    pub(crate) fn id(&self) -> &Id {
+        &self.id
+    }
+
+    pub(crate) fn commit(&self) -> CommitCounter {
+        self.commit
+    }
+
+    /// Puts the map into this rectangle. `make` is asked for buffers only when the size is another one.
+    pub(crate) fn place(
+        &mut self,
+        area: Option<Rectangle<i32, Logical>>,
+        worker: Option<&RenderWorker>,
+        ids: &mut u64,
+        make: impl FnOnce() -> Result<Ring, String>,
+    ) {
+        if area == self.area {
+            return;
+        }
+        let same_size = area.map(|area| area.size) == self.area.map(|area| area.size);
+        self.area = area;
+        self.retry_planes();
+        if same_size {
+            return;
+        }
+        let Some(worker) = worker else { return };
+        self.drop_buffers(worker);
+        let Some(area) = area else { return };
+        let ring = if worker.describe().dma_buf_import {
+            make()
+        } else {
+            Err(format!("{} cannot import dma-bufs", worker.describe().name))
+        };
+        match ring {
+            Ok(ring) => self.use_ring(ring, worker, ids),
+            Err(reason) => self.use_memory(reason, area, worker, ids),
+        }
+        self.draw_newest(worker);
+    }
+
+    fn use_ring(&mut self, ring: Ring, worker: &RenderWorker, ids: &mut u64) {
+        let mut targets = Vec::with_capacity(ring.buffers.len());
+        for buffer in &ring.buffers {
+            match super::map_buffers::plane_of(&buffer.dmabuf) {
+                Ok(plane) => {
+                    let id = next(ids);
+                    worker.add_target(id, TargetSpec::DmaBuf(plane));
+                    targets.push(id);
+                }
+                Err(reason) => {
+                    for id in targets {
+                        worker.remove_target(id);
+                    }
+                    if let Some(area) = self.area {
+                        self.use_memory(reason, area, worker, ids);
+                    }
+                    return;
+                }
+            }
+        }
+        self.upload_reason = None;
+        let slots = Slots::new(targets.len());
+        self.source = Source::Ring { ring, targets, slots };
+    }
+
+    fn use_memory(
+        &mut self,
+        reason: String,
+        area: Rectangle<i32, Logical>,
+        worker: &RenderWorker,
+        ids: &mut u64,
+    ) {
+        let target = next(ids);
+        let (width, height) = (area.size.w.unsigned_abs(), area.size.h.unsigned_abs());
+        worker.add_target(target, TargetSpec::Offscreen { width, height });
+        self.source = Source::Memory { target, drawing: false, picture: None };
+        if self.upload_reason.as_ref() != Some(&reason) {
+            info!(output = self.output, reason, "the map is uploaded and composited");
+            self.upload_reason = Some(reason);
+        }
+    }
+
+    fn drop_buffers(&mut self, worker: &RenderWorker) {
+        match std::mem::replace(&mut self.source, Source::Nothing) {
+            Source::Nothing => {}
+            Source::Ring { targets, .. } => {
+                for id in targets {
+                    worker.remove_target(id);
+                }
+            }
+            Source::Memory { target, .. } => worker.remove_target(target),
+        }
+        self.undrawn = self.picture.is_some();
+    }
+
+    /// The output is going away.
+    pub(crate) fn close(&mut self, worker: Option<&RenderWorker>) {
+        if let Some(worker) = worker {
+            self.drop_buffers(worker);
+        }
+        self.area = None;
+    }
+
+    /// A newer picture; the older one is drawn no more.
+    pub(crate) fn show(&mut self, picture: Arc<Picture>, worker: Option<&RenderWorker>) {
+        self.picture = Some(picture);
+        self.undrawn = true;
+        if let Some(worker) = worker {
+            self.draw_newest(worker);
+        }
+    }
+
+    /// Hands the newest picture to the worker, when there is a free buffer.
+    pub(crate) fn draw_newest(&mut self, worker: &RenderWorker) {
+        let (true, Some(picture)) = (self.undrawn, &self.picture) else { return };
+        let target = match &mut self.source {
+            Source::Nothing => return,
+            Source::Ring { targets, slots, .. } => match slots.begin() {
+                Some(slot) => targets[slot],
+                None => return,
+            },
+            Source::Memory { drawing: true, .. } => return,
+            Source::Memory { target, drawing, .. } => {
+                *drawing = true;
+                *target
+            }
+        };
+        self.undrawn = false;
+        worker.draw(target, picture.clone());
+    }
+
+    /// The worker's answer. Returns whether this view has something new to show; `None` when the answer is not for it.
+    pub(crate) fn rendered(
+        &mut self,
+        event: &RenderEvent,
+        worker: &RenderWorker,
+        ids: &mut u64,
+    ) -> Option<bool> {
+        let (RenderEvent::Drawn { id, .. } | RenderEvent::Failed { id, .. }) = event;
+        let slot = match &self.source {
+            Source::Nothing => return None,
+            Source::Ring { targets, .. } => targets.iter().position(|target| target == id)?,
+            Source::Memory { target, .. } if target == id => 0,
+            Source::Memory { .. } => return None,
+        };
+        let new = match event {
+            RenderEvent::Drawn { image, .. } => self.drawn(slot, image.as_deref()),
+            RenderEvent::Failed { error, .. } => {
+                self.render_failed(slot, &error.to_string(), worker, ids);
+                false
+            }
+        };
+        self.draw_newest(worker);
+        Some(new)
+    }
+
+    fn drawn(&mut self, slot: usize, image: Option<&Image>) -> bool {
+        match &mut self.source {
+            Source::Nothing => return false,
+            Source::Ring { slots, .. } => slots.finished(slot),
+            Source::Memory { drawing, picture, .. } => {
+                *drawing = false;
+                let Some(image) = image else { return false };
+                upload(image, picture);
+            }
+        }
+        self.failure = None;
+        self.commit.increment();
+        true
+    }
+
+    fn render_failed(&mut self, slot: usize, reason: &str, worker: &RenderWorker, ids: &mut u64) {
+        match &mut self.source {
+            Source::Nothing => {}
+            // Whatever the GPU dislikes about the display's buffer, memory of its own is still there.
+            Source::Ring { slots, .. } => {
+                slots.failed(slot);
+                self.drop_buffers(worker);
+                if let Some(area) = self.area {
+                    self.use_memory(reason.to_owned(), area, worker, ids);
+                }
+            }
+            Source::Memory { drawing, .. } => {
+                *drawing = false;
+                if self.failure.as_deref() != Some(reason) {
+                    warn!(output = self.output, reason, "the map cannot be drawn");
+                    self.failure = Some(reason.to_owned());
+                }
+            }
+        }
+    }
+
+    /// What the next frame shows of the map, and where.
+    pub(crate) fn front(&self) -> Option<(Rectangle<i32, Logical>, Front<'_>)> {
+        let area = self.area?;
+        let front = match &self.source {
+            Source::Nothing => return None,
+            Source::Ring { ring, slots, .. } => {
+                let slot = slots.front()?;
+                Front::Dmabuf { buffer: &ring.buffers[slot], slot }
+            }
+            Source::Memory { picture, .. } => Front::Memory(picture.as_ref()?),
+        };
+        Some((area, front))
+    }
+
+    /// The renderer cannot read the ring's buffers, so they could never be composited.
+    pub(crate) fn give_up_ring(&mut self, reason: String, worker: &RenderWorker, ids: &mut u64) {
+        if let (Source::Ring { .. }, Some(area)) = (&self.source, self.area) {
+            self.drop_buffers(worker);
+            self.use_memory(reason, area, worker, ids);
+            self.draw_newest(worker);
+        }
+    }
+
+    /// A frame that shows this buffer is on its way to the screen.
+    pub(crate) fn queued(&mut self, slot: Option<usize>) {
+        if let Source::Ring { slots, .. } = &mut self.source {
+            slots.queued(slot);
+        }
+    }
+
+    /// That frame has arrived.
+    pub(crate) fn presented(&mut self, worker: Option<&RenderWorker>) {
+        if let Source::Ring { slots, .. } = &mut self.source {
+            slots.presented();
+        }
+        if let Some(worker) = worker {
+            self.draw_newest(worker);
+        }
+    }
+
+    /// The screen was lost or regained: buffers are free again, and planes are asked again.
+    pub(crate) fn screen_lost(&mut self, worker: Option<&RenderWorker>) {
+        if let Source::Ring { slots, .. } = &mut self.source {
+            slots.screen_lost();
+        }
+        self.retry_planes();
+        if let Some(worker) = worker {
+            self.draw_newest(worker);
+        }
+    }
+
+    /// Something has changed that may make a plane take the map after all.
+    pub(crate) fn retry_planes(&mut self) {
+        self.id = Id::new();
+        self.plane_reason = None;
+    }
+
+    /// The last frame had the map on a plane (`None`) or not, for this reason, which is logged when it is a new one.
+    pub(crate) fn plane_answer(&mut self, reason: Option<String>) {
+        if self.plane_reason != reason {
+            match &reason {
+                Some(reason) => info!(output = self.output, reason, "the map is composited"),
+                None => debug!(output = self.output, "the map is on a plane"),
+            }
+            self.plane_reason = reason;
+        }
+    }
+
+    /// Why the map is not on a plane of its own, if so.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.failure.as_deref().or(self.upload_reason.as_deref()).or(self.plane_reason.as_deref())
+    }
+
+    /// Whether there is anything of it on the screen.
+    pub(crate) fn visible(&self) -> bool {
+        self.front().is_some()
+    }
+}
+
+fn next(ids: &mut u64) -> TargetId {
+    *ids += 1;
+    TargetId(*ids)
+}
+
+/// Copies the picture to where the renderers upload from; only what has changed is damage, but here that is all of it.
+fn upload(image: &Image, buffer: &mut Option<MemoryRenderBuffer>) {
+    let size = (image.width as i32, image.height as i32);
+    let whole = Rectangle::from_size(size.into());
+    let target = buffer.get_or_insert_with(|| {
+        MemoryRenderBuffer::new(Fourcc::Xrgb8888, size, 1, Transform::Normal, Some(vec![whole]))
+    });
+    let copied = target.render().draw(|memory| {
+        for (bytes, pixel) in memory.chunks_exact_mut(4).zip(&image.pixels) {
+            bytes.copy_from_slice(&pixel.to_le_bytes());
+        }
+        Ok::<_, std::convert::Infallible>(vec![whole])
+    });
+    match copied {
+        Ok(()) => {}
+        Err(never) => match never {},
+    }
+}

@@ -1,0 +1,191 @@
+//! Puts the things on an output in order, front to back: pointer, map, windows. The same for every renderer.
+
+use smithay::backend::renderer::element::memory::MemoryRenderBufferRenderElement;
+use smithay::backend::renderer::element::surface::{
+    WaylandSurfaceRenderElement, render_elements_from_surface_tree,
+};
+use smithay::backend::renderer::element::{AsRenderElements, Kind};
+use smithay::backend::renderer::{ImportAll, ImportDma, ImportMem, Renderer};
+use smithay::input::pointer::{CursorImageAttributes, CursorImageStatus};
+use smithay::output::Output;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::utils::{IsAlive, Logical, Physical, Point, Scale, Size};
+use smithay::wayland::compositor::with_states;
+use tracing::warn;
+
+use super::desk::Desk;
+use super::error::chain;
+use super::map_view::Front;
+use super::render_element::{Composited, MapElement, SceneElement};
+
+/// The backdrop where no window is.
+pub(crate) const BACKDROP: [f32; 4] = [0.05, 0.05, 0.06, 1.0];
+
+/// All that is visible on one output.
+pub(crate) struct Scene<R: Renderer + ImportAll + ImportMem>
+where
+    R::TextureId: 'static,
+{
+    pub(crate) elements: Vec<SceneElement<R>>,
+    /// Which of the map's buffers is among them.
+    pub(crate) slot: Option<usize>,
+    /// The map is among them.
+    pub(crate) has_map: bool,
+}
+
+/// Builds the scene of an output. `planes` says whether the map may go onto a plane.
+pub(crate) fn build<R>(desk: &mut Desk, renderer: &mut R, output: &Output, planes: bool) -> Scene<R>
+where
+    R: Renderer + ImportAll + ImportMem + ImportDma,
+    R::TextureId: Clone + Send + 'static,
+    R::Error: 'static,
+{
+    let mut elements = Vec::new();
+    let scale = Scale::from(output.current_scale().fractional_scale());
+    let Some(geometry) = desk.space.output_geometry(output) else {
+        return Scene { elements, slot: None, has_map: false };
+    };
+    push_pointer(&mut elements, desk, renderer, geometry.loc, geometry.size, scale);
+    let (slot, has_map) = push_map(&mut elements, desk, renderer, output, planes, scale);
+    for window in desk.space.elements_for_output(output).rev() {
+        let Some(place) = desk.space.element_location(window) else { continue };
+        let at = (place - window.geometry().loc - geometry.loc).to_physical_precise_round(scale);
+        let surfaces: Vec<WaylandSurfaceRenderElement<R>> =
+            AsRenderElements::<R>::render_elements(window, renderer, at, scale, 1.0);
+        elements.extend(surfaces.into_iter().map(|surface| SceneElement::Client(Composited(surface))));
+    }
+    Scene { elements, slot, has_map }
+}
+
+fn push_map<R>(
+    elements: &mut Vec<SceneElement<R>>,
+    desk: &mut Desk,
+    renderer: &mut R,
+    output: &Output,
+    planes: bool,
+    scale: Scale<f64>,
+) -> (Option<usize>, bool)
+where
+    R: Renderer + ImportAll + ImportMem + ImportDma,
+    R::TextureId: Clone + Send + 'static,
+    R::Error: 'static,
+{
+    let Desk { outputs, worker, target_ids, .. } = desk;
+    let Some(map) = outputs.iter_mut().find(|state| &state.output == output).map(|state| &mut state.map)
+    else {
+        return (None, false);
+    };
+    let mut unreadable = None;
+    let mut pushed = (None, false);
+    match map.front() {
+        None => {}
+        Some((area, Front::Memory(picture))) => {
+            let at: Point<f64, Physical> = area.loc.to_f64().to_physical(scale);
+            let element = MemoryRenderBufferRenderElement::from_buffer(
+                renderer,
+                at,
+                picture,
+                None,
+                None,
+                None,
+                Kind::Unspecified,
+            );
+            match element {
+                Ok(element) => {
+                    elements.push(SceneElement::Memory(element));
+                    pushed = (None, true);
+                }
+                Err(error) => {
+                    warn!(output = output.name(), error = chain(&error), "the map cannot be uploaded");
+                }
+            }
+        }
+        Some((area, Front::Dmabuf { buffer, slot })) => match renderer.import_dmabuf(&buffer.dmabuf, None) {
+            Ok(texture) => {
+                elements.push(SceneElement::Map(MapElement {
+                    id: map.id().clone(),
+                    commit: map.commit(),
+                    buffer: planes.then(|| buffer.buffer.clone()),
+                    texture,
+                    geometry: area.to_physical_precise_round(scale),
+                    size: Size::from((area.size.w, area.size.h)),
+                }));
+                pushed = (Some(slot), true);
+            }
+            Err(error) => {
+                unreadable = Some(format!("the renderer cannot read the map's buffer: {}", chain(&error)));
+            }
+        },
+    }
+    if let (Some(reason), Some(worker)) = (unreadable, worker.as_ref()) {
+        map.give_up_ring(reason, worker, target_ids);
+    }
+    pushed
+}
+
+fn push_pointer<R>(
+    elements: &mut Vec<SceneElement<R>>,
+    desk: &mut Desk,
+    renderer: &mut R,
+    origin: Point<i32, Logical>,
+    size: Size<i32, Logical>,
+    scale: Scale<f64>,
+) where
+    R: Renderer + ImportAll + ImportMem,
+    R::TextureId: Clone + Send + 'static,
+    R::Error: 'static,
+{
+    let at = desk.pointer_at - origin.to_f64();
+    // Far enough outside, no pointer image reaches in.
+    let reach = 256.0;
+    if at.x < -reach || at.y < -reach || at.x > f64::from(size.w) + reach || at.y > f64::from(size.h) + reach
+    {
+        return;
+    }
+    if matches!(&desk.cursor.status, CursorImageStatus::Surface(surface) if !surface.alive()) {
+        desk.cursor.status = CursorImageStatus::default_named();
+    }
+    match &desk.cursor.status {
+        CursorImageStatus::Hidden => {}
+        CursorImageStatus::Named(_) => {
+            let (image, hot_spot) = desk.cursor.arrow();
+            let at: Point<f64, Physical> =
+                (at - hot_spot.to_f64()).to_i32_round::<i32>().to_f64().to_physical(scale);
+            let element = MemoryRenderBufferRenderElement::from_buffer(
+                renderer,
+                at,
+                image,
+                None,
+                None,
+                None,
+                Kind::Cursor,
+            );
+            match element {
+                Ok(element) => elements.push(SceneElement::Memory(element)),
+                Err(error) => warn!(error = chain(&error), "the pointer cannot be uploaded"),
+            }
+        }
+        CursorImageStatus::Surface(surface) => {
+            let at = (at - hot_spot(surface).to_f64()).to_physical(scale).to_i32_round();
+            let surfaces: Vec<WaylandSurfaceRenderElement<R>> =
+                render_elements_from_surface_tree(renderer, surface, at, scale, 1.0, Kind::Cursor);
+            elements.extend(surfaces.into_iter().map(SceneElement::Pointer));
+        }
+    }
+    if let Some(icon) = desk.drag_icon.as_ref().filter(|icon| icon.alive()) {
+        let at = at.to_physical(scale).to_i32_round();
+        let surfaces: Vec<WaylandSurfaceRenderElement<R>> =
+            render_elements_from_surface_tree(renderer, icon, at, scale, 1.0, Kind::Unspecified);
+        elements.extend(surfaces.into_iter().map(|surface| SceneElement::Client(Composited(surface))));
+    }
+}
+
+fn hot_spot(surface: &WlSurface) -> Point<i32, Logical> {
+    with_states(surface, |states| {
+        states
+            .data_map
+            .get::<std::sync::Mutex<CursorImageAttributes>>()
+            .and_then(|attributes| attributes.lock().ok().map(|attributes| attributes.hotspot))
+            .unwrap_or_default()
+    })
+}
