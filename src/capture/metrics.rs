@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::sys::time::TimeValLike;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
+use serde::Serialize;
 
 use super::target::Status;
 
@@ -29,7 +30,7 @@ pub struct FaultMetrics {
 }
 
 /// What the target pays.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TargetMetrics {
     /// Processor time added by our faults, as a share of what the target would use without them.
     pub overhead_percent: f64,

@@ -1,5 +1,6 @@
 //! Watching an attached process, window by window.
 
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use super::metrics::{FaultMetrics, Load, TargetMetrics};
 use super::probe::{self, Rung};
 use super::range::PageRange;
 use super::region::MemoryRegion;
+use super::running::RunningThreads;
 use super::target::{TargetInfo, errno};
 use super::watch::{RefusedRegion, Stopped, WatchSet};
 use super::{CaptureError, ProcessAttachCapability, huge};
@@ -46,6 +48,10 @@ pub struct Window {
     pub written: Vec<PageRange>,
     /// The mappings under watch, in address order; only where they changed, and in the first window.
     pub regions: Option<Arc<[MemoryRegion]>>,
+    /// Pages of all writable mappings, under watch or refused by the kernel.
+    pub writable_pages: u64,
+    /// Threads of the target that ran in it.
+    pub active_threads: u32,
 }
 
 /// Why there will be no more windows.
@@ -55,6 +61,15 @@ pub enum ExitReason {
     Ended,
     /// The process executed another program: what was watched is gone, and the new program can be attached to anew.
     Executed,
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ExitReason::Ended => "the process has ended",
+            ExitReason::Executed => "the process has executed another program",
+        })
+    }
 }
 
 /// What the monitor reports.
@@ -77,6 +92,7 @@ pub struct GlassRamMonitor {
     config: MonitorConfig,
     watch: WatchSet,
     load: Load,
+    threads: RunningThreads,
     index: u64,
     since: Instant,
     timer: Timer,
@@ -106,6 +122,8 @@ impl GlassRamMonitor {
             errno: errno(error),
         })?;
         let load = Load::new(pid, fault_cost);
+        let mut threads = RunningThreads::default();
+        threads.since_last(pid);
         let mut watch = WatchSet::default();
         watch.arm(&mut target).map_err(|stopped| match stopped {
             Stopped::Gone => CaptureError::Changed { pid },
@@ -117,6 +135,7 @@ impl GlassRamMonitor {
             config,
             watch,
             load,
+            threads,
             index: 0,
             since,
             timer: Timer::from_deadline(since + config.window),
@@ -142,9 +161,17 @@ impl GlassRamMonitor {
             Err(Stopped::Failed(error)) => return Err(error.into()),
         };
         let regions = (changed || self.index == 0).then(|| self.watch.regions());
-        let window =
-            Window { index: self.index, started: self.since, length: now - self.since, written, regions };
-        let pages = window.written.iter().map(|range| range.pages(self.target.info.page_size)).sum();
+        let page_size = self.target.info.page_size;
+        let window = Window {
+            index: self.index,
+            started: self.since,
+            length: now - self.since,
+            written,
+            regions,
+            writable_pages: self.watch.writable_pages(page_size),
+            active_threads: self.threads.since_last(self.target.info.pid),
+        };
+        let pages = window.written.iter().map(|range| range.pages(page_size)).sum();
         self.load.window(pages, window.length, now.elapsed());
         self.index += 1;
         self.since = now;

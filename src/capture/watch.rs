@@ -59,6 +59,12 @@ impl WatchSet {
         &self.refused
     }
 
+    /// Pages of all writable mappings, whether they could be watched or not.
+    pub fn writable_pages(&self, page_size: u64) -> u64 {
+        let refused = self.refused.iter().map(|refused| &refused.region);
+        self.regions.iter().chain(refused).map(|region| region.pages(page_size)).sum()
+    }
+
     pub fn huge(&self) -> &[PageRange] {
         &self.huge
     }

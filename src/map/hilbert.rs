@@ -301,7 +301,17 @@ mod tests {
     #[test]
     fn the_automatic_order_is_the_largest_whose_cells_hold_a_page() {
         let config = HilbertConfig::default();
-        for (pages, order) in [(0, 4), (1, 4), (255, 4), (256, 4), (1023, 4), (1024, 5), (16_384, 7), (16_383, 6), (u64::MAX, 12)] {
+        for (pages, order) in [
+            (0, 4),
+            (1, 4),
+            (255, 4),
+            (256, 4),
+            (1023, 4),
+            (1024, 5),
+            (16_384, 7),
+            (16_383, 6),
+            (u64::MAX, 12),
+        ] {
             assert_eq!(config.order_for(pages), order, "{pages} pages");
         }
         assert_eq!(HilbertConfig::fixed(6).unwrap().order_for(1 << 40), 6);

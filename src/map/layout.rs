@@ -188,7 +188,9 @@ impl AddressLayout {
     }
 
     fn append(&mut self, region: Range<u64>) {
-        debug_assert!(region.start.is_multiple_of(self.page_size) && region.end.is_multiple_of(self.page_size));
+        debug_assert!(
+            region.start.is_multiple_of(self.page_size) && region.end.is_multiple_of(self.page_size)
+        );
         if region.is_empty() {
             return;
         }

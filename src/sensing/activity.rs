@@ -31,7 +31,13 @@ impl PageActivity {
     /// Nothing written yet on a line of `pages`.
     pub fn new(half_life: Duration, pages: u64) -> Self {
         let pages = pages as usize;
-        Self { half_life, written: vec![0.0; pages], warm: Vec::new(), weight: 0.0, touched: vec![false; pages] }
+        Self {
+            half_life,
+            written: vec![0.0; pages],
+            warm: Vec::new(),
+            weight: 0.0,
+            touched: vec![false; pages],
+        }
     }
 
     /// Time in which a window's weight falls to a half.
@@ -78,11 +84,14 @@ impl PageActivity {
 
     /// Follows the pages from the line `before` to the line `after`, on which they have other places.
     pub fn relay(&mut self, before: &AddressLayout, after: &AddressLayout) {
-        let (mut written, mut touched) = (vec![0.0; after.pages() as usize], vec![false; after.pages() as usize]);
+        let (mut written, mut touched) =
+            (vec![0.0; after.pages() as usize], vec![false; after.pages() as usize]);
         let mut warm = Vec::with_capacity(self.warm.len());
         for region in before.placed() {
             let first = region.first_page;
-            for (offset, address) in (region.start..region.end).step_by(before.page_size() as usize).enumerate() {
+            for (offset, address) in
+                (region.start..region.end).step_by(before.page_size() as usize).enumerate()
+            {
                 let place = first as usize + offset;
                 let was_touched = self.touched.get(place).copied().unwrap_or(false);
                 let Some(next) = after.page_of(address).filter(|_| was_touched) else { continue };
@@ -197,7 +206,11 @@ mod tests {
         let mut activity = PageActivity::new(HALF_LIFE, before.pages());
         activity.window(&before, std::iter::once(PAGE * 103..PAGE * 104), WINDOW);
         activity.relay(&before, &after);
-        assert_eq!(activity.window(&after, [PAGE * 103..PAGE * 105], WINDOW), 1, "page 103 was written before");
+        assert_eq!(
+            activity.window(&after, [PAGE * 103..PAGE * 105], WINDOW),
+            1,
+            "page 103 was written before"
+        );
         let curve = HilbertSkilling::new(4);
         let density = activity.density(&after, &curve);
         let hot: Vec<u32> = (0..256)
@@ -206,9 +219,12 @@ mod tests {
                 density[[y as usize, x as usize]] > 0.0
             })
             .collect();
-        assert_eq!(hot, (after.cells_of_page(13, 256).chain(after.cells_of_page(14, 256)))
-            .collect::<std::collections::BTreeSet<_>>()
-            .into_iter()
-            .collect::<Vec<_>>());
+        assert_eq!(
+            hot,
+            (after.cells_of_page(13, 256).chain(after.cells_of_page(14, 256)))
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect::<Vec<_>>()
+        );
     }
 }

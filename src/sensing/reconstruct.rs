@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn faults_light_their_own_cells_and_no_other() {
         let mut reconstructor = CompressedSensingReconstructor::new(3, 0.1);
-        let fault = |page: u64| FaultEvent::PageFault { address: page * 4096 + 123, flags: 1, thread_id: None };
+        let fault =
+            |page: u64| FaultEvent::PageFault { address: page * 4096 + 123, flags: 1, thread_id: None };
         let density = reconstructor.reconstruct(&[fault(5), fault(6), fault(5), fault(40)]).unwrap();
         let curve = HilbertSkilling::new(3);
         for d in 0..64 {
@@ -183,7 +184,8 @@ mod tests {
     fn following_new_regions_keeps_what_is_known_of_the_old_ones() {
         let range = |first: u64, pages: u64| PageRange { start: first * 4096, end: (first + pages) * 4096 };
         let layout = AddressLayout::new(4096, std::iter::once(100 * 4096..116 * 4096));
-        let mut reconstructor = CompressedSensingReconstructor::on(layout, 2, Duration::from_millis(250)).unwrap();
+        let mut reconstructor =
+            CompressedSensingReconstructor::on(layout, 2, Duration::from_millis(250)).unwrap();
         reconstructor.window(&[range(103, 1)], Duration::from_millis(100));
         let change = reconstructor.follow(&[range(10, 48), range(100, 16)], 3).unwrap();
         assert_eq!(change, LayoutChange::Rebuilt);

@@ -45,7 +45,6 @@ impl AvalancheDetector {
     }
 }
 
-
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
