@@ -31,7 +31,8 @@ wall() {
         echo 1 >"$config/crtcs/c$i/writeback"
         ln -s "$config/crtcs/c$i" "$config/encoders/e$i/possible_crtcs/"
         ln -s "$config/encoders/e$i" "$config/connectors/k$i/possible_encoders/"
-        for kind in overlay:0 primary:1 cursor:2; do
+        # vkms has no zpos: it stacks planes in the order in which they are made.
+        for kind in primary:1 overlay:0 cursor:2; do
             plane=$config/planes/${kind%:*}$i
             mkdir "$plane"
             echo "${kind#*:}" >"$plane/type"
