@@ -125,14 +125,14 @@ impl Compositor {
         let mut all = Vec::with_capacity(self.desk.outputs.len());
         for state in &self.desk.outputs {
             let mode = state.output.current_mode();
-            let map = if !state.map.visible() {
+            let map = if !state.map.visible() || !self.backend.is_active() {
                 PlaneUse::Off
             } else if let Some(reason) = state.map.reason() {
                 PlaneUse::Composited { reason: reason.to_owned() }
             } else {
                 match self.backend.map_plane(&state.output) {
                     Some(plane) => PlaneUse::OnPlane { plane },
-                    None => PlaneUse::Composited { reason: "no frame with it was shown yet".into() },
+                    None => PlaneUse::Composited { reason: "planes are tried with the next frame".into() },
                 }
             };
             all.push(OutputStatus {

@@ -61,6 +61,14 @@ impl Backend {
         }
     }
 
+    /// Whether the screen is ours at the moment.
+    pub(crate) fn is_active(&self) -> bool {
+        match self {
+            Backend::Tty(tty) => tty.is_active(),
+            Backend::Headless(_) => true,
+        }
+    }
+
     /// The plane that shows the map on this output.
     pub(crate) fn map_plane(&self, output: &Output) -> Option<u32> {
         match self {

@@ -213,10 +213,7 @@ impl Card {
             .drm
             .create_surface(wiring.crtc, wiring.mode, &[wiring.connector.handle()])
             .map_err(|error| chain(&error))?;
-        let card = self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        // Virtual connectors are numbered per card, real ones are told apart well enough by their kind.
-        let unique = !connectors::name(&wiring.connector).starts_with("Virtual-") || card == "card0";
-        let output = connectors::output(wiring, &card, unique);
+        let output = connectors::output(wiring);
         let flags = GbmBufferFlags::RENDERING | GbmBufferFlags::SCANOUT;
         let allocator = GbmAllocator::new(self.gbm.clone(), flags);
         let formats = self.renderer.egl_context().dmabuf_render_formats().clone();

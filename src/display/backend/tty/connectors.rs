@@ -71,13 +71,13 @@ fn preferred(modes: &[DrmMode]) -> Option<DrmMode> {
     modes.iter().find(|mode| mode.mode_type().contains(ModeTypeFlags::PREFERRED)).or(modes.first()).copied()
 }
 
-/// "DP-1", as everywhere.
+/// "DP-1", as everywhere. The kernel counts over all cards, so it is the only one of that name.
 pub(super) fn name(info: &connector::Info) -> String {
     format!("{}-{}", info.interface().as_str(), info.interface_id())
 }
 
 /// The output for this connector, in this mode.
-pub(super) fn output(wiring: &Wiring, card: &str, unique: bool) -> Output {
+pub(super) fn output(wiring: &Wiring) -> Output {
     let info = &wiring.connector;
     let (width, height) = info.size().unwrap_or((0, 0));
     let subpixel = match info.subpixel() {
@@ -88,10 +88,8 @@ pub(super) fn output(wiring: &Wiring, card: &str, unique: bool) -> Output {
         connector::SubPixel::None => Subpixel::None,
         _ => Subpixel::Unknown,
     };
-    // Two cards may both have a Virtual-1.
-    let name = if unique { name(info) } else { format!("{card}-{}", name(info)) };
     let output = Output::new(
-        name,
+        name(info),
         PhysicalProperties {
             size: (width as i32, height as i32).into(),
             subpixel,

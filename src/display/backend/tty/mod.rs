@@ -135,7 +135,7 @@ impl Tty {
     }
 
     pub(super) fn draw(&mut self, desk: &mut Desk, output: &Output) -> Drawn {
-        if self.leaving || !self.session.is_active() {
+        if !self.is_active() {
             return Drawn::Skipped;
         }
         match self.surface_mut(output) {
@@ -154,6 +154,10 @@ impl Tty {
             Some((card, _)) => card.map_buffers(display, size),
             None => Err("the output is not there any more".into()),
         }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        !self.leaving && self.session.is_active()
     }
 
     pub(super) fn map_plane(&self, output: &Output) -> Option<u32> {
