@@ -149,11 +149,12 @@ enum Palette {
 
 impl Cli {
     /// Sends the log to stderr, filtered by `RUST_LOG`; without that, what the person should know: warnings, and in the
-    /// session what it does.
+    /// session what it does. The Vulkan loader talks through wgpu_hal whenever a driver is not there; what fails for us is
+    /// an error of ours.
     pub fn start_log(&self) {
         let usual = match self.command {
-            None | Some(Command::Session(_)) => "info,wgpu_core=warn,wgpu_hal=error,naga=warn,smithay=warn",
-            Some(_) => "warn,wgpu_hal=error",
+            None | Some(Command::Session(_)) => "info,wgpu_core=warn,wgpu_hal=off,naga=warn,smithay=warn",
+            Some(_) => "warn,wgpu_hal=off",
         };
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
