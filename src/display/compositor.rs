@@ -7,6 +7,7 @@ use calloop::EventLoop;
 use calloop::channel::{Channel, Event};
 use calloop::timer::{TimeoutAction, Timer};
 use smithay::backend::input::Keycode;
+use smithay::input::pointer::CursorImageStatus;
 use smithay::output::Output;
 use smithay::reexports::wayland_server::Display;
 use tracing::{debug, error, info};
@@ -68,6 +69,10 @@ impl Compositor {
                     Event::Closed => error!("the render thread has ended: the map stands still"),
                 })
                 .map_err(|error| setup("listening to the render thread")(error.to_string()))?;
+        }
+        if desk.config.backend == BackendKind::Headless {
+            // Nothing moves a pointer there.
+            desk.cursor.status = CursorImageStatus::Hidden;
         }
         let outputs = backend.start(&mut desk);
         let mut compositor = Compositor { backend, desk, held_hotkeys: Vec::new(), finger: None };

@@ -22,6 +22,9 @@ use super::shell::Windows;
 use super::{Compositor, CompositorConfig, DisplayError, FrameStatistics};
 use crate::render::{Picture, RenderWorker};
 
+/// Further than this from the pointer, nothing of its image is to be seen.
+pub(crate) const POINTER_REACH: f64 = 256.0;
+
 /// The backend-independent state.
 pub(crate) struct Desk {
     pub(crate) display: DisplayHandle,
@@ -167,6 +170,26 @@ impl Desk {
             if state.redraw.queue() {
                 self.wake.ping();
             }
+        }
+    }
+
+    /// The pointer moved: outputs that its image may reach into.
+    pub(crate) fn queue_redraw_near(&mut self, points: &[Point<f64, Logical>]) {
+        let near: Vec<Output> = self
+            .outputs
+            .iter()
+            .filter(|state| {
+                self.space.output_geometry(&state.output).is_some_and(|geometry| {
+                    let mut reach = geometry.to_f64();
+                    reach.loc -= Point::from((POINTER_REACH, POINTER_REACH));
+                    reach.size += (2.0 * POINTER_REACH, 2.0 * POINTER_REACH).into();
+                    points.iter().any(|point| reach.contains(*point))
+                })
+            })
+            .map(|state| state.output.clone())
+            .collect();
+        for output in near {
+            self.queue_redraw(&output);
         }
     }
 

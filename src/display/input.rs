@@ -123,12 +123,12 @@ impl Compositor {
 
     pub(crate) fn pointer_to(&mut self, to: Point<f64, Logical>, time: u32) {
         let Some(pointer) = self.desk.seat.get_pointer() else { return };
-        self.desk.pointer_at = to;
+        let from = std::mem::replace(&mut self.desk.pointer_at, to);
         let under = self.under(to);
         let motion = MotionEvent { location: to, serial: SERIAL_COUNTER.next_serial(), time };
         pointer.motion(self, under, &motion);
         pointer.frame(self);
-        self.desk.queue_redraw_all();
+        self.desk.queue_redraw_near(&[from, to]);
     }
 
     fn button<B: InputBackend>(&mut self, event: &B::PointerButtonEvent) {

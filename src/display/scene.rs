@@ -13,7 +13,7 @@ use smithay::utils::{IsAlive, Logical, Physical, Point, Scale, Size};
 use smithay::wayland::compositor::with_states;
 use tracing::warn;
 
-use super::desk::Desk;
+use super::desk::{Desk, POINTER_REACH};
 use super::error::chain;
 use super::map_view::Front;
 use super::render_element::{Composited, MapElement, SceneElement};
@@ -136,8 +136,7 @@ fn push_pointer<R>(
     R::Error: 'static,
 {
     let at = desk.pointer_at - origin.to_f64();
-    // Far enough outside, no pointer image reaches in.
-    let reach = 256.0;
+    let reach = POINTER_REACH;
     if at.x < -reach || at.y < -reach || at.x > f64::from(size.w) + reach || at.y > f64::from(size.h) + reach
     {
         return;
@@ -147,14 +146,15 @@ fn push_pointer<R>(
     }
     match &desk.cursor.status {
         CursorImageStatus::Hidden => {}
-        CursorImageStatus::Named(_) => {
-            let (image, hot_spot) = desk.cursor.arrow();
+        CursorImageStatus::Named(icon) => {
+            let icon = *icon;
+            let image = desk.cursor.named(icon);
             let at: Point<f64, Physical> =
-                (at - hot_spot.to_f64()).to_i32_round::<i32>().to_f64().to_physical(scale);
+                (at - image.hot_spot.to_f64()).to_i32_round::<i32>().to_f64().to_physical(scale);
             let element = MemoryRenderBufferRenderElement::from_buffer(
                 renderer,
                 at,
-                image,
+                &image.pixels,
                 None,
                 None,
                 None,

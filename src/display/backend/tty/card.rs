@@ -59,6 +59,9 @@ impl Card {
         planes: PlanePolicy,
     ) -> Result<Self, DisplayError> {
         let failed = |reason: String| DisplayError::Card { card: path.to_owned(), reason };
+        if !path.exists() {
+            return Err(failed("it does not exist: `ls /dev/dri/card*` lists those that do".into()));
+        }
         let fd = open_device(path, session).map_err(|reason| {
             failed(format!(
                 "the seat does not give it to us: {reason}; is another display server active on this VT?"
