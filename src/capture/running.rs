@@ -37,16 +37,20 @@ impl RunningThreads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_thread_that_runs_is_counted_and_one_that_waits_is_not() {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let waiting = std::thread::spawn(move || stopped.recv());
+        std::thread::sleep(Duration::from_millis(50));
         let mut threads = RunningThreads::default();
         let pid = std::process::id();
         let all = threads.since_last(pid);
         assert!(all >= 2, "at the first look every thread counts: {all}");
-        // Only this thread is known to run now; the one that waits is known not to.
+        // The kernel brings the time of a running thread up to date once a tick.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(50) {}
         let active = threads.since_last(pid);
         assert!((1..all).contains(&active), "{active} of {all}");
         drop(stop);
