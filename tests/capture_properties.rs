@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use memory_glass::capture::range::{PageRange, merge, subtract};
+use memory_glass::capture::range::{PageRange, merge};
 use memory_glass::capture::region::parse_maps;
 use memory_glass::capture::{MemoryRegion, RegionKind};
 use proptest::prelude::*;
@@ -80,14 +80,6 @@ proptest! {
         prop_assert_eq!(points(&given), before);
         prop_assert!(given.windows(2).all(|pair| pair[0].end < pair[1].start));
         prop_assert!(given.iter().all(|range| !range.is_empty()));
-    }
-
-    #[test]
-    fn what_is_left_after_subtracting_is_the_difference(mut whole in ranges(), mut taken in ranges()) {
-        merge(&mut whole);
-        merge(&mut taken);
-        let expected: BTreeSet<u64> = points(&whole).difference(&points(&taken)).copied().collect();
-        prop_assert_eq!(points(&subtract(&whole, &taken)), expected);
     }
 }
 

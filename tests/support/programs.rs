@@ -25,6 +25,7 @@ fn play(role: &str) {
     match name {
         "obey" => obey(),
         "work" => super::work::work(argument),
+        "gaps" => super::work::gaps(),
         "blocked" => super::blocked::blocked(argument),
         "monitor" => super::monitor(argument),
         "unprivileged" => super::unprivileged(argument),

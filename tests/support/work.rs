@@ -1,10 +1,10 @@
 //! A target that computes and checks itself, and whose progress can be read from outside without asking it.
 
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::libc;
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 
 use super::{Target, programs};
@@ -89,11 +89,7 @@ impl Worker {
     }
 
     fn word(&self, address: u64) -> u64 {
-        let mut word = [0; 8];
-        let remote = RemoteIoVec { base: address as usize, len: 8 };
-        let pid = Pid::from_raw(self.target.pid() as i32);
-        process_vm_readv(pid, &mut [IoSliceMut::new(&mut word)], &[remote]).expect("the target lives");
-        u64::from_ne_bytes(word)
+        read_word(self.target.pid(), address)
     }
 
     pub fn rounds(&self) -> u64 {
@@ -113,5 +109,51 @@ impl Worker {
             assert!(patience.elapsed().as_secs() < 20, "the target does not get on");
             std::thread::sleep(std::time::Duration::from_micros(200));
         }
+    }
+}
+
+fn read_word(pid: u32, address: u64) -> u64 {
+    let mut word = [0; 8];
+    let remote = RemoteIoVec { base: address as usize, len: 8 };
+    process_vm_readv(Pid::from_raw(pid as i32), &mut [IoSliceMut::new(&mut word)], &[remote])
+        .expect("it lives");
+    u64::from_ne_bytes(word)
+}
+
+static LONGEST: AtomicU64 = AtomicU64::new(0);
+
+/// Reads the clock and nothing else, and keeps the longest time between two readings.
+pub fn gaps() {
+    programs::ready();
+    programs::say(&format!("{}", LONGEST.as_ptr() as u64));
+    let mut before = std::time::Instant::now();
+    loop {
+        let now = std::time::Instant::now();
+        LONGEST.fetch_max((now - before).as_nanos() as u64, Ordering::Relaxed);
+        before = now;
+    }
+}
+
+/// A running `gaps`.
+pub struct Gaps {
+    pub target: Target,
+    longest: u64,
+}
+
+impl Gaps {
+    pub fn start() -> Gaps {
+        let mut target = Target::start("gaps");
+        let longest = target.line().parse().expect("an address");
+        Gaps { target, longest }
+    }
+
+    pub fn longest(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(read_word(self.target.pid(), self.longest))
+    }
+
+    pub fn reset(&self) {
+        let remote = RemoteIoVec { base: self.longest as usize, len: 8 };
+        let pid = Pid::from_raw(self.target.pid() as i32);
+        process_vm_writev(pid, &[IoSlice::new(&[0; 8])], &[remote]).expect("it lives");
     }
 }
