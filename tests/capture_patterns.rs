@@ -7,8 +7,6 @@ mod support;
 use memory_glass::capture::GlassRamMonitor;
 use support::{PAGE, Target, assert_untouched, pages, window, within};
 
-fn blocked(_: &str) {}
-
 const LENGTH: u64 = 64 << 20;
 const PAGES: u64 = LENGTH / PAGE;
 

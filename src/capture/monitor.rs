@@ -294,9 +294,9 @@ impl EventSource for GlassRamMonitor {
         let period = self.config.window;
         self.timer.process_events(readiness, token, |deadline, _| {
             due = Some(deadline);
-            // Deadlines that have passed already are left out: one late window, then the old rhythm's length again.
-            let now = Instant::now();
-            TimeoutAction::ToInstant((deadline + period).max(now))
+            // Deadlines that have passed already are left out: one late window, then a whole period again.
+            let (next, now) = (deadline + period, Instant::now());
+            TimeoutAction::ToInstant(if next > now { next } else { now + period })
         })?;
         if due.is_none() {
             return Ok(PostAction::Continue);

@@ -54,7 +54,6 @@ pub(super) fn supported() -> Result<Supported, CaptureError> {
 }
 
 const REQUIRED: &str = "6.7";
-const PAGES: usize = 512;
 const ROUNDS: usize = 7;
 
 fn try_on_ourselves() -> Result<Supported, CaptureError> {
@@ -96,7 +95,7 @@ fn try_on_ourselves() -> Result<Supported, CaptureError> {
         // The same stores once more, unarmed now: what they cost anyway.
         let begun = Instant::now();
         scratch.write_each_page();
-        *cost = armed.saturating_sub(begun.elapsed()) / PAGES as u32;
+        *cost = armed.saturating_sub(begun.elapsed()) / Scratch::PAGES as u32;
     }
     costs.sort_unstable();
     Ok(Supported { fault_cost: costs[ROUNDS / 2] })
@@ -109,16 +108,19 @@ fn running_kernel() -> String {
 }
 
 /// Memory of our own, in small pages, unmapped at the end.
-struct Scratch {
+pub(super) struct Scratch {
     start: NonNull<libc::c_void>,
     page: usize,
 }
 
 impl Scratch {
-    fn new() -> nix::Result<Self> {
+    /// Its length in pages.
+    pub const PAGES: usize = 512;
+
+    pub fn new() -> nix::Result<Self> {
         let page =
             nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?.map_or(4096, |size| size as usize);
-        let length = NonZeroUsize::new(PAGES * page).ok_or(Errno::EINVAL)?;
+        let length = NonZeroUsize::new(Self::PAGES * page).ok_or(Errno::EINVAL)?;
         // SAFETY: a new private mapping at an address of the kernel's choice disturbs nothing.
         let start = unsafe {
             mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE)?
@@ -130,22 +132,31 @@ impl Scratch {
         Ok(scratch)
     }
 
-    fn range(&self) -> PageRange {
+    pub fn range(&self) -> PageRange {
         let start = self.start.as_ptr() as u64;
-        PageRange::new(start, start + (PAGES * self.page) as u64)
+        PageRange::new(start, start + (Self::PAGES * self.page) as u64)
     }
 
-    fn write_each_page(&self) {
-        for page in 0..PAGES {
-            // SAFETY: within the mapping, which nobody else knows of. Volatile, because the store itself is what is wanted.
-            unsafe { self.start.cast::<u8>().add(page * self.page).write_volatile(1) };
-        }
+    #[cfg(test)]
+    pub fn page(&self) -> usize {
+        self.page
+    }
+
+    pub fn write_each_page(&self) {
+        (0..Self::PAGES).for_each(|page| self.write(page));
+    }
+
+    /// Stores into one page of it.
+    pub fn write(&self, page: usize) {
+        let offset = page.min(Self::PAGES - 1) * self.page;
+        // SAFETY: within the mapping, which nobody else knows of. Volatile, because the store itself is what is wanted.
+        unsafe { self.start.cast::<u8>().add(offset).write_volatile(1) };
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // SAFETY: our own mapping, and the last use of it.
-        let _ = unsafe { munmap(self.start, PAGES * self.page) };
+        let _ = unsafe { munmap(self.start, Self::PAGES * self.page) };
     }
 }

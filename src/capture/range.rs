@@ -49,26 +49,3 @@ pub fn merge(ranges: &mut Vec<PageRange>) {
         joined
     });
 }
-
-/// The part of `whole` that none of `taken` covers; both sorted and disjoint, and so is the answer.
-pub fn subtract(whole: &[PageRange], taken: &[PageRange]) -> Vec<PageRange> {
-    let mut left = Vec::with_capacity(whole.len());
-    let mut from = 0;
-    for range in whole {
-        let mut start = range.start;
-        // Ranges are in order on both sides: what ends before this one begins is never needed again.
-        while taken.get(from).is_some_and(|hole| hole.end <= range.start) {
-            from += 1;
-        }
-        for hole in taken.iter().skip(from).take_while(|hole| hole.start < range.end) {
-            if hole.start > start {
-                left.push(PageRange::new(start, hole.start));
-            }
-            start = start.max(hole.end);
-        }
-        if start < range.end {
-            left.push(PageRange::new(start, range.end));
-        }
-    }
-    left
-}

@@ -146,3 +146,49 @@ impl Pagemap {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::capture::probe::Scratch;
+    use crate::capture::range::merge;
+    use crate::capture::uffd::{UffdCapability, UffdFeatureFlags, UffdIoctlMode, UserfaultFd};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn however_little_fits_into_one_answer_nothing_is_lost(
+            room in 1usize..6,
+            written in prop::collection::btree_set(0usize..Scratch::PAGES, 0..60),
+        ) {
+            let scratch = Scratch::new().expect("mapped");
+            scratch.write_each_page();
+            let uffd = UserfaultFd::create(UffdFeatureFlags::ASYNC_RUNG).expect("created");
+            uffd.register(scratch.range(), UffdIoctlMode::WriteProtect).expect("registered");
+            let mut pagemap = Pagemap::with_capacity(File::open("/proc/self/pagemap").expect("opened"), room);
+            let mut window = || {
+                let mut found = Vec::new();
+                pagemap.written(scratch.range(), Question::Private, |run| found.push(run.range)).expect("scanned");
+                found
+            };
+            let mut first = window();
+            merge(&mut first);
+            prop_assert_eq!(first, vec![scratch.range()]);
+            written.iter().for_each(|&page| scratch.write(page));
+            let pages = |ranges: &[PageRange]| -> BTreeSet<usize> {
+                let page = |address: u64| ((address - scratch.range().start) / scratch.page() as u64) as usize;
+                ranges.iter().flat_map(|range| page(range.start)..page(range.end)).collect()
+            };
+            prop_assert_eq!(pages(&window()), written);
+            prop_assert_eq!(window(), vec![]);
+            // Protecting and unprotecting by hand: what is unprotected counts as written.
+            uffd.write_protect(scratch.range(), false).expect("unprotected");
+            prop_assert_eq!(pages(&window()).len(), Scratch::PAGES);
+        }
+    }
+}

@@ -80,7 +80,9 @@ pub(crate) fn inspect(pid: u32) -> Result<TargetInfo, CaptureError> {
         return Err(CaptureError::Zombie { pid, comm });
     }
     if let Some(tracer) = status.number("TracerPid").filter(|&tracer| tracer != 0) {
-        let tracer = tracer as u32;
+        // The field names the thread that traces; people know its process.
+        let thread = Status::of(tracer as u32).ok();
+        let tracer = thread.and_then(|thread| thread.number("Tgid")).unwrap_or(tracer) as u32;
         let name = Status::of(tracer).map_or_else(|_| "?".into(), |status| status.name());
         return Err(CaptureError::AlreadyTraced { pid, tracer, name });
     }

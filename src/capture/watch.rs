@@ -47,7 +47,8 @@ pub(super) struct WatchSet {
     refused: Vec<RefusedRegion>,
     /// Where huge pages were seen before our arming split them.
     huge: Vec<PageRange>,
-    marked: u64,
+    /// Shared mappings whose pages that do not exist yet carry marks.
+    marked: Vec<PageRange>,
 }
 
 impl WatchSet {
@@ -75,11 +76,9 @@ impl WatchSet {
         self.rebuild(target).map_err(Stopped::Failed)?;
         self.reconcile(target)?;
         for region in Arc::clone(&self.regions).iter() {
-            // Marks on every page of a shared mapping, so that its first read is not taken for a write.
-            if self.question(region) == Question::SharedWithMarkers
-                && target.uffd.protect(region.range()).is_ok()
-            {
-                self.marked += region.len();
+            // Nothing is to be reported of this first time, so the plain call does for both kinds of pages.
+            if self.may_mark(region) && target.uffd.protect(region.range()).is_ok() {
+                self.marked.push(region.range());
             }
         }
         let mut before = Vec::new();
@@ -127,6 +126,7 @@ impl WatchSet {
             }
         }
         self.refused = refused;
+        self.marked.retain(|marked| watched.iter().any(|region| region.range() == *marked));
         let changed = *self.regions != *watched;
         if changed {
             self.regions = watched.into();
@@ -153,7 +153,12 @@ impl WatchSet {
         region: &MemoryRegion,
         written: &mut Vec<PageRange>,
     ) -> Result<(), Stopped> {
-        let question = if region.is_shared() { Question::Shared } else { Question::Private };
+        let mark = self.may_mark(region);
+        let question = match (region.is_shared(), mark) {
+            (false, _) => Question::Private,
+            (true, false) => Question::Shared,
+            (true, true) => Question::SharedWithMarkers,
+        };
         let note_huge = region.kind() != RegionKind::HugeTlb && !region.is_shared();
         let pid = target.info.pid;
         let huge = &mut self.huge;
@@ -167,11 +172,17 @@ impl WatchSet {
         if answer == Err(Errno::EPERM) {
             // Another mapping took this place, or mremap(2) moved one here: it is not registered, so it is new.
             match target.uffd.watch(region.range()) {
-                Ok(()) => answer = target.pagemap.written(region.range(), question, &mut found),
+                Ok(()) => {
+                    let question = if region.is_shared() { Question::SharedWithMarkers } else { question };
+                    answer = target.pagemap.written(region.range(), question, &mut found);
+                }
                 // It has changed once more; the next reading of the table will say how.
                 Err(Errno::ESRCH) => answer = Err(Errno::ESRCH),
                 Err(_) => answer = Ok(()),
             }
+        }
+        if mark && answer.is_ok() {
+            self.marked.push(region.range());
         }
         match answer {
             Ok(()) | Err(Errno::EPERM) => Ok(()),
@@ -182,11 +193,12 @@ impl WatchSet {
         }
     }
 
-    fn question(&self, region: &MemoryRegion) -> Question {
-        match region.is_shared() {
-            false => Question::Private,
-            true if self.marked + region.len() <= MARKED_AT_MOST => Question::SharedWithMarkers,
-            true => Question::Shared,
-        }
+    /// Whether this is a shared mapping without marks that may have them. A page of one that is read for the first time looks
+    /// like a written one, unless a mark stood in its place.
+    fn may_mark(&self, region: &MemoryRegion) -> bool {
+        let marked = || self.marked.iter().map(PageRange::len).sum::<u64>();
+        region.is_shared()
+            && !self.marked.contains(&region.range())
+            && marked() + region.len() <= MARKED_AT_MOST
     }
 }

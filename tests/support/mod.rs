@@ -3,11 +3,14 @@
 //! A target is the test binary itself, started with an environment variable: a function that runs before `main` sees it,
 //! plays the target in the only thread there is, and never returns. So the tests need no compiler and no second program.
 
-#![allow(dead_code)]
+#![allow(dead_code, unsafe_code)]
 
+pub mod blocked;
 pub mod programs;
+pub mod work;
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use memory_glass::capture::{CaptureEvent, GlassRamMonitor, PageRange, Window};
@@ -30,6 +33,14 @@ impl Target {
         let mut target = Self::start_quietly(
             Command::new(std::env::current_exe().expect("the test binary has a path")).env(ROLE, role),
         );
+        assert_eq!(target.line(), "ready");
+        target
+    }
+
+    /// As `start`, in a process group of its own.
+    pub fn start_group(role: &str) -> Target {
+        let mut command = Command::new(std::env::current_exe().expect("the test binary has a path"));
+        let mut target = Self::start_quietly(command.env(ROLE, role).process_group(0));
         assert_eq!(target.line(), "ready");
         target
     }
@@ -131,4 +142,33 @@ pub fn within(window: &Window, start: u64, length: u64) -> Vec<PageRange> {
 /// Ranges as page numbers from `start` on.
 pub fn pages(ranges: &[PageRange], start: u64) -> Vec<u64> {
     ranges.iter().flat_map(|range| (range.start - start) / PAGE..(range.end - start) / PAGE).collect()
+}
+
+/// A monitor to be killed: attaches to the process, watches it for a while, detaches, and does it again.
+fn monitor(pid: &str) {
+    let pid = pid.parse().expect("a process number");
+    programs::ready();
+    loop {
+        let Ok(mut monitor) = GlassRamMonitor::new(pid) else { continue };
+        for _ in 0..3 {
+            let _ = monitor.scan();
+        }
+        let _ = monitor.detach();
+    }
+}
+
+/// As another user: what attaching says.
+fn unprivileged(pid: &str) {
+    // SAFETY: numbers only; this process has one thread.
+    unsafe {
+        assert_eq!(nix::libc::setgid(65534), 0);
+        assert_eq!(nix::libc::setuid(65534), 0);
+        // As any program that this user starts; the change of the user has cleared it.
+        nix::libc::prctl(nix::libc::PR_SET_DUMPABLE, 1);
+    }
+    programs::ready();
+    match GlassRamMonitor::new(pid.parse().expect("a process number")) {
+        Ok(_) => programs::say("attached"),
+        Err(error) => programs::say(&error.to_string()),
+    }
 }

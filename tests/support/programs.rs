@@ -24,8 +24,13 @@ fn play(role: &str) {
     let (name, argument) = role.split_once(' ').unwrap_or((role, ""));
     match name {
         "obey" => obey(),
-        "sum" => sum(argument.parse().expect("a number of threads")),
-        "blocked" => super::super::blocked(argument),
+        "work" => super::work::work(argument),
+        "gaps" => super::work::gaps(),
+        "blocked" => super::blocked::blocked(argument),
+        "monitor" => super::monitor(argument),
+        "unprivileged" => super::unprivileged(argument),
+        "filtered" => filtered(),
+        "full" => full(),
         _ => panic!("no such role: {role}"),
     }
 }
@@ -84,7 +89,7 @@ unsafe fn act(command: &str, n: &[u64]) -> u64 {
                 0
             }
             ("read", &[start, count, step]) => {
-                each(start, count, step).map(|page| page.read_volatile()).sum()
+                each(start, count, step).fold(0, |sum, page| sum ^ page.read_volatile())
             }
             ("fill", &[start, count]) => {
                 // As the kernel writes on a process' behalf: read(2) into the page.
@@ -135,52 +140,42 @@ unsafe fn act(command: &str, n: &[u64]) -> u64 {
     }
 }
 
-/// What `sum` must say after so many rounds: each round adds the round's number to every word of a block.
-pub fn expected_sum(rounds: u64) -> u64 {
-    (0..BLOCK as u64)
-        .map(|word| word.wrapping_mul(rounds).wrapping_add(rounds * (rounds + 1) / 2))
-        .fold(0, u64::wrapping_add)
+/// Answers every line with 1.
+fn echo() {
+    ready();
+    for _ in std::io::stdin().lock().lines() {
+        say("1");
+    }
 }
 
-/// Words of the block that `sum` works on: 4 MiB.
-pub const BLOCK: usize = 512 << 10;
+/// Under a filter that kills it for userfaultfd(2).
+fn filtered() {
+    const LOAD_NUMBER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const ANSWER: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        step(LOAD_NUMBER, 0, 0, 0),
+        step(IF_EQUAL, libc::SYS_userfaultfd as u32, 0, 1),
+        step(ANSWER, libc::SECCOMP_RET_KILL_PROCESS, 0, 0),
+        step(ANSWER, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program and its steps outlive the call.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program), 0);
+    }
+    echo();
+}
 
-/// Threads that go over a block of memory again and again and check it; a line with a number of rounds asks how it
-/// stands.
-fn sum(threads: usize) {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static ROUNDS: AtomicU64 = AtomicU64::new(0);
-    static WRONG: AtomicU64 = AtomicU64::new(0);
-    let work = || {
-        let mut block = vec![0u64; BLOCK / 8];
-        let mut rounds = 0u64;
-        loop {
-            rounds += 1;
-            for (index, word) in block.iter_mut().enumerate() {
-                *word = word.wrapping_add(rounds ^ index as u64);
-            }
-            let expected = (1..=rounds).fold(0u64, |sum, round| sum.wrapping_add(round ^ 77));
-            if rounds < 64 && block.get(77) != Some(&expected) {
-                WRONG.fetch_add(1, Ordering::Relaxed);
-            }
-            if rounds == 64 {
-                block.fill(0);
-                rounds = 0;
-            }
-            ROUNDS.fetch_add(1, Ordering::Relaxed);
-            // Blocked as often as running.
-            std::thread::sleep(std::time::Duration::from_micros(300));
-        }
-    };
-    for _ in 1..threads {
-        std::thread::spawn(work);
+/// With every descriptor in use that it may have.
+fn full() {
+    let limit = libc::rlimit { rlim_cur: 16, rlim_max: 16 };
+    // SAFETY: numbers only.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        while libc::dup(0) >= 0 {}
     }
-    std::thread::spawn(work);
-    ready();
-    for line in std::io::stdin().lock().lines() {
-        if line.is_err() {
-            break;
-        }
-        say(&format!("{} {}", ROUNDS.load(Ordering::Relaxed), WRONG.load(Ordering::Relaxed)));
-    }
+    echo();
 }

@@ -20,6 +20,7 @@
 
 mod helper;
 mod plan;
+mod ptrace;
 mod tracee;
 
 use std::io::IoSliceMut;

@@ -1,0 +1,86 @@
+//! A thread that waits in a system call waits on, undisturbed, when its process is attached to and let go.
+
+#![allow(unsafe_code)]
+
+mod support;
+
+use memory_glass::capture::GlassRamMonitor;
+use nix::libc;
+use support::blocked::Ended;
+use support::{Target, assert_untouched, status};
+
+/// Attaches and detaches several times while the target waits in `call`, then lets the call end.
+fn undisturbed(call: &str, number: libc::c_long) -> Ended {
+    let mut target = Target::start(&format!("blocked {call}"));
+    let pid = target.pid();
+    let patience = std::time::Instant::now();
+    let begins_with = format!("{number} ");
+    while !std::fs::read_to_string(format!("/proc/{pid}/syscall"))
+        .is_ok_and(|line| line.starts_with(&begins_with))
+    {
+        assert_ne!(status(pid, "State").chars().next(), Some('Z'), "the target ended early");
+        assert!(patience.elapsed().as_secs() < 20, "the target never waits in {call}");
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    let masks = || ["SigBlk", "SigIgn", "SigCgt"].map(|field| status(pid, field));
+    let before = masks();
+    for _ in 0..4 {
+        let monitor = GlassRamMonitor::new(pid).expect("attached");
+        assert_eq!(monitor.attach_metrics().stop.thread, pid);
+        monitor.detach().expect("detached");
+        assert_untouched(pid);
+    }
+    // sigtimedwait and the calls with a mask show theirs only while they wait; the target itself says how it is afterwards.
+    if !matches!(call, "sigtimedwait" | "ppoll" | "pselect" | "epoll_pwait" | "sigsuspend") {
+        assert_eq!(masks(), before);
+    }
+    target.say("go on");
+    let ended = Ended::parse(&target.line());
+    assert!(ended.released, "{call} ended before its event: {ended:?}");
+    assert!(ended.same_mask, "{call} came back with another signal mask");
+    target.say("end");
+    assert!(target.wait().success());
+    ended
+}
+
+macro_rules! calls {
+    ($($test:ident: $call:literal, $number:ident, $answer:literal;)*) => {$(
+        #[test]
+        fn $test() {
+            let ended = undisturbed($call, libc::$number);
+            assert_eq!((ended.answer, ended.errno, ended.handled), ($answer, 0, 0));
+        }
+    )*};
+}
+
+calls! {
+    read: "read", SYS_read, 1;
+    futex: "futex", SYS_futex, 0;
+    epoll_wait: "epoll_wait", SYS_epoll_wait, 1;
+    epoll_pwait: "epoll_pwait", SYS_epoll_pwait, 1;
+    poll: "poll", SYS_poll, 1;
+    poll_with_a_limit: "poll-limit", SYS_poll, 1;
+    ppoll: "ppoll", SYS_ppoll, 1;
+    select: "select", SYS_select, 1;
+    pselect: "pselect", SYS_pselect6, 1;
+    accept: "accept", SYS_accept, 1;
+    recv_with_a_limit: "recv", SYS_recvfrom, 1;
+    sigtimedwait: "sigtimedwait", SYS_rt_sigtimedwait, 10;
+    wait4: "wait4", SYS_wait4, 1;
+    semop: "semop", SYS_semtimedop, 0;
+    msgrcv: "msgrcv", SYS_msgrcv, 8;
+    nanosleep: "nanosleep", SYS_clock_nanosleep, 0;
+}
+
+/// These two always end with EINTR; what counts is that it is their own signal's, and its handler ran once.
+#[test]
+fn sigsuspend() {
+    let ended = undisturbed("sigsuspend", libc::SYS_rt_sigsuspend);
+    assert_eq!((ended.answer, ended.errno, ended.handled), (-1, libc::EINTR, 1));
+}
+
+#[test]
+fn pause() {
+    let ended = undisturbed("pause", libc::SYS_pause);
+    assert_eq!((ended.answer, ended.errno, ended.handled), (-1, libc::EINTR, 1));
+}
