@@ -34,6 +34,11 @@ fn undisturbed(call: &str, number: libc::c_long) -> Ended {
     if !matches!(call, "sigtimedwait" | "ppoll" | "pselect" | "epoll_pwait" | "sigsuspend") {
         assert_eq!(masks(), before);
     }
+    // Back in its call: one whose event comes between two attempts may answer that there is nothing to wait for.
+    while !status(pid, "State").starts_with('S') {
+        assert!(patience.elapsed().as_secs() < 20, "the target never waits again in {call}");
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
     target.say("go on");
     let ended = Ended::parse(&target.line());
     assert!(ended.released, "{call} ended before its event: {ended:?}");

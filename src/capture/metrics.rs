@@ -32,9 +32,11 @@ pub struct FaultMetrics {
 /// What the target pays.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TargetMetrics {
-    /// Processor time added by our faults, as a share of what the target would use without them.
+    /// Time that the target spends in our faults, as a share of one processor's time, percent: what is added to it from
+    /// outside, however little it does itself.
     pub overhead_percent: f64,
-    /// The same as a factor, 1 for no slow-down.
+    /// Processor time that the target's own work takes, as a factor of what it would take without us: how much slower a
+    /// target gets that is busy all the time. 1 for no slow-down.
     pub slow_down_factor: f64,
     /// Growth of the target's page tables since the attach, its own growth included.
     pub memory_overhead_mb: f64,
@@ -110,7 +112,11 @@ impl Load {
         let grown =
             self.page_tables.zip(self.page_tables_before).map_or(0, |(now, then)| now.saturating_sub(then));
         TargetMetrics {
-            overhead_percent: share * 100.0,
+            overhead_percent: if self.recent.seconds > 0.0 {
+                faults / self.recent.seconds * 100.0
+            } else {
+                0.0
+            },
             slow_down_factor: 1.0 + share,
             memory_overhead_mb: grown as f64 / 1024.0,
         }

@@ -298,7 +298,7 @@ mod tests {
 
         #[test]
         fn an_update_keeps_every_page_in_its_place_or_lays_out_anew(before in regions(), after in regions()) {
-            let old = AddressLayout::new(PAGE, before.clone());
+            let old = AddressLayout::new(PAGE, before);
             let mut layout = old.clone();
             let change = layout.update(&after);
             let fresh = AddressLayout::new(PAGE, after.clone());

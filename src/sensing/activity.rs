@@ -136,7 +136,7 @@ mod tests {
     const HALF_LIFE: Duration = Duration::from_millis(250);
 
     fn line(pages: u64) -> AddressLayout {
-        AddressLayout::new(PAGE, [PAGE..(pages + 1) * PAGE])
+        AddressLayout::new(PAGE, std::iter::once(PAGE..(pages + 1) * PAGE))
     }
 
     fn pages(first: u64, count: u64) -> Range<u64> {
@@ -201,13 +201,13 @@ mod tests {
 
     #[test]
     fn activity_follows_its_pages_to_a_new_line() {
-        let before = AddressLayout::new(PAGE, [PAGE * 100..PAGE * 110]);
+        let before = AddressLayout::new(PAGE, std::iter::once(PAGE * 100..PAGE * 110));
         let after = AddressLayout::new(PAGE, [PAGE * 10..PAGE * 20, PAGE * 100..PAGE * 110]);
         let mut activity = PageActivity::new(HALF_LIFE, before.pages());
         activity.window(&before, std::iter::once(PAGE * 103..PAGE * 104), WINDOW);
         activity.relay(&before, &after);
         assert_eq!(
-            activity.window(&after, [PAGE * 103..PAGE * 105], WINDOW),
+            activity.window(&after, std::iter::once(PAGE * 103..PAGE * 105), WINDOW),
             1,
             "page 103 was written before"
         );

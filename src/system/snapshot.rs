@@ -201,8 +201,8 @@ impl fmt::Display for SnapshotReport {
         )?;
         writeln!(
             f,
-            "  its cost  {:.2} % estimated slowdown, {:.1} MB",
-            target.overhead_percent, target.memory_overhead_mb
+            "  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), {:.1} MB; estimated",
+            target.overhead_percent, target.slow_down_factor, target.memory_overhead_mb
         )?;
         if let Some(ended) = &self.ended {
             writeln!(f, "  ended     {ended}")?;

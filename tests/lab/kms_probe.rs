@@ -158,7 +158,7 @@ impl Card {
         let buffer = self.get_planar_framebuffer(handle)?;
         let memory = buffer.buffers()[0].ok_or("the framebuffer's memory is hidden from us: not root?")?;
         let (pitch, offset) = (buffer.pitches()[0] as usize, buffer.offsets()[0] as usize);
-        let dma_buf = self.buffer_to_prime_fd(memory, drm::CLOEXEC as u32)?;
+        let dma_buf = self.buffer_to_prime_fd(memory, drm::CLOEXEC)?;
         self.close_handles(&buffer);
         let length = offset + pitch * shown.height as usize;
         // SAFETY: a fresh read-only mapping of `length` bytes of a dma-buf, unmapped below; nothing refers to it after.
@@ -244,10 +244,10 @@ fn scanout(pid: i32, path: &str, directory: &Path) -> Outcome<()> {
 
     let mut expected = Image { pixels: vec![0; screen.pixels.len()], ..screen };
     for (shown, image) in planes.iter().zip(&images) {
-        image.write_png(&directory.join(format!("{}.png", shown.kind)))?;
+        image.write_png(directory.join(format!("{}.png", shown.kind)))?;
         lay(&mut expected, image, shown);
     }
-    screen.write_png(&directory.join("screen.png"))?;
+    screen.write_png(directory.join("screen.png"))?;
     let wrong =
         expected.pixels.iter().zip(&screen.pixels).filter(|(a, b)| (*a ^ *b) & 0xff_ffff != 0).count();
     println!("{}", serde_json::json!({ "planes": planes, "pixels": screen.pixels.len(), "wrong": wrong }));
