@@ -333,6 +333,6 @@ fn wrong_usage_ends_with_two() {
         &["snapshot", "1", "--seconds", "-1"],
         &["no-such"],
     ] {
-        assert_refused(&glass().args(wrong).output().unwrap(), 2, &["Usage", "--help"][1..].as_ref());
+        assert_refused(&glass().args(wrong).output().unwrap(), 2, &["--help"]);
     }
 }
