@@ -277,7 +277,7 @@ fn lay(screen: &mut Image, image: &Image, shown: &Shown) {
                 // Premultiplied, rounded as vkms does it.
                 _ => (0..3).fold(0xff00_0000, |pixel, channel| {
                     let of = |value: u32| value >> (8 * channel) & 0xff;
-                    let mixed = (of(over) * 255 + of(*under) * (255 - alpha) + 254) / 255;
+                    let mixed = (of(over) * 255 + of(*under) * (255 - alpha)).div_ceil(255);
                     pixel | mixed.min(255) << (8 * channel)
                 }),
             };
