@@ -97,7 +97,9 @@ mod tests {
             GlassRamError::UffdError { operation: "UFFDIO_API on process 7".into(), errno: 22 },
             GlassRamError::DmaBufAllocationFailed { reason: "no GBM device".into() },
             GlassRamError::ReconstructionFailed { accuracy: 0.5 },
-            GlassRamError::VisualizationFailed { reason: "no Vulkan device: install mesa-vulkan-drivers".into() },
+            GlassRamError::VisualizationFailed {
+                reason: "no Vulkan device: install mesa-vulkan-drivers".into(),
+            },
         ];
         insta::assert_snapshot!(all.map(|error| error.to_string()).join("\n"));
     }

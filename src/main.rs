@@ -1,2 +1,19 @@
-//! The `memory-glass` binary.
-fn main() {}
+//! The `memory-glass` binary: reads the command line, does what it says, and ends with one line and a status when that
+//! fails: 1 for a failure, 2 for wrong usage.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use memory_glass::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.start_log();
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("memory-glass: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

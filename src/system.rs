@@ -1,1 +1,17 @@
-//! (being built)
+//! The pipeline: the only module that knows every room.
+//!
+//! [`Pipeline`] takes the capture windows of one target through map, sensing and telemetry to a
+//! [`Picture`](crate::render::Picture). [`session`] feeds it from the event loop of a compositor and shows the pictures;
+//! [`snapshot`] feeds it for some seconds and writes the last one. [`GlassRamSystem`] is the same for a program that
+//! uses the crate.
+
+pub mod doctor;
+pub mod exercise;
+mod facade;
+mod pipeline;
+pub mod session;
+pub mod snapshot;
+mod target;
+
+pub use facade::{GlassRamCapability, GlassRamSystem};
+pub use pipeline::Pipeline;

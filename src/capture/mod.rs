@@ -1,1 +1,101 @@
-//! (being built)
+//! Capture: which pages of another process were written, window by window.
+//!
+//! **In**: the number of a process that knows nothing of us. **Out**: [`CaptureEvent`]s, each [`Window`] of which names
+//! the pages written in it, and the writable mappings when they change. **Called by** `system`, as a calloop source.
+//!
+//! ```text
+//!  attach ──► target     what forbids attaching, read from outside
+//!         ──► threads    which thread is cheapest to stop
+//!         ──► inject     one system call in that thread, by its registers alone ──► a userfaultfd of the target
+//!  monitor ─► watch      the mappings under watch, kept in step with the target's table (region)
+//!         ──► uffd       registration            ──► scan    PAGEMAP_SCAN: report and re-arm in one step
+//!         ──► metrics    what it costs           ──► huge    huge pages put together again at the end
+//! ```
+//!
+//! The kernel resolves the write faults by itself (`UFFD_FEATURE_WP_ASYNC`), so the target never waits for us: it runs on when the
+//! monitor is stopped, stalled or killed. Nothing traces it after the attach, and no descriptor of ours stays in it.
+//!
+//! What a window cannot tell: a huge page that is populated at once counts as written whole; so do pages of hugetlbfs; pages moved by
+//! mremap(2) count as written at their new place.
+
+mod attach;
+mod error;
+mod huge;
+mod inject;
+mod metrics;
+mod monitor;
+mod probe;
+mod processes;
+pub mod range;
+pub mod region;
+mod running;
+mod scan;
+mod sys;
+mod target;
+mod threads;
+mod uffd;
+mod watch;
+
+pub use attach::{AttachMetrics, ProcessAttach};
+pub use error::CaptureError;
+pub use inject::Stop;
+pub use metrics::{FaultMetrics, TargetMetrics};
+pub use monitor::{CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, Window};
+pub use probe::Rung;
+pub use processes::{ProcessSummary, may_trace_anyone, processes};
+pub use range::PageRange;
+pub use region::{MemoryRegion, RegionKind};
+pub use target::TargetInfo;
+pub use uffd::{UffdCapability, UffdFeatureFlags, UffdIoctlMode, UffdMsg, UffdioRange, UserfaultFd};
+pub use watch::RefusedRegion;
+
+use crate::error::Result;
+
+/// One thing that happened to the memory of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultEvent {
+    /// A page was faulted on.
+    PageFault {
+        /// The address that was accessed.
+        address: u64,
+        /// Bit 0: it was a write. Bit 1: the page was write-protected.
+        flags: u32,
+        /// The thread, where the kernel says it.
+        thread_id: Option<u32>,
+    },
+    /// The target forked.
+    Fork {
+        /// The target.
+        parent_pid: u32,
+        /// Its child.
+        child_pid: u32,
+    },
+    /// A mapping moved.
+    Remap {
+        /// Where it was.
+        old_address: u64,
+        /// Where it is.
+        new_address: u64,
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// Memory was given back or unmapped.
+    Remove {
+        /// Where it began.
+        address: u64,
+        /// Its length in bytes.
+        length: u64,
+    },
+}
+
+/// Attaching to a process and knowing its memory.
+pub trait ProcessAttachCapability: Sized {
+    /// Attaches to a running process, from outside.
+    fn attach(pid: u32) -> Result<Self>;
+    /// All its mappings, as they were when it was attached to.
+    fn regions(&self) -> &[MemoryRegion];
+    /// Those of them that can be written to and watched.
+    fn writable_regions(&self) -> Vec<&MemoryRegion>;
+    /// Attaches to a child that the process has forked, as a target of its own.
+    fn handle_fork(&mut self, child_pid: u32) -> Result<()>;
+}

@@ -119,6 +119,8 @@ impl MapView {
         let Some(worker) = worker else { return };
         self.drop_buffers(worker);
         let Some(area) = area else { return };
+        let place = format!("{},{},{}x{}", area.loc.x, area.loc.y, area.size.w, area.size.h);
+        info!(output = self.output, place, "the map has its place");
         let ring = if worker.describe().dma_buf_import {
             make()
         } else {

@@ -32,6 +32,7 @@ mod scene;
 mod shell;
 mod slots;
 mod status;
+pub mod survey;
 
 pub use compositor::Compositor;
 pub use config::{BackendKind, CompositorConfig, PlanePolicy};

@@ -171,7 +171,9 @@ impl PictureLayout {
         self.ticks = flow.take(17);
         flow.skip(8);
         // The status stands on the map's lower edge and gives way when there is no room for it.
-        let lines = (flow.room() / (14 * em / 10)).saturating_sub(6).clamp(1, 6);
+        let lines = (flow.room() / (14 * em / 10))
+            .saturating_sub(6)
+            .clamp(1, if self.panel.width >= 24 * em { 3 } else { 6 });
         let height = lines * (14 * em / 10);
         let y = self.panel.bottom().saturating_sub(height).max(flow.y);
         let mut foot = Flow::new(Rect { y, height: self.panel.bottom() - y, ..self.panel }, em);
@@ -189,7 +191,7 @@ impl PictureLayout {
         // Hundredths of the width; the last column takes what rounding leaves.
         let shares: &[u32] = if wide { &[40, 27, 33] } else { &[50, 50] };
         let gap = 2 * em;
-        let free = self.panel.width - gap * (shares.len() as u32 - 1);
+        let free = self.panel.width.saturating_sub(gap * (shares.len() as u32 - 1));
         let mut x = self.panel.x;
         let mut columns = shares.iter().map(|share| {
             let width = (free * share).div_ceil(100).min(self.panel.right().saturating_sub(x));
@@ -230,7 +232,7 @@ impl PictureLayout {
         }
         let cells = (0..=self.cells.ilog2()).rev().map(|j| 1 << j).find(|&j| self.pixels(j) <= most)?;
         let side = self.pixels(cells);
-        if side < 6 {
+        if side < 6 || side > flow.width {
             return None;
         }
         let row = flow.take(30);
@@ -336,9 +338,15 @@ mod tests {
         assert!(square.map.width >= 3200, "{:?}", square.map);
     }
 
+    /// Sides of screens, and small ones, where parts have to give way.
+    fn side() -> impl Strategy<Value = u32> {
+        prop_oneof![MIN_SIDE..200, MIN_SIDE..5000]
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn every_part_lies_in_its_place(width in MIN_SIDE..5000u32, height in MIN_SIDE..5000u32, order in 1..=12u32) {
+        fn every_part_lies_in_its_place(width in side(), height in side(), order in 1..=12u32) {
             let layout = PictureLayout::new(width, height, order).expect("a size that can be drawn");
             prop_assert_eq!(layout.map.width, layout.map.height);
             prop_assert!(layout.map.width >= width.min(height) / 2);

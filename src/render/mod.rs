@@ -28,6 +28,7 @@ pub use error::RenderError;
 pub use gpu::{Gpu, GpuDescription};
 pub use heatmap::{BACKGROUND, Heatmap, INK};
 pub use image::Image;
+pub use layout::PictureLayout;
 pub use palette::ColorPalette;
 pub use target::{DmaBufPlane, MapTarget, TargetId, TargetSpec};
 pub use worker::{RenderEvent, RenderWorker};

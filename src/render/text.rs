@@ -102,14 +102,11 @@ impl Lettering {
         }
         let em = layout.em as f32;
         let (name, number) = split_target(&caption.target);
-        let heading = Line {
-            text: name,
-            place: layout.title,
-            size: em * 1.8,
-            family: TEXT,
-            align: Align::Left,
-            ink: LOUD,
-        };
+        // A long name is set smaller before it is cut.
+        let fits = self.width(name, em * 1.8, TEXT) <= layout.title.width as f32;
+        let size = em * if fits { 1.8 } else { 1.3 };
+        let heading =
+            Line { text: name, place: layout.title, size, family: TEXT, align: Align::Left, ink: LOUD };
         self.line(&mut sheet, layout.panel, heading);
         let process = number.map(|number| format!("process {number}")).unwrap_or_default();
         self.words(&mut sheet, layout, &process, layout.process, QUIET);
@@ -153,7 +150,7 @@ impl Lettering {
         let (tick, stroke) = (layout.em / 3, stroke(layout));
         let labels = ["0", "0.25", "0.5", "0.75", "1"];
         for (i, label) in labels.into_iter().enumerate() {
-            let x = bar.x + (bar.width - stroke) * i as u32 / 4;
+            let x = bar.x + bar.width.saturating_sub(stroke) * i as u32 / 4;
             fill(sheet, layout.panel, Rect { x, y: ticks.y, width: stroke, height: tick }, QUIET);
             let half = bar.width / 8;
             let (x, width, align) = match i {

@@ -4,14 +4,91 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use memory_glass::render::layout::{PictureLayout, Rect};
-use memory_glass::render::text::Coverage;
-use memory_glass::render::{Caption, ColorPalette, Gpu, Image, Picture};
+use memory_glass::render::layout::PictureLayout;
+use memory_glass::render::text::Lettering;
+use memory_glass::render::{BACKGROUND, Caption, ColorPalette, Gpu, Heatmap, INK, Image, MapTarget, Picture};
 use memory_glass::sensing::DensityMap;
 
 /// The device, or a reason that names the package.
 pub fn gpu() -> Gpu {
     Gpu::new().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Draws one picture offscreen and reads it back.
+pub fn drawn(gpu: &Gpu, picture: &Picture, width: u32, height: u32) -> Image {
+    let mut target = MapTarget::offscreen(gpu, width, height).expect("a target");
+    Heatmap::new(gpu).and_then(|mut heatmap| heatmap.draw(picture, &mut target)).expect("a frame");
+    target.read().expect("the picture")
+}
+
+/// What the stage must give, worked out pixel by pixel in floating point and from the definitions: the share of the map
+/// that a pixel covers, the value as a number, the words from the lettering.
+pub fn reference(picture: &Picture, width: u32, height: u32) -> Image {
+    let layout = PictureLayout::new(width, height, picture.caption.order).expect("a layout");
+    let coverage = Lettering::new().set(&picture.caption, &layout);
+    let under = cells_under(layout.map.width as usize, picture.density.nrows());
+    let color =
+        |share: f64| 0xff00_0000 | picture.palette.colors()[((share * 256.0).floor() as usize).min(255)];
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| {
+        if layout.map.contains(x, y) {
+            let (left, right) = under[(x - layout.map.x) as usize];
+            let (top, bottom) = under[(y - layout.map.y) as usize];
+            let mut most = 0.0;
+            for row in top..bottom {
+                for column in left..right {
+                    let value = f64::from(picture.density[[row, column]]);
+                    most = if value.is_nan() { most } else { value.clamp(0.0, 1.0).max(most) };
+                }
+            }
+            color(most)
+        } else if layout.bar.contains(x, y) {
+            color(f64::from(x - layout.bar.x) / f64::from(layout.bar.width))
+        } else if layout.panel.contains(x, y) {
+            let at = (y - layout.panel.y) * layout.panel.width + (x - layout.panel.x);
+            let share = f64::from(coverage.values[at as usize]) / 255.0;
+            let channel = |shift: u32| {
+                let of = |color: u32| f64::from((color >> shift) & 0xff);
+                // Half a step never occurs: 255 is odd.
+                ((of(BACKGROUND) * (1.0 - share) + of(INK) * share).round() as u32) << shift
+            };
+            0xff00_0000 | channel(16) | channel(8) | channel(0)
+        } else {
+            BACKGROUND
+        }
+    });
+    Image { width, height, pixels: pixels.collect() }
+}
+
+/// The cells that each of `s` pixels shows: those whose far edge lies in it; where none does, the one it lies in.
+fn cells_under(s: usize, n: usize) -> Vec<(usize, usize)> {
+    let mut spans = vec![(usize::MAX, 0); s];
+    for cell in 0..n {
+        let span = &mut spans[((cell + 1) * s).div_ceil(n) - 1];
+        *span = (span.0.min(cell), cell + 1);
+    }
+    if n <= s {
+        for (i, span) in spans.iter_mut().enumerate() {
+            *span = (i * n / s, i * n / s + 1);
+        }
+    }
+    spans
+}
+
+/// Fails with the first wrong pixel and how many there are.
+pub fn assert_same(actual: &Image, expected: &Image, what: &str) {
+    assert_eq!((actual.width, actual.height), (expected.width, expected.height), "{what}");
+    let wrong: Vec<usize> =
+        (0..expected.pixels.len()).filter(|&at| actual.pixels[at] != expected.pixels[at]).collect();
+    if let Some(&at) = wrong.first() {
+        let (x, y) = (at % expected.width as usize, at / expected.width as usize);
+        panic!(
+            "{what}: {} of {} pixels are wrong, the first at ({x}, {y}): {:08x} instead of {:08x}",
+            wrong.len(),
+            expected.pixels.len(),
+            actual.pixels[at],
+            expected.pixels[at]
+        );
+    }
 }
 
 pub fn caption(order: u32) -> Caption {

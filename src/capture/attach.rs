@@ -1,0 +1,168 @@
+//! Attaching: from a process number to a bundle of open descriptors.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::inject::{self, Stop};
+use super::probe;
+use super::region::{MemoryRegion, parse_maps};
+use super::scan::Pagemap;
+use super::target::{self, TargetInfo, errno, open_proc, proc_path};
+use super::uffd::{UffdFeatureFlags, UserfaultFd};
+use super::{CaptureError, ProcessAttachCapability};
+use crate::error::Result;
+
+/// What attaching cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttachMetrics {
+    /// The one stop of a thread of the target.
+    pub stop: Stop,
+    /// From the call of `attach` until the userfaultfd was ours, the target running again.
+    pub total: Duration,
+}
+
+/// An attached process: descriptors, each checked for permission when it was opened, and what was learnt on the way.
+///
+/// Nothing is armed yet and nothing traces the target any more; [`GlassRamMonitor`](super::GlassRamMonitor) does the watching.
+/// The bundle is all that watching needs, so it may as well come from a more privileged process.
+#[derive(Debug)]
+pub struct ProcessAttach {
+    pub(super) info: TargetInfo,
+    pub(super) pidfd: OwnedFd,
+    pub(super) uffd: UserfaultFd,
+    pub(super) pagemap: Pagemap,
+    pub(super) maps: Maps,
+    regions: Vec<MemoryRegion>,
+    metrics: AttachMetrics,
+    children: Vec<ProcessAttach>,
+}
+
+impl ProcessAttach {
+    /// Who the target is.
+    pub fn info(&self) -> &TargetInfo {
+        &self.info
+    }
+
+    /// What attaching cost the target and us.
+    pub fn metrics(&self) -> AttachMetrics {
+        self.metrics
+    }
+
+    /// Becomes readable when the target ends.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The children that `handle_fork` attached to, taken out to be watched.
+    pub fn take_children(&mut self) -> Vec<ProcessAttach> {
+        std::mem::take(&mut self.children)
+    }
+
+    /// Whether the target has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
+    }
+
+    fn open(pid: u32) -> std::result::Result<Self, CaptureError> {
+        let begun = Instant::now();
+        probe::supported()?;
+        let info = target::inspect(pid)?;
+        let pidfd = super::sys::pidfd_open(pid).map_err(|errno| match errno {
+            Errno::ESRCH | Errno::EINVAL => CaptureError::NoSuchProcess { pid },
+            errno => CaptureError::System { operation: "pidfd_open", pid, errno },
+        })?;
+        let mut maps = Maps::open(pid)?;
+        let pagemap = Pagemap::new(open_proc(pid, "pagemap")?);
+        maps.read().map_err(|errno| CaptureError::System {
+            operation: "reading the memory map",
+            pid,
+            errno,
+        })?;
+        let regions = maps.parse(pid)?;
+        if regions.is_empty() {
+            return Err(CaptureError::NoSuchProcess { pid });
+        }
+        let injected = inject::userfaultfd_of(pid, pidfd.as_fd(), &regions)?;
+        let total = begun.elapsed();
+        let uffd = UserfaultFd::handshake(injected.uffd, pid, UffdFeatureFlags::ASYNC_RUNG)
+            .map_err(|errno| CaptureError::System { operation: "UFFDIO_API", pid, errno })?;
+        let metrics = AttachMetrics { stop: injected.stop, total };
+        Ok(Self { info, pidfd, uffd, pagemap, maps, regions, metrics, children: Vec::new() })
+    }
+}
+
+impl ProcessAttachCapability for ProcessAttach {
+    fn attach(pid: u32) -> Result<Self> {
+        match Self::open(pid) {
+            // It executed another program in between: what was gathered is of the old one, the second look is of the new.
+            Err(CaptureError::Changed { .. }) => Ok(Self::open(pid)?),
+            other => Ok(other?),
+        }
+    }
+
+    fn regions(&self) -> &[MemoryRegion] {
+        &self.regions
+    }
+
+    fn writable_regions(&self) -> Vec<&MemoryRegion> {
+        self.regions.iter().filter(|region| region.is_watchable()).collect()
+    }
+
+    fn handle_fork(&mut self, child_pid: u32) -> Result<()> {
+        self.children.push(Self::attach(child_pid)?);
+        Ok(())
+    }
+}
+
+/// The open `/proc/PID/maps`, bound to the address space it was opened on: when the target executes another program
+/// or ends, it reads empty.
+#[derive(Debug)]
+pub(super) struct Maps {
+    file: File,
+    text: Vec<u8>,
+    fresh: Vec<u8>,
+}
+
+impl Maps {
+    fn open(pid: u32) -> std::result::Result<Self, CaptureError> {
+        Ok(Self { file: open_proc(pid, "maps")?, text: Vec::new(), fresh: Vec::new() })
+    }
+
+    /// Reads the table anew; whether it differs from the last one.
+    pub fn read(&mut self) -> std::result::Result<bool, Errno> {
+        self.fresh.clear();
+        self.file.rewind().map_err(errno)?;
+        self.file.read_to_end(&mut self.fresh).map_err(errno)?;
+        let changed = self.fresh != self.text;
+        if changed {
+            std::mem::swap(&mut self.fresh, &mut self.text);
+        }
+        Ok(changed)
+    }
+
+    /// Whether the address space is gone.
+    pub fn is_gone(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// The table as it was read last.
+    pub fn parse(&self, pid: u32) -> std::result::Result<Vec<MemoryRegion>, CaptureError> {
+        parse_maps(&self.text).map_err(|_| CaptureError::System {
+            operation: "understanding the memory map",
+            pid,
+            errno: Errno::EINVAL,
+        })
+    }
+}
+
+/// Whether the process has an address space right now. After an exec it has a new one; while it ends it has none.
+pub(super) fn has_memory(pid: u32) -> bool {
+    let mut byte = [0];
+    File::open(proc_path(pid, "maps")).is_ok_and(|mut maps| matches!(maps.read(&mut byte), Ok(1)))
+}

@@ -1,0 +1,208 @@
+//! Why a process could not be attached to, or why watching it came to an end.
+
+use nix::errno::Errno;
+use thiserror::Error;
+
+use crate::error::GlassRamError;
+
+/// One failure of the capture room: what failed, on which process, and the remedy, in one line.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CaptureError {
+    /// No process has this number (any more).
+    #[error("there is no process {pid}: list the running ones with `ps -e` and try again")]
+    NoSuchProcess {
+        /// The number that was asked for.
+        pid: u32,
+    },
+
+    /// The kernel does not let us look into the process or trace it.
+    #[error(
+        "process {pid} may not be attached to ({what}: {errno}): run as its user with CAP_SYS_PTRACE, or as root"
+    )]
+    NotPermitted {
+        /// The process that was asked for.
+        pid: u32,
+        /// What was refused.
+        what: &'static str,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+
+    /// Watching ourselves would record the recording.
+    #[error("process {pid} is memory-glass itself: choose another process, `ps -e` lists them")]
+    Ourselves {
+        /// The number that was asked for.
+        pid: u32,
+    },
+
+    /// The number names a thread, not a process.
+    #[error("{tid} is a thread of process {pid}: attach to {pid} instead")]
+    ThreadOfProcess {
+        /// The number that was asked for.
+        tid: u32,
+        /// The process that the thread belongs to.
+        pid: u32,
+    },
+
+    /// Kernel threads have no memory of their own.
+    #[error("process {pid} ({comm}) is a kernel thread and has no memory map: choose a program instead")]
+    KernelThread {
+        /// The process that was asked for.
+        pid: u32,
+        /// Its name.
+        comm: String,
+    },
+
+    /// The process has ended and only waits to be reaped.
+    #[error("process {pid} ({comm}) has already ended and is a zombie: choose a running process")]
+    Zombie {
+        /// The process that was asked for.
+        pid: u32,
+        /// Its name.
+        comm: String,
+    },
+
+    /// The registers and calls of a 32-bit program are not those of a 64-bit one.
+    #[error("process {pid} is a 32-bit program, only 64-bit ones can be watched: run its 64-bit build")]
+    ThirtyTwoBit {
+        /// The process that was asked for.
+        pid: u32,
+    },
+
+    /// A process has at most one tracer, and attaching needs to be it for a moment.
+    #[error("process {pid} is already traced by {tracer} ({name}): detach that debugger or tracer first")]
+    AlreadyTraced {
+        /// The process that was asked for.
+        pid: u32,
+        /// The process that traces it.
+        tracer: u32,
+        /// The name of that process.
+        name: String,
+    },
+
+    /// The target's seccomp filter would answer the call, perhaps by killing it.
+    #[error(
+        "process {pid} runs under a seccomp filter, which only a root with CAP_SYS_ADMIN and no filter of its own \
+         can suspend: run memory-glass as root outside the sandbox"
+    )]
+    Seccomp {
+        /// The process that was asked for.
+        pid: u32,
+    },
+
+    /// The target sends its own system calls elsewhere (`PR_SET_SYSCALL_USER_DISPATCH`).
+    #[error(
+        "every thread of process {pid} redirects its system calls (as Wine does): such a program cannot be watched"
+    )]
+    SyscallDispatch {
+        /// The process that was asked for.
+        pid: u32,
+    },
+
+    /// The kernel cannot resolve write faults by itself or cannot report them.
+    #[error("{missing} is missing, it needs Linux {required} and this is {detected}: boot a newer kernel")]
+    KernelTooOld {
+        /// What was probed and not found.
+        missing: &'static str,
+        /// The first version that has it.
+        required: &'static str,
+        /// What `uname -r` says.
+        detected: String,
+    },
+
+    /// No thread of the target came to a stop in time.
+    #[error(
+        "no thread of process {pid} could be stopped (all are in uninterruptible calls or wait for a vfork child): \
+         try again in a moment"
+    )]
+    DidNotStop {
+        /// The process that was asked for.
+        pid: u32,
+    },
+
+    /// The process ended or started another program while it was being attached to.
+    #[error("process {pid} ended or executed another program while it was being attached to: try again")]
+    Changed {
+        /// The process that was asked for.
+        pid: u32,
+    },
+
+    /// Without an existing `syscall` instruction nothing can be called without writing code.
+    #[error("no executable mapping of process {pid} holds a `syscall` instruction: it cannot be attached to")]
+    NoSyscallInstruction {
+        /// The process that was asked for.
+        pid: u32,
+    },
+
+    /// The process that does the injection was killed.
+    #[error("the attach helper for process {pid} was killed before it could report: try again")]
+    HelperDied {
+        /// The process that was asked for.
+        pid: u32,
+    },
+
+    /// A system call of the set-up or of the watch failed.
+    #[error(
+        "{operation} failed on process {pid}: {errno}; `memory-glass doctor` says what this machine allows"
+    )]
+    System {
+        /// The step that failed.
+        operation: &'static str,
+        /// The process it was done to.
+        pid: u32,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+}
+
+impl From<CaptureError> for GlassRamError {
+    fn from(error: CaptureError) -> Self {
+        match error {
+            CaptureError::NoSuchProcess { pid } => GlassRamError::ProcessNotFound { pid },
+            CaptureError::NotPermitted { pid, .. } => GlassRamError::PermissionDenied { pid },
+            CaptureError::KernelTooOld { required, detected, .. } => {
+                GlassRamError::KernelVersionTooOld { required: required.into(), detected }
+            }
+            CaptureError::System { operation, pid, errno } => GlassRamError::UffdError {
+                operation: format!("{operation} on process {pid}"),
+                errno: errno as i32,
+            },
+            // The specification has no variant of its own for a refusal; this one carries the text.
+            refusal => GlassRamError::FeatureNotSupported { feature: refusal.to_string() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_is_one_line_and_keeps_its_words_as_the_crates_error() {
+        let all = [
+            CaptureError::NoSuchProcess { pid: 7 },
+            CaptureError::NotPermitted { pid: 7, what: "PTRACE_SEIZE", errno: Errno::EPERM },
+            CaptureError::Ourselves { pid: 7 },
+            CaptureError::ThreadOfProcess { tid: 8, pid: 7 },
+            CaptureError::KernelThread { pid: 2, comm: "kthreadd".into() },
+            CaptureError::Zombie { pid: 7, comm: "true".into() },
+            CaptureError::ThirtyTwoBit { pid: 7 },
+            CaptureError::AlreadyTraced { pid: 7, tracer: 9, name: "gdb".into() },
+            CaptureError::Seccomp { pid: 7 },
+            CaptureError::SyscallDispatch { pid: 7 },
+            CaptureError::KernelTooOld { missing: "WP_ASYNC", required: "6.7", detected: "6.1.0".into() },
+            CaptureError::DidNotStop { pid: 7 },
+            CaptureError::Changed { pid: 7 },
+            CaptureError::NoSyscallInstruction { pid: 7 },
+            CaptureError::HelperDied { pid: 7 },
+            CaptureError::System { operation: "UFFDIO_API", pid: 7, errno: Errno::EINVAL },
+        ];
+        for error in all {
+            let own = error.to_string();
+            let outer = GlassRamError::from(error).to_string();
+            assert!(!own.contains('\n') && !outer.contains('\n'), "{own}");
+            assert!(own.contains(':'), "no remedy in: {own}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The process that stops the thread. It comes out of a fork of a program with many threads, so nothing here allocates,
+//! locks, panics on purpose or calls into a library: plain numbers and system calls only.
+
+use std::ptr;
+
+use nix::libc::{self, c_int, c_long};
+
+use super::plan::Plan;
+use super::tracee::{self, Tracee};
+
+/// How long one thread is given to stop.
+const STOP_LIMIT_NS: u64 = 250_000_000;
+
+/// How the helper's work ended, as a number that survives a socket whatever its value.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outcome(pub u32);
+
+impl Outcome {
+    pub const DONE: Self = Self(1);
+    pub const NOT_PERMITTED: Self = Self(2);
+    pub const SECCOMP: Self = Self(3);
+    pub const DISPATCH: Self = Self(4);
+    pub const THIRTY_TWO_BIT: Self = Self(5);
+    pub const DID_NOT_STOP: Self = Self(6);
+    pub const CHANGED: Self = Self(7);
+    pub const CALL_REFUSED: Self = Self(8);
+    pub const NOT_TAKEN: Self = Self(9);
+    pub const UNEXPECTED: Self = Self(10);
+}
+
+/// The one message of the helper.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Report {
+    pub outcome: Outcome,
+    pub errno: i32,
+    pub tid: i32,
+    pub repeated_call: u32,
+    pub user_mode_only: u32,
+    pub reserved: u32,
+    pub stopped_ns: u64,
+    pub requested_ns: u64,
+}
+
+impl Report {
+    pub fn failed(outcome: Outcome, errno: i32, tid: i32) -> Self {
+        Self {
+            outcome,
+            errno,
+            tid,
+            repeated_call: 0,
+            user_mode_only: 0,
+            reserved: 0,
+            stopped_ns: 0,
+            requested_ns: 0,
+        }
+    }
+}
+
+/// The whole life of the helper.
+///
+/// # Safety
+///
+/// Only in a freshly forked process with one thread and all signals blocked; it ends the process.
+pub(super) unsafe fn run(plan: &Plan) -> ! {
+    // SAFETY: system calls on numbers, and on buffers of this stack that outlive them.
+    unsafe {
+        withdraw(plan);
+        let mut report = Report::failed(Outcome::CHANGED, libc::ESRCH, 0);
+        let mut unstopped = [0; super::plan::TRIED];
+        let mut fd = -1;
+        for (thread, late) in plan.threads.iter().flatten().zip(unstopped.iter_mut()) {
+            let (attempt, taken) = tracee::attempt(plan, thread.tid, thread.seccomp, STOP_LIMIT_NS);
+            // A later thread's excuse does not replace an earlier, more telling one.
+            if attempt.outcome != Outcome::CHANGED || report.outcome == Outcome::CHANGED {
+                report = attempt;
+            }
+            fd = taken;
+            match attempt.outcome {
+                Outcome::DID_NOT_STOP => *late = thread.tid,
+                Outcome::CHANGED | Outcome::DISPATCH | Outcome::SECCOMP => {}
+                _ => break,
+            }
+        }
+        // Our end lets go of every thread that never stopped. One that stopped just now is let go properly first, because its
+        // interrupted call may have to be repeated.
+        for &tid in unstopped.iter().filter(|&&tid| tid != 0) {
+            if let Some(mut thread) = Tracee::stopped_late(tid) {
+                thread.release();
+            }
+        }
+        send(plan.socket, &report, fd);
+        let _ = system_call(libc::SYS_exit_group, [0; 6]);
+    }
+    // The call above does not return; this keeps the promise of the signature without code that could panic.
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// A bare system call. All six arguments are passed in full width: the library reads six, whatever it is given.
+pub(super) unsafe fn system_call(number: c_long, arguments: [c_long; 6]) -> Result<c_long, c_int> {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: what the call reads or writes is the caller's promise; errno is the thread's own.
+    unsafe {
+        let answer = libc::syscall(number, a, b, c, d, e, f);
+        if answer < 0 { Err(*libc::__errno_location()) } else { Ok(answer) }
+    }
+}
+
+/// Away from everything that might kill or delay us. All of it is best effort: an attach without it is as right, only less
+/// sheltered.
+unsafe fn withdraw(plan: &Plan) {
+    // SAFETY: see `run`.
+    unsafe {
+        let _ = system_call(libc::SYS_setsid, [0; 6]);
+        let name = c"/proc/self/oom_score_adj".as_ptr() as c_long;
+        let opened =
+            system_call(libc::SYS_openat, [libc::AT_FDCWD.into(), name, libc::O_WRONLY.into(), 0, 0, 0]);
+        if let Ok(file) = opened {
+            let score = b"-1000";
+            let _ = system_call(
+                libc::SYS_write,
+                [file, score.as_ptr() as c_long, score.len() as c_long, 0, 0, 0],
+            );
+            let _ = system_call(libc::SYS_close, [file, 0, 0, 0, 0, 0]);
+        }
+        // Ahead of ordinary processes, so that the target does not stand still while others compute. It never spins: each
+        // wait for the target sleeps.
+        let first = libc::sched_param { sched_priority: 1 };
+        let first = ptr::from_ref(&first) as c_long;
+        let _ = system_call(libc::SYS_sched_setscheduler, [0, libc::SCHED_FIFO.into(), first, 0, 0, 0]);
+        // The stops of the target are announced by SIGCHLD, unless our program chose to ignore it.
+        let default = [libc::SIG_DFL as u64, 0, 0, 0];
+        let default = default.as_ptr() as c_long;
+        let _ = system_call(libc::SYS_rt_sigaction, [libc::SIGCHLD.into(), default, 0, 8, 0, 0]);
+        // Should the monitor die meanwhile, its displays, locks and sockets must not live on in here.
+        let (low, high) =
+            if plan.pidfd < plan.socket { (plan.pidfd, plan.socket) } else { (plan.socket, plan.pidfd) };
+        close_range(3, low.wrapping_sub(1));
+        close_range(low.wrapping_add(1), high.wrapping_sub(1));
+        close_range(high.wrapping_add(1), c_int::MAX);
+    }
+}
+
+unsafe fn close_range(first: c_int, last: c_int) {
+    if first <= last {
+        // SAFETY: closing by number what this process does not use.
+        let _ = unsafe { system_call(libc::SYS_close_range, [first.into(), last.into(), 0, 0, 0, 0]) };
+    }
+}
+
+/// Sends the report, with the descriptor if there is one.
+unsafe fn send(socket: c_int, report: &Report, fd: c_int) {
+    #[repr(C)]
+    struct Control {
+        header: libc::cmsghdr,
+        fd: c_int,
+        padding: c_int,
+    }
+    let mut part =
+        libc::iovec { iov_base: ptr::from_ref(report).cast_mut().cast(), iov_len: size_of::<Report>() };
+    let mut control = Control {
+        header: libc::cmsghdr {
+            cmsg_len: size_of::<libc::cmsghdr>().wrapping_add(size_of::<c_int>()),
+            cmsg_level: libc::SOL_SOCKET,
+            cmsg_type: libc::SCM_RIGHTS,
+        },
+        fd,
+        padding: 0,
+    };
+    // SAFETY: all zero is a valid empty message header; the pointers set below are to live objects of this stack.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        if fd >= 0 {
+            message.msg_control = ptr::from_mut(&mut control).cast();
+            message.msg_controllen = size_of::<Control>();
+        }
+        // A monitor that is gone makes this fail, and then nobody needs it.
+        let message = ptr::from_ref(&message) as c_long;
+        let _ = system_call(libc::SYS_sendmsg, [socket.into(), message, libc::MSG_NOSIGNAL.into(), 0, 0, 0]);
+    }
+}

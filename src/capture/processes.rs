@@ -1,0 +1,50 @@
+//! Which processes there are, and which of them may be watched.
+
+use std::fs;
+
+use super::target::Status;
+
+/// CAP_SYS_PTRACE's place in a set of capabilities (capabilities(7)).
+const CAP_SYS_PTRACE: u32 = 19;
+
+/// A process by its number and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessSummary {
+    /// Its number.
+    pub pid: u32,
+    /// Its name, at most 15 bytes, as the kernel has it.
+    pub comm: String,
+}
+
+/// Every process that is running now, by number; those that end meanwhile are left out.
+pub fn processes() -> impl Iterator<Item = ProcessSummary> {
+    let mut pids: Vec<u32> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    pids.sort_unstable();
+    pids.into_iter().filter_map(|pid| Some(ProcessSummary { pid, comm: Status::of(pid).ok()?.name() }))
+}
+
+/// Whether we may look into processes of others: CAP_SYS_PTRACE is effective.
+pub fn may_trace_anyone() -> bool {
+    let effective = Status::of(std::process::id())
+        .ok()
+        .and_then(|status| u64::from_str_radix(status.field("CapEff")?, 16).ok());
+    effective.is_some_and(|set| set & (1 << CAP_SYS_PTRACE) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_are_among_the_processes() {
+        let own = processes().find(|process| process.pid == std::process::id()).expect("we run");
+        let comm = fs::read_to_string("/proc/self/comm").unwrap();
+        assert_eq!(own.comm, comm.trim_end());
+        assert!(processes().is_sorted_by_key(|process| process.pid));
+    }
+}

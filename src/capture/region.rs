@@ -1,0 +1,178 @@
+//! The table of a process' mappings, and which of them can be watched.
+
+use std::fmt;
+
+use procfs::FromBufRead;
+use procfs::process::{MMPermissions, MemoryMap, MemoryMaps};
+
+use super::PageRange;
+
+/// One mapping of the target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MemoryRegion {
+    /// Start virtual address.
+    pub start: u64,
+    /// End virtual address, not part of the mapping.
+    pub end: u64,
+    /// Permissions as the kernel prints them, e.g. "rw-p".
+    pub permissions: String,
+    /// Offset in the file, 0 without one.
+    pub offset: u64,
+    /// Device of the file in hexadecimal, e.g. "fd:00".
+    pub device: String,
+    /// Inode of the file, 0 without one.
+    pub inode: u64,
+    /// The file, or the kernel's name in brackets such as "[heap]"; none for plain anonymous memory.
+    pub pathname: Option<String>,
+}
+
+/// What a mapping is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RegionKind {
+    /// The heap that brk(2) moves.
+    Heap,
+    /// The stack of the first thread.
+    Stack,
+    /// Private memory without a file: allocators, thread stacks, JIT code.
+    Anonymous,
+    /// A private mapping of a file: the writable data of programs and libraries.
+    FilePrivate,
+    /// Memory shared with others or with a file.
+    Shared,
+    /// Huge pages from a hugetlbfs pool: written 2 MiB or 1 GiB at a time as far as anyone can see.
+    HugeTlb,
+    /// The kernel's own pages and device memory; never watched.
+    Special,
+}
+
+impl fmt::Display for RegionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            RegionKind::Heap => "heap",
+            RegionKind::Stack => "stack",
+            RegionKind::Anonymous => "anonymous",
+            RegionKind::FilePrivate => "file-private",
+            RegionKind::Shared => "shared",
+            RegionKind::HugeTlb => "hugetlb",
+            RegionKind::Special => "special",
+        })
+    }
+}
+
+impl MemoryRegion {
+    /// Length in bytes.
+    #[allow(clippy::len_without_is_empty)] // the kernel makes no empty mappings
+    pub fn len(&self) -> u64 {
+        self.range().len()
+    }
+
+    /// Length in pages.
+    pub fn pages(&self, page_size: u64) -> u64 {
+        self.range().pages(page_size)
+    }
+
+    /// Its addresses.
+    pub fn range(&self) -> PageRange {
+        PageRange::new(self.start, self.end)
+    }
+
+    /// Whether the process may write to it right now.
+    pub fn is_writable(&self) -> bool {
+        self.permissions.as_bytes().get(1) == Some(&b'w')
+    }
+
+    /// Whether the process may execute it.
+    pub fn is_executable(&self) -> bool {
+        self.permissions.as_bytes().get(2) == Some(&b'x')
+    }
+
+    /// Whether writes reach a file or other processes.
+    pub fn is_shared(&self) -> bool {
+        self.permissions.as_bytes().get(3) == Some(&b's')
+    }
+
+    /// Whether its writes can be followed: writable, and ordinary memory.
+    pub fn is_watchable(&self) -> bool {
+        self.is_writable() && self.kind() != RegionKind::Special
+    }
+
+    /// What the mapping is for, told from its name and permissions.
+    pub fn kind(&self) -> RegionKind {
+        let name = self.pathname.as_deref().unwrap_or_default();
+        let huge = name.starts_with("/anon_hugepage") || name.starts_with("/dev/hugepages/");
+        match name {
+            "[heap]" => RegionKind::Heap,
+            "[stack]" => RegionKind::Stack,
+            _ if huge => RegionKind::HugeTlb,
+            _ if name.starts_with("[anon_shmem:") => RegionKind::Shared,
+            _ if name.starts_with("[anon:") || name.starts_with("[stack:") => RegionKind::Anonymous,
+            // [vdso], [vvar], [vvar_vclock], [vsyscall], [uprobes] and what comes after them.
+            _ if name.starts_with('[') => RegionKind::Special,
+            _ if is_device(name) => RegionKind::Special,
+            _ if self.is_shared() => RegionKind::Shared,
+            "" => RegionKind::Anonymous,
+            _ => RegionKind::FilePrivate,
+        }
+    }
+}
+
+/// Device memory and descriptors of the kernel: no pages that a write fault could be taken on.
+fn is_device(name: &str) -> bool {
+    let ordinary = ["/dev/shm/", "/dev/hugepages/", "/dev/zero", "/dev/mqueue/"];
+    name.starts_with("/dev/") && !ordinary.iter().any(|prefix| name.starts_with(prefix))
+        || name.starts_with("anon_inode:")
+        || name.starts_with("/anon_inode:")
+        || name.starts_with("socket:")
+        || name.starts_with("/dmabuf")
+        || name.starts_with("/i915")
+}
+
+impl fmt::Display for MemoryRegion {
+    /// The line that `/proc/PID/maps` has for it, without its padding.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { start, end, permissions, offset, device, inode, pathname } = self;
+        write!(f, "{start:08x}-{end:08x} {permissions} {offset:08x} {device} {inode} ")?;
+        f.write_str(pathname.as_deref().unwrap_or_default())
+    }
+}
+
+impl MemoryRegion {
+    fn new(map: &MemoryMap, pathname: &str) -> Self {
+        let flag = |wanted, letter| if map.perms.contains(wanted) { letter } else { '-' };
+        Self {
+            start: map.address.0,
+            end: map.address.1,
+            permissions: [
+                flag(MMPermissions::READ, 'r'),
+                flag(MMPermissions::WRITE, 'w'),
+                flag(MMPermissions::EXECUTE, 'x'),
+                if map.perms.contains(MMPermissions::SHARED) { 's' } else { 'p' },
+            ]
+            .iter()
+            .collect(),
+            offset: map.offset,
+            device: format!("{:02x}:{:02x}", map.dev.0, map.dev.1),
+            inode: map.inode,
+            pathname: (!pathname.is_empty()).then(|| pathname.to_owned()),
+        }
+    }
+}
+
+/// Reads the text of `/proc/PID/maps`. Names of files need not be UTF-8; what is not is replaced.
+///
+/// The columns of numbers go through the `procfs` crate. The names do not: they are the target's to choose, and the crate
+/// trusts the shape of some of them.
+pub fn parse_maps(text: &[u8]) -> Result<Vec<MemoryRegion>, procfs::ProcError> {
+    let mut columns = String::with_capacity(text.len());
+    let mut names = Vec::new();
+    for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        let line = String::from_utf8_lossy(line);
+        // Five columns, each followed by one blank; then the name, padded on its left.
+        let name_at = line.match_indices(' ').nth(4).map_or(line.len(), |(at, _)| at + 1);
+        columns.push_str(line[..name_at].trim_end());
+        columns.push_str(" \n");
+        names.push(line[name_at..].trim_start().to_owned());
+    }
+    let maps = MemoryMaps::from_buf_read(columns.as_bytes())?;
+    Ok(maps.into_iter().zip(&names).map(|(map, name)| MemoryRegion::new(&map, name)).collect())
+}

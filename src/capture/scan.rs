@@ -1,0 +1,148 @@
+//! `PAGEMAP_SCAN`: which pages were written since they were last armed, arming them again in the same step.
+//!
+//! What counts as written is what the page table says, so each kind of mapping needs its own question:
+//!
+//! * private mappings: present or swapped out, not armed, not the zero page, and not a page of the file. A read fault
+//!   of fresh memory maps the zero page and a read of a private file maps the file's own page; only a write replaces
+//!   either by a page of the process itself, which carries no mark yet and therefore counts;
+//! * shared mappings: their pages are the file's whether written or not, so a page that was merely read for the
+//!   first time looks like a written one, unless a marker was armed in its place before (see `watch`).
+//!
+//! Pages that do not exist match neither, so sparse reservations cost no page tables.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+
+use super::PageRange;
+use super::sys::{self, PageRegion, PmScanArg};
+
+/// Runs that one call can report; more are fetched by further calls.
+const RUNS: usize = 4096;
+
+/// Which pages a scan looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Written pages of a private mapping.
+    Private,
+    /// Written pages of a shared mapping.
+    Shared,
+    /// Written pages of a shared mapping, and a marker armed on every page that does not exist yet.
+    SharedWithMarkers,
+}
+
+/// A run of pages that a scan found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub range: PageRange,
+    pub huge: bool,
+}
+
+/// An open `/proc/PID/pagemap` with the buffer for its answers.
+#[derive(Debug)]
+pub(crate) struct Pagemap {
+    file: File,
+    /// All zero between calls: an entry with an end is an answer, also when the call ends in an error half way.
+    runs: Vec<PageRegion>,
+}
+
+impl Pagemap {
+    pub fn new(file: File) -> Self {
+        Self::with_capacity(file, RUNS)
+    }
+
+    /// As `new`, with room for `runs` runs a call.
+    pub fn with_capacity(file: File, runs: usize) -> Self {
+        Self { file, runs: vec![PageRegion::default(); runs.max(1)] }
+    }
+
+    /// Reports the written pages of `range` and arms them again. On an error the runs found before it are still
+    /// reported: they are armed already and would be lost otherwise.
+    pub fn written(
+        &mut self,
+        range: PageRange,
+        question: Question,
+        mut found: impl FnMut(Found),
+    ) -> Result<(), Errno> {
+        let base = PmScanArg {
+            flags: sys::PM_SCAN_WP_MATCHING | sys::PM_SCAN_CHECK_WPASYNC,
+            return_mask: sys::PAGE_IS_WRITTEN
+                | sys::PAGE_IS_PRESENT
+                | sys::PAGE_IS_SWAPPED
+                | sys::PAGE_IS_HUGE,
+            ..PmScanArg::default()
+        };
+        let exists = sys::PAGE_IS_PRESENT | sys::PAGE_IS_SWAPPED;
+        let asked = match question {
+            Question::Private => PmScanArg {
+                category_mask: sys::PAGE_IS_WRITTEN | sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE,
+                category_inverted: sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE,
+                category_anyof_mask: exists,
+                ..base
+            },
+            Question::Shared => {
+                PmScanArg { category_mask: sys::PAGE_IS_WRITTEN, category_anyof_mask: exists, ..base }
+            }
+            Question::SharedWithMarkers => base,
+        };
+        self.walk(range, asked, |run| {
+            if run.categories & sys::PAGE_IS_WRITTEN != 0 && run.categories & exists != 0 {
+                found(Found {
+                    range: PageRange::new(run.start, run.end),
+                    huge: run.categories & sys::PAGE_IS_HUGE != 0,
+                });
+            }
+        })
+    }
+
+    /// Whether every page of `range` is in memory, in huge pages or not; changes nothing.
+    pub fn populated(&mut self, range: PageRange) -> Result<(u64, bool), Errno> {
+        let asked = PmScanArg {
+            category_mask: sys::PAGE_IS_PRESENT,
+            return_mask: sys::PAGE_IS_PRESENT | sys::PAGE_IS_HUGE,
+            ..PmScanArg::default()
+        };
+        let (mut bytes, mut huge) = (0, true);
+        self.walk(range, asked, |run| {
+            bytes += run.end - run.start;
+            huge &= run.categories & sys::PAGE_IS_HUGE != 0;
+        })?;
+        Ok((bytes, huge))
+    }
+
+    fn walk(
+        &mut self,
+        range: PageRange,
+        asked: PmScanArg,
+        mut each: impl FnMut(&PageRegion),
+    ) -> Result<(), Errno> {
+        let mut from = range.start;
+        while from < range.end {
+            let mut argument = PmScanArg {
+                size: size_of::<PmScanArg>() as u64,
+                start: from,
+                end: range.end,
+                vec: self.runs.as_mut_ptr() as u64,
+                vec_len: self.runs.len() as u64,
+                ..asked
+            };
+            // SAFETY: `argument` is the structure this ioctl reads and writes, and its `vec` points to `vec_len` entries of
+            // the kernel's layout, which live in `self.runs` until after the call.
+            let answer = unsafe { sys::ioctl_pagemap_scan(self.file.as_raw_fd(), &mut argument) };
+            for run in self.runs.iter_mut().take_while(|run| run.end != 0) {
+                each(run);
+                *run = PageRegion::default();
+            }
+            answer?;
+            // No progress would mean asking the same for ever.
+            if argument.walk_end <= from {
+                return Err(Errno::EIO);
+            }
+            from = argument.walk_end;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! The kernel interfaces that no crate of ours names: userfaultfd's newer features, `PAGEMAP_SCAN`, pidfds.
+
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+/// `struct uffdio_api`.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct UffdioApi {
+    pub api: u64,
+    pub features: u64,
+    pub ioctls: u64,
+}
+
+/// The one version of the userfaultfd interface.
+pub(crate) const UFFD_API: u64 = 0xAA;
+/// Flag of userfaultfd(2): faults from the kernel side are not to be handed to user space. Asynchronous write
+/// protection never hands any, so it loses nothing by it.
+pub(crate) const UFFD_USER_MODE_ONLY: i32 = 1;
+
+pub(crate) const FEATURE_PAGEFAULT_FLAG_WP: u64 = 1 << 0;
+pub(crate) const FEATURE_WP_HUGETLBFS_SHMEM: u64 = 1 << 12;
+pub(crate) const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
+pub(crate) const FEATURE_WP_ASYNC: u64 = 1 << 15;
+
+nix::ioctl_readwrite!(
+    /// The handshake of a new userfaultfd.
+    ioctl_uffdio_api, 0xAA, 0x3F, UffdioApi
+);
+
+/// `struct page_region`: a run of pages with the same categories.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageRegion {
+    pub start: u64,
+    pub end: u64,
+    pub categories: u64,
+}
+
+/// `struct pm_scan_arg`.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct PmScanArg {
+    pub size: u64,
+    pub flags: u64,
+    pub start: u64,
+    pub end: u64,
+    pub walk_end: u64,
+    pub vec: u64,
+    pub vec_len: u64,
+    pub max_pages: u64,
+    pub category_inverted: u64,
+    pub category_mask: u64,
+    pub category_anyof_mask: u64,
+    pub return_mask: u64,
+}
+
+const _: () = assert!(size_of::<PmScanArg>() == 96 && size_of::<PageRegion>() == 24);
+
+/// Write-protect what matched, in the same step that reports it.
+pub(crate) const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
+/// Fail with EPERM where a mapping is not registered for asynchronous write protection.
+pub(crate) const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
+
+pub(crate) const PAGE_IS_WRITTEN: u64 = 1 << 1;
+pub(crate) const PAGE_IS_FILE: u64 = 1 << 2;
+pub(crate) const PAGE_IS_PRESENT: u64 = 1 << 3;
+pub(crate) const PAGE_IS_SWAPPED: u64 = 1 << 4;
+pub(crate) const PAGE_IS_PFNZERO: u64 = 1 << 5;
+pub(crate) const PAGE_IS_HUGE: u64 = 1 << 6;
+
+nix::ioctl_readwrite!(
+    /// Reports, and on request write-protects, the pages of a range that match.
+    ioctl_pagemap_scan, b'f', 16, PmScanArg
+);
+
+/// io_pgetevents(2), which the libc crate does not number here.
+pub(crate) const SYS_IO_PGETEVENTS: libc::c_long = 333;
+
+/// Advice of madvise(2): make the range huge pages again, now.
+const MADV_COLLAPSE: i32 = 25;
+
+/// A file descriptor that stands for the process.
+pub(crate) fn pidfd_open(pid: u32) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes two integers; a non-negative answer is a new descriptor that nobody else owns.
+    unsafe {
+        let fd = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0))?;
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// userfaultfd(2) for our own address space.
+pub(crate) fn userfaultfd(flags: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes one integer; a non-negative answer is a new descriptor that nobody else owns.
+    unsafe {
+        let fd = Errno::result(libc::syscall(libc::SYS_userfaultfd, flags))?;
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// Asks the kernel to make huge pages of these ranges of another process again; how many bytes it advised.
+pub(crate) fn process_madvise_collapse(
+    pidfd: BorrowedFd<'_>,
+    ranges: &[super::PageRange],
+) -> nix::Result<usize> {
+    let vectors: Vec<libc::iovec> = ranges
+        .iter()
+        .map(|range| libc::iovec {
+            iov_base: range.start as *mut libc::c_void,
+            iov_len: range.len() as usize,
+        })
+        .collect();
+    // SAFETY: the vectors name memory of the other process only; the kernel reads `vectors.len()` of them from us.
+    unsafe {
+        let advised = Errno::result(libc::syscall(
+            libc::SYS_process_madvise,
+            pidfd.as_raw_fd(),
+            vectors.as_ptr(),
+            vectors.len(),
+            MADV_COLLAPSE,
+            0,
+        ))?;
+        Ok(advised as usize)
+    }
+}

@@ -1,0 +1,297 @@
+//! The command line as plain typed data, and the one place that prints.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::Result;
+use crate::display::{BackendKind, Placement, PlanePolicy};
+use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
+use crate::render::ColorPalette;
+use crate::system::{doctor, exercise, session, snapshot};
+
+/// Live memory introspection on the screen itself: a map of where another process writes its memory.
+#[derive(Debug, Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// Without a command, the session is started.
+    #[command(flatten)]
+    session: SessionArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the compositor: Wayland programs on the screen, the map beside them
+    Session(SessionArgs),
+    /// Watch a process for a while, without a display: one picture and one JSON line of telemetry
+    Snapshot(SnapshotArgs),
+    /// Say what this machine can and cannot do, each line with its reason and remedy
+    Doctor(DoctorArgs),
+    /// Write memory in a known pattern: something to try the map on, and to learn to read it
+    Exercise(ExerciseArgs),
+}
+
+#[derive(Debug, Args)]
+struct SessionArgs {
+    /// Where to show it [default: a VT with a display → tty, otherwise headless]
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
+    /// The process to watch: its number, or its name when only one has it
+    #[arg(long, value_name = "PID|NAME")]
+    target: Option<String>,
+    /// The graphics card to use, e.g. /dev/dri/card1 [default: every card of the seat with a connected output]
+    #[arg(long, value_name = "DEVICE")]
+    card: Option<PathBuf>,
+    /// Where the map lies
+    #[arg(long, value_enum, default_value_t = Place::Beside)]
+    placement: Place,
+    /// Never put the map on a plane of its own: always composite it
+    #[arg(long)]
+    no_planes: bool,
+    /// Size of the headless output, pixels
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1280x720", value_parser = parse_size)]
+    size: (i32, i32),
+    /// Name of the Wayland socket [default: the first free wayland-N]
+    #[arg(long, value_name = "NAME")]
+    socket: Option<String>,
+    #[command(flatten)]
+    picture: PictureArgs,
+    /// A program to start in the session; without --target, the map watches it
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct SnapshotArgs {
+    /// The process to watch: its number, or its name when only one has it
+    #[arg(value_name = "PID|NAME")]
+    target: String,
+    /// How long to watch, seconds
+    #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds)]
+    seconds: Duration,
+    /// Where to write the picture
+    #[arg(short, long, value_name = "FILE.png")]
+    output: Option<PathBuf>,
+    /// Size of the picture, pixels
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1280x800", value_parser = parse_size)]
+    size: (i32, i32),
+    /// Print exactly one JSON object on stdout instead of words
+    #[arg(long)]
+    json: bool,
+    /// Where to write the density map: float32, indexed [y][x], NumPy's format
+    #[arg(long, value_name = "FILE.npy")]
+    density: Option<PathBuf>,
+    /// Where to write which addresses lie where on the curve, as JSON
+    #[arg(long, value_name = "FILE.json")]
+    layout: Option<PathBuf>,
+    #[command(flatten)]
+    picture: PictureArgs,
+}
+
+#[derive(Debug, Args)]
+struct PictureArgs {
+    /// Order of the Hilbert curve: the map has 2^K × 2^K cells [default: the largest with a page a cell]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(i64::from(MIN_ORDER)..=i64::from(MAX_ORDER)))]
+    order: Option<u32>,
+    /// Colours of the map
+    #[arg(long, value_enum, default_value_t = Palette::Inferno)]
+    palette: Palette,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    /// Print one JSON object instead of words
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ExerciseArgs {
+    /// What to write
+    #[arg(long, value_enum, default_value_t = exercise::Pattern::Mixed)]
+    pattern: exercise::Pattern,
+    /// How much memory to hold, MiB
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    mib: u32,
+    /// How long to run, seconds [default: until it is stopped]
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    seconds: Option<Duration>,
+}
+
+/// [`BackendKind`] as a word on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Backend {
+    Tty,
+    Headless,
+}
+
+/// [`Placement`] as a word on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Place {
+    Beside,
+    Over,
+    Full,
+    Off,
+}
+
+/// [`ColorPalette`] as a word on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Palette {
+    Viridis,
+    Inferno,
+}
+
+impl Cli {
+    /// Sends the log to stderr, filtered by `RUST_LOG`; without that, what the person should know: warnings, and in the
+    /// session what it does. The Vulkan loader talks through wgpu_hal whenever a driver is not there; what fails for us is
+    /// an error of ours.
+    pub fn start_log(&self) {
+        let usual = match self.command {
+            None | Some(Command::Session(_)) => "info,wgpu_core=warn,wgpu_hal=off,naga=warn,smithay=warn",
+            Some(_) => "warn,wgpu_hal=off",
+        };
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .init();
+    }
+
+    /// Does what the command line says.
+    pub fn run(self) -> Result<ExitCode> {
+        match self.command {
+            None => session(self.session),
+            Some(Command::Session(args)) => session(args),
+            Some(Command::Snapshot(args)) => snapshot(args),
+            Some(Command::Doctor(args)) => doctor(&args),
+            Some(Command::Exercise(args)) => {
+                exercise::run(args.pattern, args.mib, args.seconds)?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+fn session(args: SessionArgs) -> Result<ExitCode> {
+    session::run(session::SessionOptions {
+        backend: args.backend.map(|backend| match backend {
+            Backend::Tty => BackendKind::Tty,
+            Backend::Headless => BackendKind::Headless,
+        }),
+        target: args.target,
+        card: args.card,
+        placement: match args.placement {
+            Place::Beside => Placement::Beside,
+            Place::Over => Placement::Over,
+            Place::Full => Placement::Full,
+            Place::Off => Placement::Off,
+        },
+        planes: if args.no_planes { PlanePolicy::Never } else { PlanePolicy::Auto },
+        headless_size: args.size,
+        socket_name: args.socket,
+        hilbert: args.picture.hilbert()?,
+        palette: args.picture.palette(),
+        command: args.command,
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn snapshot(args: SnapshotArgs) -> Result<ExitCode> {
+    let report = snapshot::run(&snapshot::SnapshotOptions {
+        target: args.target,
+        duration: args.seconds,
+        picture: args.output,
+        size: args.size,
+        density: args.density,
+        layout: args.layout,
+        hilbert: args.picture.hilbert()?,
+        palette: args.picture.palette(),
+    })?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report).expect("numbers and strings are JSON"));
+    } else {
+        print!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
+    let findings = doctor::examine();
+    if args.json {
+        println!("{}", serde_json::to_string(&findings).expect("booleans and strings are JSON"));
+    } else {
+        print!("{findings}");
+    }
+    Ok(if findings.session_can_run() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl PictureArgs {
+    fn hilbert(&self) -> Result<HilbertConfig> {
+        Ok(match self.order {
+            Some(order) => HilbertConfig::fixed(order)?,
+            None => HilbertConfig::default(),
+        })
+    }
+
+    fn palette(&self) -> ColorPalette {
+        match self.palette {
+            Palette::Viridis => ColorPalette::Viridis,
+            Palette::Inferno => ColorPalette::Inferno,
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Result<(i32, i32), String> {
+    let size =
+        text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    size.filter(|(width, height)| (64..=16_384).contains(width) && (64..=16_384).contains(height))
+        .ok_or_else(|| "a size is WIDTHxHEIGHT in pixels, each from 64 to 16384, e.g. 1280x720".to_owned())
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a time is a number of seconds, e.g. 2.5".to_owned())?;
+    if seconds.is_finite() && seconds > 0.0 && seconds <= 1e6 {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("a time is more than 0 and at most 1000000 seconds".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_times_are_checked() {
+        assert_eq!(parse_size("640x480"), Ok((640, 480)));
+        for wrong in ["", "640", "x480", "640x", "-640x480", "10x10", "99999x99999", "640x480x1"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_seconds("2.5"), Ok(Duration::from_millis(2500)));
+        for wrong in ["", "0", "-1", "inf", "NaN", "1e9", "soon"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn without_a_command_the_session_is_meant() {
+        let cli = Cli::parse_from(["memory-glass", "--target", "redis", "--", "foot", "-e", "top"]);
+        assert!(cli.command.is_none());
+        assert_eq!(cli.session.target.as_deref(), Some("redis"));
+        assert_eq!(cli.session.command, ["foot", "-e", "top"]);
+        assert!(Cli::try_parse_from(["memory-glass", "snapshot", "1", "--order", "13"]).is_err());
+    }
+}

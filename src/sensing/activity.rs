@@ -1,0 +1,230 @@
+//! The exact map with its decay.
+//!
+//! Each page carries the exponentially weighted mean of "was it written in the window": the weight of a window falls to
+//! a half in one half-life. A window counts by its length, so that a late one is not lost, and the mean is divided by
+//! the weight that was collected so far, so that the first windows are not too dark.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::DensityMap;
+use crate::map::{AddressLayout, HilbertCapability, HilbertSkilling};
+
+/// Below this a page counts as cold: a ten-thousandth is far under what any palette shows.
+const COLD: f32 = 1e-4;
+
+/// How often each page of the line was written of late.
+#[derive(Debug, Clone)]
+pub struct PageActivity {
+    half_life: Duration,
+    /// By place on the line: the weighted sum over windows in which the page was written.
+    written: Vec<f32>,
+    /// Places whose sum is not zero, in no order.
+    warm: Vec<u64>,
+    /// The weight of all windows so far; tends to 1.
+    weight: f32,
+    /// By place on the line: whether the page was ever written.
+    touched: Vec<bool>,
+}
+
+impl PageActivity {
+    /// Nothing written yet on a line of `pages`.
+    pub fn new(half_life: Duration, pages: u64) -> Self {
+        let pages = pages as usize;
+        Self {
+            half_life,
+            written: vec![0.0; pages],
+            warm: Vec::new(),
+            weight: 0.0,
+            touched: vec![false; pages],
+        }
+    }
+
+    /// Time in which a window's weight falls to a half.
+    pub fn half_life(&self) -> Duration {
+        self.half_life
+    }
+
+    /// Takes one window of `length` in which the pages of `written` (disjoint ranges of addresses) were written, and
+    /// answers how many of them had never been before.
+    pub fn window(
+        &mut self,
+        layout: &AddressLayout,
+        written: impl IntoIterator<Item = Range<u64>>,
+        length: Duration,
+    ) -> u64 {
+        self.written.resize(layout.pages() as usize, 0.0);
+        self.touched.resize(layout.pages() as usize, false);
+        let keep = (-length.as_secs_f64() / self.half_life.as_secs_f64()).exp2() as f32;
+        let gain = 1.0 - keep;
+        self.weight = self.weight * keep + gain;
+        let sums = &mut self.written;
+        self.warm.retain(|place| {
+            let sum = &mut sums[*place as usize];
+            *sum *= keep;
+            let warm = *sum >= COLD;
+            if !warm {
+                *sum = 0.0;
+            }
+            warm
+        });
+        let mut first_writes = 0;
+        for range in written {
+            for place in layout.places(range).flatten() {
+                first_writes += u64::from(!std::mem::replace(&mut self.touched[place as usize], true));
+                let sum = &mut self.written[place as usize];
+                if *sum == 0.0 {
+                    self.warm.push(place);
+                }
+                *sum += gain;
+            }
+        }
+        first_writes
+    }
+
+    /// Follows the pages from the line `before` to the line `after`, on which they have other places.
+    pub fn relay(&mut self, before: &AddressLayout, after: &AddressLayout) {
+        let (mut written, mut touched) =
+            (vec![0.0; after.pages() as usize], vec![false; after.pages() as usize]);
+        let mut warm = Vec::with_capacity(self.warm.len());
+        for region in before.placed() {
+            let first = region.first_page;
+            for (offset, address) in
+                (region.start..region.end).step_by(before.page_size() as usize).enumerate()
+            {
+                let place = first as usize + offset;
+                let was_touched = self.touched.get(place).copied().unwrap_or(false);
+                let Some(next) = after.page_of(address).filter(|_| was_touched) else { continue };
+                touched[next as usize] = true;
+                written[next as usize] = self.written[place];
+                if self.written[place] > 0.0 {
+                    warm.push(next);
+                }
+            }
+        }
+        (self.written, self.touched, self.warm) = (written, touched, warm);
+    }
+
+    /// The density map at the curve's order: each cell the mean over its pages.
+    pub fn density(&self, layout: &AddressLayout, curve: &HilbertSkilling) -> DensityMap {
+        let (size, cells) = (curve.size() as usize, curve.cells());
+        let mut density = DensityMap::zeros((size, size));
+        if self.weight == 0.0 {
+            return density;
+        }
+        for place in &self.warm {
+            for d in layout.cells_of_page(*place, cells) {
+                let Some(shown) = layout.pages_of_cell(d, cells) else { continue };
+                let pages = (shown.end() - shown.start() + 1) as f32;
+                let (x, y) = curve.d2xy(d);
+                density[[y as usize, x as usize]] += self.written[*place as usize] / self.weight / pages;
+            }
+        }
+        // Rounding may leave a full cell a few ulps over one.
+        density.mapv_inplace(|share| share.min(1.0));
+        density
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PAGE: u64 = 4096;
+    const WINDOW: Duration = Duration::from_millis(100);
+    const HALF_LIFE: Duration = Duration::from_millis(250);
+
+    fn line(pages: u64) -> AddressLayout {
+        AddressLayout::new(PAGE, [PAGE..(pages + 1) * PAGE])
+    }
+
+    fn pages(first: u64, count: u64) -> Range<u64> {
+        (first + 1) * PAGE..(first + 1 + count) * PAGE
+    }
+
+    #[test]
+    fn a_page_written_in_every_window_is_as_hot_as_can_be_from_the_first_window_on() {
+        let (layout, curve) = (line(256), HilbertSkilling::new(4));
+        let mut activity = PageActivity::new(HALF_LIFE, 256);
+        for _ in 0..20 {
+            activity.window(&layout, [pages(16, 16)], WINDOW);
+            let density = activity.density(&layout, &curve);
+            for d in 0..256 {
+                let (x, y) = curve.d2xy(d);
+                let share = density[[y as usize, x as usize]];
+                let expected = if (16..32).contains(&d) { 1.0 } else { 0.0 };
+                assert!((share - expected).abs() < 1e-5, "cell {d}: {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn activity_halves_in_a_half_life_and_ends_at_zero() {
+        let (layout, curve) = (line(16), HilbertSkilling::new(2));
+        let mut activity = PageActivity::new(HALF_LIFE, 16);
+        for _ in 0..100 {
+            activity.window(&layout, [pages(0, 16)], WINDOW);
+        }
+        activity.window(&layout, [], HALF_LIFE);
+        let density = activity.density(&layout, &curve);
+        assert!(density.iter().all(|share| (share - 0.5).abs() < 1e-3), "{density}");
+        for _ in 0..40 {
+            activity.window(&layout, [], WINDOW);
+        }
+        assert!(activity.density(&layout, &curve).iter().all(|share| *share == 0.0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_map_is_the_mean_over_each_cells_pages(
+            count in 1u64..2000, order in 1u32..5, first in 0u64..2000, length in 1u64..500,
+        ) {
+            let layout = line(count);
+            let curve = HilbertSkilling::new(order);
+            let first = first % count;
+            let hot = first..(first + length).min(count);
+            let mut activity = PageActivity::new(HALF_LIFE, count);
+            activity.window(&layout, [pages(hot.start, hot.end - hot.start)], WINDOW);
+            let density = activity.density(&layout, &curve);
+            for d in 0..curve.cells() {
+                let shown = layout.pages_of_cell(d, curve.cells()).unwrap();
+                let total = shown.clone().count() as f32;
+                let written = shown.filter(|place| hot.contains(place)).count() as f32;
+                let (x, y) = curve.d2xy(d);
+                let share = density[[y as usize, x as usize]];
+                prop_assert!((0.0..=1.0).contains(&share));
+                prop_assert!((share - written / total).abs() < 1e-5, "cell {}: {} of {}, {}", d, written, total, share);
+            }
+        }
+    }
+
+    #[test]
+    fn activity_follows_its_pages_to_a_new_line() {
+        let before = AddressLayout::new(PAGE, [PAGE * 100..PAGE * 110]);
+        let after = AddressLayout::new(PAGE, [PAGE * 10..PAGE * 20, PAGE * 100..PAGE * 110]);
+        let mut activity = PageActivity::new(HALF_LIFE, before.pages());
+        activity.window(&before, std::iter::once(PAGE * 103..PAGE * 104), WINDOW);
+        activity.relay(&before, &after);
+        assert_eq!(
+            activity.window(&after, [PAGE * 103..PAGE * 105], WINDOW),
+            1,
+            "page 103 was written before"
+        );
+        let curve = HilbertSkilling::new(4);
+        let density = activity.density(&after, &curve);
+        let hot: Vec<u32> = (0..256)
+            .filter(|d| {
+                let (x, y) = curve.d2xy(*d);
+                density[[y as usize, x as usize]] > 0.0
+            })
+            .collect();
+        assert_eq!(
+            hot,
+            (after.cells_of_page(13, 256).chain(after.cells_of_page(14, 256)))
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect::<Vec<_>>()
+        );
+    }
+}

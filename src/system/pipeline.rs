@@ -1,0 +1,182 @@
+//! One target's way from capture windows to pictures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Result;
+use crate::capture::{PageRange, Rung, TargetInfo, Window};
+use crate::map::{AddressLayout, HilbertConfig, LayoutFile};
+use crate::render::{Caption, ColorPalette, Picture};
+use crate::sensing::{CompressedSensingCapability as _, CompressedSensingReconstructor, DensityMap};
+use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, WindowFacts};
+
+/// Time in which a cell that is written no more fades to a half.
+pub const HALF_LIFE: Duration = Duration::from_millis(250);
+
+/// capture → map → sensing → telemetry for one target; [`Self::picture`] is what render shows of it.
+#[derive(Debug)]
+pub struct Pipeline {
+    target: TargetInfo,
+    rung: Rung,
+    hilbert: HilbertConfig,
+    palette: ColorPalette,
+    reconstructor: CompressedSensingReconstructor,
+    recorder: TelemetryRecorder,
+    density: Arc<DensityMap>,
+    window_length: Duration,
+    /// Why there will be no more windows, once that is so.
+    ended: Option<String>,
+}
+
+impl Pipeline {
+    /// Nothing seen yet of `target`.
+    pub fn new(
+        target: TargetInfo,
+        rung: Rung,
+        hilbert: HilbertConfig,
+        palette: ColorPalette,
+    ) -> Result<Self> {
+        let layout = AddressLayout::new(target.page_size, []);
+        let order = hilbert.order_for(0);
+        let reconstructor = CompressedSensingReconstructor::on(layout, order, HALF_LIFE)?;
+        let density = Arc::new(DensityMap::zeros((1 << order, 1 << order)));
+        Ok(Self {
+            target,
+            rung,
+            hilbert,
+            palette,
+            reconstructor,
+            recorder: TelemetryRecorder::new(),
+            density,
+            window_length: Duration::ZERO,
+            ended: None,
+        })
+    }
+
+    /// Takes one window through every room up to telemetry.
+    pub fn window(&mut self, window: &Window) -> Result<()> {
+        let page_size = self.target.page_size;
+        if let Some(regions) = &window.regions {
+            let regions: Vec<PageRange> =
+                regions.iter().map(|region| PageRange { start: region.start, end: region.end }).collect();
+            let pages = regions.iter().map(|region| (region.end - region.start) / page_size).sum();
+            self.reconstructor.follow(&regions, self.hilbert.order_for(pages))?;
+        }
+        self.density = Arc::new(self.reconstructor.window(&window.written, window.length));
+        self.window_length = window.length;
+        self.recorder.window(&WindowFacts {
+            written_pages: window.written.iter().map(|range| (range.end - range.start) / page_size).sum(),
+            new_pages: self.reconstructor.new_pages(),
+            length: window.length,
+            watched_pages: self.reconstructor.layout().live_pages(),
+            writable_pages: window.writable_pages,
+            active_threads: window.active_threads,
+            hilbert_order: self.reconstructor.curve().order(),
+            accuracy: self.reconstructor.accuracy(),
+        });
+        Ok(())
+    }
+
+    /// Notes that there will be no more windows, and why.
+    pub fn end(&mut self, reason: impl Into<String>) {
+        self.ended = Some(reason.into());
+    }
+
+    /// Why there will be no more windows, once that is so.
+    pub fn ended(&self) -> Option<&str> {
+        self.ended.as_deref()
+    }
+
+    /// The process that is watched.
+    pub fn target(&self) -> &TargetInfo {
+        &self.target
+    }
+
+    /// How it is watched.
+    pub fn rung(&self) -> Rung {
+        self.rung
+    }
+
+    /// The state as of the last window.
+    pub fn telemetry(&self) -> &GlassRamTelemetry {
+        self.recorder.telemetry()
+    }
+
+    /// Windows taken so far.
+    pub fn windows(&self) -> u64 {
+        self.recorder.windows()
+    }
+
+    /// The map as of the last window.
+    pub fn density(&self) -> &Arc<DensityMap> {
+        &self.density
+    }
+
+    /// Which addresses lie where on the curve.
+    pub fn layout(&self) -> LayoutFile {
+        self.reconstructor.layout().to_file(self.reconstructor.curve().order())
+    }
+
+    /// What is to be shown of it now.
+    pub fn picture(&self) -> Picture {
+        let total_bytes = self.reconstructor.layout().pages() * self.target.page_size;
+        let curve = self.reconstructor.curve();
+        Picture {
+            density: Arc::clone(&self.density),
+            caption: Caption {
+                target: format!("{} {}", self.target.comm, self.target.pid),
+                status: self.status(),
+                order: curve.order(),
+                bytes_per_cell: total_bytes as f64 / f64::from(curve.cells()),
+                total_bytes,
+                half_life: self.reconstructor.half_life(),
+            },
+            palette: self.palette,
+        }
+    }
+
+    fn status(&self) -> String {
+        if let Some(reason) = &self.ended {
+            return reason.clone();
+        }
+        let telemetry = self.telemetry();
+        let threads = match telemetry.active_threads {
+            1 => "1 thread".to_owned(),
+            threads => format!("{threads} threads"),
+        };
+        format!(
+            "{} · {} ms windows · {} pages/s written · {threads} · accuracy {:.0} %",
+            self.rung,
+            self.window_length.as_millis(),
+            with_thousands(telemetry.fault_rate.round() as u64),
+            100.0 * telemetry.reconstruction_accuracy,
+        )
+    }
+}
+
+/// 1234567 as "1 234 567", with narrow no-break spaces as ISO 80000-1 asks.
+fn with_thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3 * 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1000, "1\u{202f}000"), (1_234_567, "1\u{202f}234\u{202f}567")]
+        {
+            assert_eq!(with_thousands(number), text);
+        }
+    }
+}

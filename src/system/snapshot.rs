@@ -1,0 +1,215 @@
+//! One picture and one set of numbers, without a display.
+
+use std::fmt;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use calloop::{Dispatcher, EventLoop};
+use indicatif::{ProgressBar, ProgressStyle};
+use ndarray_npy::WriteNpyExt as _;
+use serde::Serialize;
+
+use super::Pipeline;
+use super::target::resolve;
+use crate::capture::{CaptureEvent, GlassRamMonitor, TargetMetrics};
+use crate::map::HilbertConfig;
+use crate::render::{ColorPalette, Gpu, Heatmap, MapTarget};
+use crate::telemetry::GlassRamTelemetry;
+use crate::{GlassRamError, Result};
+
+/// What to watch, for how long, and what to write.
+#[derive(Debug, Clone)]
+pub struct SnapshotOptions {
+    /// A process number, or a name that one process has.
+    pub target: String,
+    /// How long to watch.
+    pub duration: Duration,
+    /// Where to write the picture, PNG.
+    pub picture: Option<PathBuf>,
+    /// Its size in pixels.
+    pub size: (i32, i32),
+    /// Where to write the density map, NPY.
+    pub density: Option<PathBuf>,
+    /// Where to write the layout, JSON.
+    pub layout: Option<PathBuf>,
+    /// The orders that the map may take.
+    pub hilbert: HilbertConfig,
+    /// The colours of the picture.
+    pub palette: ColorPalette,
+}
+
+/// The numbers: what `--json` prints.
+#[derive(Debug, Clone, Serialize)]
+pub struct SnapshotReport {
+    /// The process that was watched.
+    pub pid: u32,
+    /// Its name, as the kernel has it.
+    pub comm: String,
+    /// How it was watched.
+    pub rung: String,
+    /// Capture windows taken.
+    pub windows: u64,
+    /// Pages on the line.
+    pub pages: u64,
+    /// As of the last window.
+    #[serde(flatten)]
+    pub telemetry: GlassRamTelemetry,
+    /// What watching cost the target.
+    #[serde(flatten)]
+    pub target: TargetMetrics,
+    /// Why watching ended early, if it did.
+    #[serde(skip)]
+    pub ended: Option<String>,
+    /// What was written, in words.
+    #[serde(skip)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Watches the target, writes what was asked for, detaches.
+pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
+    let pid = resolve(&options.target)?;
+    // Whatever could refuse is asked before the target is touched.
+    let gpu = options.picture.is_some().then(Gpu::new).transpose()?;
+    let monitor = GlassRamMonitor::new(pid)?;
+    let (pipeline, metrics) = watch(monitor, options)?;
+    if pipeline.windows() == 0 {
+        return Err(GlassRamError::ProcessNotFound { pid });
+    }
+    let mut files = Vec::new();
+    if let (Some(path), Some(gpu)) = (&options.picture, &gpu) {
+        let (width, height) = options.size;
+        let mut target = MapTarget::offscreen(gpu, width.unsigned_abs(), height.unsigned_abs())?;
+        Heatmap::new(gpu)?.draw(&pipeline.picture(), &mut target)?;
+        target.read()?.write_png(path)?;
+        files.push(path.clone());
+    }
+    if let Some(path) = &options.density {
+        let file = create(path)?;
+        pipeline.density().write_npy(BufWriter::new(file)).map_err(|error| cannot_write(path, &error))?;
+        files.push(path.clone());
+    }
+    if let Some(path) = &options.layout {
+        serde_json::to_writer(BufWriter::new(create(path)?), &pipeline.layout())
+            .map_err(|error| cannot_write(path, &error))?;
+        files.push(path.clone());
+    }
+    Ok(SnapshotReport {
+        pid,
+        comm: pipeline.target().comm.clone(),
+        rung: pipeline.rung().to_string(),
+        windows: pipeline.windows(),
+        pages: pipeline.layout().pages,
+        telemetry: pipeline.telemetry().clone(),
+        target: metrics,
+        ended: pipeline.ended().map(str::to_owned),
+        files,
+    })
+}
+
+/// What the loop works on.
+struct Watch {
+    pipeline: Pipeline,
+    failed: Option<GlassRamError>,
+    progress: ProgressBar,
+    done: bool,
+}
+
+/// Feeds a pipeline from `monitor` for the asked time, then detaches.
+fn watch(monitor: GlassRamMonitor, options: &SnapshotOptions) -> Result<(Pipeline, TargetMetrics)> {
+    let target = monitor.target().clone();
+    let progress = ProgressBar::new(options.duration.as_millis() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {msg}") {
+        progress.set_style(style);
+    }
+    progress.set_prefix(format!("watching {} {}", target.comm, target.pid));
+    let pipeline = Pipeline::new(target, monitor.rung(), options.hilbert.clone(), options.palette)?;
+    let mut watch = Watch { pipeline, failed: None, progress, done: false };
+
+    let mut event_loop: EventLoop<'_, Watch> = EventLoop::try_new().map_err(loop_failed)?;
+    let source = Dispatcher::new(monitor, |event, _, watch: &mut Watch| match event {
+        CaptureEvent::Window(window) => {
+            watch.failed = watch.pipeline.window(&window).err();
+            watch.done |= watch.failed.is_some();
+            let rate = watch.pipeline.telemetry().fault_rate;
+            watch.progress.set_message(format!("{rate:.0} pages/s written"));
+        }
+        CaptureEvent::Exited(reason) => {
+            watch.pipeline.end(reason.to_string());
+            watch.done = true;
+        }
+        CaptureEvent::Failed(error) => {
+            watch.failed = Some(error);
+            watch.done = true;
+        }
+    });
+    let token = event_loop.handle().register_dispatcher(source.clone()).map_err(loop_failed)?;
+    let started = Instant::now();
+    while !watch.done
+        && let Some(left) = options.duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero())
+    {
+        event_loop.dispatch(Some(left), &mut watch).map_err(loop_failed)?;
+        watch.progress.set_position(started.elapsed().as_millis() as u64);
+    }
+    watch.progress.finish_and_clear();
+    event_loop.handle().remove(token);
+    let monitor = Dispatcher::into_source_inner(source);
+    let metrics = monitor.target_metrics();
+    monitor.detach()?;
+    match watch.failed {
+        Some(error) => Err(error),
+        None => Ok((watch.pipeline, metrics)),
+    }
+}
+
+fn loop_failed(error: impl fmt::Display) -> GlassRamError {
+    GlassRamError::FeatureNotSupported {
+        feature: format!("the event loop failed ({error}): look for a limit on open files (`ulimit -n`)"),
+    }
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create(path).map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_write(path: &Path, error: &dyn fmt::Display) -> GlassRamError {
+    GlassRamError::FeatureNotSupported {
+        feature: format!("{} cannot be written ({error}): choose a place that can", path.display()),
+    }
+}
+
+impl fmt::Display for SnapshotReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { telemetry, target, .. } = self;
+        writeln!(
+            f,
+            "{} {}: {} windows over {} pages by {}",
+            self.comm, self.pid, self.windows, self.pages, self.rung
+        )?;
+        writeln!(
+            f,
+            "  written   {:.0} pages/s by {} threads, as of the last second",
+            telemetry.fault_rate, telemetry.active_threads
+        )?;
+        writeln!(
+            f,
+            "  map       order {}, accuracy {:.1} %, {:.1} % of the pages watched",
+            telemetry.hilbert_order,
+            100.0 * telemetry.reconstruction_accuracy,
+            telemetry.sampling_rate
+        )?;
+        writeln!(
+            f,
+            "  its cost  {:.2} % estimated slowdown, {:.1} MB",
+            target.overhead_percent, target.memory_overhead_mb
+        )?;
+        if let Some(ended) = &self.ended {
+            writeln!(f, "  ended     {ended}")?;
+        }
+        for file in &self.files {
+            writeln!(f, "  wrote     {}", file.display())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+# What the scenarios with a session have in common: a target, a session on one card, and what is on its planes.
+# shellcheck shell=bash
+
+background=204080
+
+# start_target PATTERN MIB: an exercise in the background; its announcement is in $OUT/exercise.json, its process $target.
+start_target() {
+    memory-glass exercise --pattern "$1" --mib "$2" >"$OUT/exercise.json" &
+    target=$!
+    wait_for 30 grep -q '"pid"' "$OUT/exercise.json"
+}
+
+# start_session CARD [ARGUMENT...]: a session that shows $target and, as its client, a terminal all in one colour.
+start_session() {
+    local card=$1
+    shift
+    memory-glass session --backend tty --card "$card" --target "$target" --order 6 "$@" \
+        -- foot --override "colors.background=$background" --override cursor.blink=no sleep 3600 \
+        >"$OUT/session.log" 2>&1 &
+    session=$!
+}
+
+# in_use CARD KIND: the line of the plane of that kind that shows something.
+in_use() {
+    kms-probe planes "$1" | python3 -c '
+import json, sys
+for plane in json.load(sys.stdin):
+    if plane["kind"] == sys.argv[1]:
+        print(json.dumps(plane))
+        sys.exit()
+sys.exit(1)' "$2"
+}
+
+# field NAME: of the JSON object on stdin.
+field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+
+not() { ! "$@"; }
+
+# The target goes on as if nothing had been: it runs, nothing of ours is in it, nobody traces it.
+target_is_as_it_was() {
+    local link
+    kill -0 "$target" || fail "the target is gone"
+    for link in /proc/"$target"/fd/*; do
+        [[ $(readlink "$link") != *userfaultfd* ]] || fail "the target still has a userfaultfd"
+    done
+    grep -q 'TracerPid:.0$' "/proc/$target/status" || fail "the target is traced: $(grep TracerPid "/proc/$target/status")"
+}

@@ -1,0 +1,168 @@
+//! Drawing into a dma-buf: only the picture's own pixels change, and nothing is left behind.
+//!
+//! The memory is a memfd, turned into a dma-buf by /dev/udmabuf. Where that device is missing, a software driver gets the
+//! memfd itself: it maps whatever descriptor it is given. A driver that cannot import must say so, which is checked too.
+#![allow(unsafe_code)]
+
+mod render;
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use memory_glass::render::{ColorPalette, DmaBufPlane, Gpu, Heatmap, MapTarget, RenderError};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use render::{assert_same, gpu, picture, program, reference};
+
+/// `struct udmabuf_create` of linux/udmabuf.h.
+#[repr(C)]
+struct UdmabufCreate {
+    memfd: u32,
+    flags: u32,
+    offset: u64,
+    size: u64,
+}
+
+mod request {
+    //! The one request of /dev/udmabuf.
+    #![allow(missing_docs)]
+    use super::UdmabufCreate;
+    nix::ioctl_write_ptr!(udmabuf_create, b'u', 0x42, UdmabufCreate);
+}
+
+/// Memory of whole pages full of 0xa5, to look into, and the descriptor to import.
+fn memory(gpu: &Gpu, size: u64) -> Option<(std::fs::File, OwnedFd)> {
+    let size = size.next_multiple_of(4096);
+    let memfd =
+        memfd_create(c"picture", MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC).expect("a memfd");
+    let file = std::fs::File::from(memfd);
+    file.set_len(size).expect("its size");
+    file.write_all_at(&vec![0xa5; size as usize], 0).expect("its bytes");
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK)).expect("its seal");
+    if let Ok(device) = std::fs::File::options().read(true).write(true).open("/dev/udmabuf") {
+        let create = UdmabufCreate { memfd: file.as_raw_fd() as u32, flags: 1, offset: 0, size };
+        // SAFETY: the argument is the struct that this request takes, and the kernel only reads it.
+        let fd =
+            unsafe { request::udmabuf_create(device.as_raw_fd(), &raw const create) }.expect("a udmabuf");
+        // SAFETY: the request returns a new descriptor, which nobody else owns.
+        return Some((file, unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) }));
+    }
+    if !gpu.describe().software {
+        eprintln!("no /dev/udmabuf: nothing to import into {}", gpu.describe().name);
+        return None;
+    }
+    let copy = file.try_clone().expect("a second descriptor");
+    Some((file, copy.into()))
+}
+
+fn plane(fd: OwnedFd, width: u32, height: u32, stride: u32, offset: u32) -> DmaBufPlane {
+    DmaBufPlane { fd, width, height, stride, offset }
+}
+
+/// A device that imports, or None after checking that it says that it does not.
+fn importing() -> Option<Gpu> {
+    let gpu = gpu();
+    if gpu.describe().dma_buf_import {
+        return Some(gpu);
+    }
+    let memfd = memfd_create(c"picture", MFdFlags::MFD_CLOEXEC).expect("a memfd");
+    let error = MapTarget::import(&gpu, plane(memfd, 64, 64, 256, 0)).err().expect("no import");
+    assert!(matches!(error, RenderError::DmaBufUnsupported { .. }), "{error}");
+    assert!(error.to_string().contains(&gpu.describe().name));
+    eprintln!("{error}");
+    None
+}
+
+#[test]
+fn the_picture_lies_where_the_plane_says_and_nowhere_else() {
+    let Some(gpu) = importing() else { return };
+    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    for (width, height, stride, offset) in
+        [(320, 240, 1280, 0), (300, 200, 1536, 0), (64, 100, 512, 8192), (33, 17, 132, 4)]
+    {
+        let Some((file, fd)) = memory(&gpu, u64::from(offset + stride * height)) else { return };
+        let mut target =
+            MapTarget::import(&gpu, plane(fd, width, height, stride, offset)).expect("an import");
+        for palette in [ColorPalette::Viridis, ColorPalette::Inferno] {
+            let picture = picture(program(6), palette);
+            let expected = reference(&picture, width, height);
+            let metrics = heatmap.draw(&picture, &mut target).expect("a frame");
+            assert!(metrics.zero_copy);
+            // Looked at from outside as soon as `draw` returns, as the display controller does.
+            let mut bytes = vec![0; file.metadata().expect("its size").len() as usize];
+            file.read_exact_at(&mut bytes, 0).expect("its bytes");
+            let mut pixels = expected.pixels.iter();
+            for (at, word) in bytes.chunks_exact(4).enumerate() {
+                let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+                let row = (at * 4)
+                    .checked_sub(offset as usize)
+                    .map(|at| (at / stride as usize, at % stride as usize / 4));
+                match row {
+                    Some((y, x)) if y < height as usize && x < width as usize => {
+                        assert_eq!(Some(&word), pixels.next(), "({x}, {y}) of {width}×{height}");
+                    }
+                    _ => assert_eq!(word, 0xa5a5_a5a5, "byte {} is not the picture's", at * 4),
+                }
+            }
+            assert_same(&target.read().expect("pixels"), &expected, "read back");
+        }
+    }
+}
+
+#[test]
+fn a_buffer_that_does_not_hold_the_picture_is_refused() {
+    let Some(gpu) = importing() else { return };
+    let odd = [
+        (64, 64, 252, 0, "rows"),
+        (64, 64, 258, 0, "rows"),
+        (64, 64, 256, 2, "rows"),
+        (64, 64, 256, 4, "bytes"),
+        (64, 65, 256, 0, "bytes"),
+        (64, 64, 0, 0, "rows"),
+        (64, 64, u32::MAX & !3, 0, "pixels"),
+    ];
+    for (width, height, stride, offset, word) in odd {
+        let Some((_file, fd)) = memory(&gpu, 64 * 256) else { return };
+        let plane = plane(fd, width, height, stride, offset);
+        let words = MapTarget::import(&gpu, plane).err().expect("no import").to_string();
+        assert!(words.contains(word) && !words.contains('\n'), "{words}");
+    }
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let Some(gpu) = importing() else { return };
+    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    let picture = picture(program(5), ColorPalette::Viridis);
+    // Names of what is open and mapped: a descriptor or a mapping of a picture's memory would show.
+    let left = |name: &str| {
+        let mapped = std::fs::read_to_string("/proc/self/maps")
+            .expect("maps")
+            .lines()
+            .filter(|l| l.contains(name))
+            .count();
+        let open = std::fs::read_dir("/proc/self/fd")
+            .expect("descriptors")
+            .filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
+            .filter(|link| link.to_string_lossy().contains(name))
+            .count();
+        (open, mapped)
+    };
+    for round in 0..20 {
+        let Some((file, fd)) = memory(&gpu, 256 * 256 * 4) else { return };
+        // Every third is refused.
+        let height = if round % 3 == 0 { 257 } else { 256 };
+        let target = MapTarget::import(&gpu, plane(fd, 256, height, 1024, 0));
+        assert_eq!(target.is_ok(), round % 3 != 0);
+        if let Ok(mut target) = target {
+            heatmap.draw(&picture, &mut target).expect("a frame");
+        }
+        drop(file);
+    }
+    // wgpu releases what it holds when it next looks.
+    let mut last = MapTarget::offscreen(&gpu, 64, 64).expect("a target");
+    heatmap.draw(&picture, &mut last).expect("a frame");
+    for name in ["memfd:picture", "/dmabuf:"] {
+        assert_eq!(left(name), (0, 0), "{name:?}");
+    }
+}

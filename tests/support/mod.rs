@@ -1,0 +1,134 @@
+//! Target programs for the capture tests, and what the tests ask about them from outside.
+//!
+//! A target is the test binary itself, started with an environment variable: a function that runs before `main` sees it,
+//! plays the target in the only thread there is, and never returns. So the tests need no compiler and no second program.
+
+#![allow(dead_code)]
+
+pub mod programs;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use memory_glass::capture::{CaptureEvent, GlassRamMonitor, PageRange, Window};
+
+/// Names the program that a started test binary is to play.
+pub const ROLE: &str = "MEMORY_GLASS_TEST_TARGET";
+
+pub const PAGE: u64 = 4096;
+
+/// A running target with its standard input and output.
+pub struct Target {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Target {
+    /// Starts a program of `programs` and waits until it says that it is ready.
+    pub fn start(role: &str) -> Target {
+        let mut target = Self::start_quietly(
+            Command::new(std::env::current_exe().expect("the test binary has a path")).env(ROLE, role),
+        );
+        assert_eq!(target.line(), "ready");
+        target
+    }
+
+    /// Starts any program with pipes.
+    pub fn start_quietly(command: &mut Command) -> Target {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the target starts");
+        let to = child.stdin.take().expect("piped");
+        let from = BufReader::new(child.stdout.take().expect("piped"));
+        Target { child, to, from }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.from.read_line(&mut line).expect("the target still speaks");
+        line.trim_end().to_owned()
+    }
+
+    pub fn say(&mut self, text: &str) {
+        writeln!(self.to, "{text}").expect("the target still listens");
+    }
+
+    /// Has the obedient target do one thing; its answer is a number.
+    pub fn ask(&mut self, command: &str) -> u64 {
+        self.say(command);
+        let answer = self.line();
+        answer.parse().unwrap_or_else(|_| panic!("`{command}` was answered with `{answer}`"))
+    }
+
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("our own child")
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A field of `/proc/PID/status`.
+pub fn status(pid: u32, field: &str) -> String {
+    status_of(&format!("/proc/{pid}/status"), field)
+}
+
+pub fn status_of(path: &str, field: &str) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap_or_default();
+    line.trim().to_owned()
+}
+
+/// Nothing of ours is in the process: no tracer, no userfaultfd.
+pub fn assert_untouched(pid: u32) {
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).expect("the target lives").flatten() {
+        let path = task.path().join("status");
+        assert_eq!(
+            status_of(&path.to_string_lossy(), "TracerPid"),
+            "0",
+            "{} is still traced",
+            path.display()
+        );
+    }
+    assert_eq!(userfaultfds(pid), 0, "a userfaultfd is left in process {pid}");
+}
+
+pub fn userfaultfds(pid: u32) -> usize {
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the target lives");
+    fds.flatten()
+        .filter(|fd| {
+            std::fs::read_link(fd.path()).is_ok_and(|link| link.to_string_lossy().contains("userfaultfd"))
+        })
+        .count()
+}
+
+/// The next window of a target that still runs.
+pub fn window(monitor: &mut GlassRamMonitor) -> Window {
+    match monitor.scan().expect("the scan works") {
+        CaptureEvent::Window(window) => window,
+        other => panic!("no window but {other:?}"),
+    }
+}
+
+/// What of a window lies in this range.
+pub fn within(window: &Window, start: u64, length: u64) -> Vec<PageRange> {
+    let range = PageRange::new(start, start + length);
+    window.written.iter().filter_map(|written| written.intersection(&range)).collect()
+}
+
+/// Ranges as page numbers from `start` on.
+pub fn pages(ranges: &[PageRange], start: u64) -> Vec<u64> {
+    ranges.iter().flat_map(|range| (range.start - start) / PAGE..(range.end - start) / PAGE).collect()
+}
