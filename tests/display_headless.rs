@@ -312,6 +312,25 @@ fn clients_find_the_globals_they_need() {
 }
 
 #[test]
+fn programs_start_with_all_signals_and_the_socket() {
+    use nix::sys::signal::{SigSet, Signal};
+    let mut fixture = Fixture::new(false);
+    // As the session does, which reads these as events of its loop.
+    let blocked: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    blocked.thread_block().expect("signals blocked");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let script = format!("(grep SigBlk /proc/self/status; echo $WAYLAND_DISPLAY) >{}", file.path().display());
+    fixture.spawn(&["sh", "-c", &script]);
+    let text = fixture.until("its answer", |_| {
+        let text = std::fs::read_to_string(file.path()).expect("the file");
+        (text.lines().count() == 2).then_some(text)
+    });
+    blocked.thread_unblock().expect("signals unblocked");
+    let expected = format!("SigBlk:\t{:016x}\n{}\n", 0, fixture.compositor.socket_name());
+    assert_eq!(text, expected);
+}
+
+#[test]
 fn what_cannot_work_is_refused_in_one_line() {
     runtime_directory();
     let mut fixture = Fixture::new(false);

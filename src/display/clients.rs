@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use calloop::generic::Generic;
 use calloop::{EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
+use nix::sys::signal::SigSet;
 use smithay::reexports::rustix::process::{Pid, PidfdFlags, pidfd_open};
 use smithay::reexports::wayland_server::backend::{ClientData, ClientId, DisconnectReason};
 use smithay::reexports::wayland_server::{Display, DisplayHandle};
@@ -135,7 +136,9 @@ pub(crate) fn spawn(
 ) -> Result<u32, DisplayError> {
     let name = command.first().cloned().unwrap_or_default();
     let failed = |reason: String| DisplayError::Spawn { command: name.clone(), reason };
-    let mut child = Command::new(&name)
+    let mut program = Command::new(&name);
+    unblock_signals(&mut program);
+    let mut child = program
         .args(command.get(1..).unwrap_or_default())
         .env("WAYLAND_DISPLAY", socket)
         .env("XDG_SESSION_TYPE", "wayland")
@@ -172,4 +175,13 @@ pub(crate) fn spawn(
     }
     info!(name, pid, "program started");
     Ok(pid)
+}
+
+/// A loop that reads signals as events has them blocked, and a program would inherit that: it could not be ended by Ctrl+C.
+#[allow(unsafe_code)]
+fn unblock_signals(program: &mut Command) {
+    // SAFETY: between fork and exec only sigprocmask(2) is called, which is async-signal-safe and takes a value on the stack.
+    unsafe {
+        program.pre_exec(|| SigSet::empty().thread_set_mask().map_err(std::io::Error::from));
+    }
 }
