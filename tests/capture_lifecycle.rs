@@ -316,7 +316,8 @@ fn the_cost_is_estimated_from_the_faults() {
     }
     let cost = monitor.target_metrics();
     assert!(cost.overhead_percent > 0.0 && cost.slow_down_factor > 1.0, "{cost:?}");
-    assert!((cost.slow_down_factor - 1.0 - cost.overhead_percent / 100.0).abs() < 1e-9);
+    // A target that mostly waits is slowed down in its own work by more than what a processor loses.
+    assert!(cost.overhead_percent / 100.0 <= cost.slow_down_factor - 1.0, "{cost:?}");
     let ours = monitor.fault_metrics();
     assert!(ours.events_per_second > 0.0 && ours.peak_latency_ms >= ours.average_latency_ms, "{ours:?}");
 }
