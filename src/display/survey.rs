@@ -79,10 +79,10 @@ fn is_overlay(card: &Card, plane: drm::control::plane::Handle) -> io::Result<boo
 
 /// Who could give us a seat: logind or seatd, whichever answers; `None` when neither runs.
 pub fn seat_manager() -> Option<&'static str> {
-    // What libseat itself looks at (`libseat/backend`): seatd's socket, and logind's directory of seats.
+    // What libseat itself looks at (`libseat/backend`): seatd's socket, and the seat that logind made.
     if Path::new("/run/seatd.sock").exists() || std::env::var_os("SEATD_SOCK").is_some() {
         Some("seatd")
-    } else if Path::new("/run/systemd/seats").exists() {
+    } else if Path::new("/run/systemd/seats/seat0").exists() {
         Some("logind")
     } else {
         None
