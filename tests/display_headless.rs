@@ -73,17 +73,23 @@ impl Fixture {
         self.compositor.spawn(&command).expect("the client starts")
     }
 
-    /// A terminal that shows nothing but its blue background.
-    fn spawn_blue(&mut self) -> u32 {
+    /// A terminal that shows nothing but its background. In a locale without UTF-8 it would show a warning about that.
+    fn spawn_plain(&mut self, colour: &str) -> u32 {
         self.spawn(&[
+            "env",
+            "LC_ALL=C.UTF-8",
             "foot",
             "--config=/dev/null",
-            "--override=colors.background=204080",
+            &format!("--override=colors.background={colour}"),
             "--override=colors.alpha=1.0",
-            "--override=cursor.color=204080 204080",
+            &format!("--override=cursor.color={colour} {colour}"),
             "sleep",
             "1000",
         ])
+    }
+
+    fn spawn_blue(&mut self) -> u32 {
+        self.spawn_plain("204080")
     }
 }
 
@@ -219,14 +225,7 @@ fn two_windows_share_the_area_and_a_killed_one_leaves_it() {
     fixture.until("one window", |compositor| {
         (share(&compositor.screenshot().expect("a screenshot"), all, BLUE) == 1.0).then_some(())
     });
-    fixture.spawn(&[
-        "foot",
-        "--config=/dev/null",
-        "--override=colors.background=802040",
-        "--override=cursor.color=802040 802040",
-        "sleep",
-        "1000",
-    ]);
+    fixture.spawn_plain("802040");
     let red = 0xff80_2040;
     fixture.until("two halves", |compositor| {
         let screen = compositor.screenshot().expect("a screenshot");
