@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 
+use std::os::unix::fs::DirBuilderExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
@@ -26,11 +27,14 @@ struct Fixture {
 fn runtime_directory() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let directory =
-            tempfile::Builder::new().prefix("glass-display-").tempdir().expect("a temporary directory");
+        // One for all tests and runs, so that none is left behind by each: a socket's name is taken with a lock.
+        let name = format!("memory-glass-tests-{}", nix::unistd::getuid());
+        let directory = std::env::temp_dir().join(name);
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+        made.expect("a directory for sockets");
         // SAFETY: every test comes through here before it starts a thread or reads the environment.
         unsafe {
-            std::env::set_var("XDG_RUNTIME_DIR", directory.keep());
+            std::env::set_var("XDG_RUNTIME_DIR", directory);
             std::env::remove_var("WAYLAND_DISPLAY");
         }
     });
