@@ -28,10 +28,11 @@ fn until_it_waits(pid: u32, call: &str, number: libc::c_long) {
     }
 }
 
-/// The nice value, field 19 of `stat`, counted from behind the name.
-fn nice(pid: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit(')').next()?.split_whitespace().nth(16).map(str::to_owned)
+/// Priority, nice value, real-time priority and policy: fields 18, 19, 40 and 41 of `stat`, counted from behind the name.
+fn priority(pid: u32) -> Vec<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the target lives");
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    [15, 16, 37, 38].iter().map(|&field| fields[field].to_owned()).collect()
 }
 
 /// Attaches and detaches several times while the target waits in `call`, then lets the call end.
@@ -41,13 +42,13 @@ fn undisturbed(call: &str, number: libc::c_long) -> Ended {
     until_it_waits(pid, call, number);
     let masks = || ["SigBlk", "SigIgn", "SigCgt"].map(|field| status(pid, field));
     let before = masks();
-    let nice = nice(pid);
+    let urgency = priority(pid);
     for _ in 0..4 {
         let monitor = GlassRamMonitor::new(pid).expect("attached");
         assert_eq!(monitor.attach_metrics().stop.thread, pid);
         monitor.detach().expect("detached");
         assert_untouched(pid);
-        assert_eq!(self::nice(pid), nice, "its priority is what it was");
+        assert_eq!(priority(pid), urgency, "its priority is what it was");
     }
     // sigtimedwait and the calls with a mask show theirs only while they wait; the target itself says how it is afterwards.
     if !matches!(call, "sigtimedwait" | "ppoll" | "pselect" | "epoll_pwait" | "sigsuspend") {
