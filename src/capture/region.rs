@@ -22,7 +22,7 @@ pub struct MemoryRegion {
     pub device: String,
     /// Inode of the file, 0 without one.
     pub inode: u64,
-    /// The file, or the kernel's name in brackets such as "[heap]"; none for plain anonymous memory.
+    /// The file, or the kernel's name in brackets such as `[heap]`; none for plain anonymous memory.
     pub pathname: Option<String>,
 }
 
