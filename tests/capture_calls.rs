@@ -9,36 +9,53 @@ use nix::libc;
 use support::blocked::Ended;
 use support::{Target, assert_untouched, status};
 
+/// Waits until the process sleeps in the call, or in the one by which the kernel restarts it.
+fn until_it_waits(pid: u32, call: &str, number: libc::c_long) {
+    let patience = std::time::Instant::now();
+    let waits = || {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+        let now = line.split_whitespace().next().and_then(|word| word.parse().ok());
+        now == Some(number) || now == Some(libc::SYS_restart_syscall)
+    };
+    while !waits() {
+        // A sleep with a time limit may have ended by itself meanwhile.
+        if call == "nanosleep" && status(pid, "State").starts_with('S') {
+            return;
+        }
+        assert_ne!(status(pid, "State").chars().next(), Some('Z'), "the target ended early");
+        assert!(patience.elapsed().as_secs() < 20, "the target does not wait in {call}");
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+}
+
+/// Priority, nice value, real-time priority and policy: fields 18, 19, 40 and 41 of `stat`, counted from behind the name.
+fn priority(pid: u32) -> Vec<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the target lives");
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    [15, 16, 37, 38].iter().map(|&field| fields[field].to_owned()).collect()
+}
+
 /// Attaches and detaches several times while the target waits in `call`, then lets the call end.
 fn undisturbed(call: &str, number: libc::c_long) -> Ended {
     let mut target = Target::start(&format!("blocked {call}"));
     let pid = target.pid();
-    let patience = std::time::Instant::now();
-    let begins_with = format!("{number} ");
-    while !std::fs::read_to_string(format!("/proc/{pid}/syscall"))
-        .is_ok_and(|line| line.starts_with(&begins_with))
-    {
-        assert_ne!(status(pid, "State").chars().next(), Some('Z'), "the target ended early");
-        assert!(patience.elapsed().as_secs() < 20, "the target never waits in {call}");
-        std::thread::sleep(std::time::Duration::from_micros(200));
-    }
+    until_it_waits(pid, call, number);
     let masks = || ["SigBlk", "SigIgn", "SigCgt"].map(|field| status(pid, field));
     let before = masks();
+    let urgency = priority(pid);
     for _ in 0..4 {
         let monitor = GlassRamMonitor::new(pid).expect("attached");
         assert_eq!(monitor.attach_metrics().stop.thread, pid);
         monitor.detach().expect("detached");
         assert_untouched(pid);
+        assert_eq!(priority(pid), urgency, "its priority is what it was");
     }
     // sigtimedwait and the calls with a mask show theirs only while they wait; the target itself says how it is afterwards.
     if !matches!(call, "sigtimedwait" | "ppoll" | "pselect" | "epoll_pwait" | "sigsuspend") {
         assert_eq!(masks(), before);
     }
-    // Back in its call: one whose event comes between two attempts may answer that there is nothing to wait for.
-    while !status(pid, "State").starts_with('S') {
-        assert!(patience.elapsed().as_secs() < 20, "the target never waits again in {call}");
-        std::thread::sleep(std::time::Duration::from_micros(200));
-    }
+    // Let go is not yet back in the call: a futex, for one, would rightly say so if its word changed before.
+    until_it_waits(pid, call, number);
     target.say("go on");
     let ended = Ended::parse(&target.line());
     assert!(ended.released, "{call} ended before its event: {ended:?}");

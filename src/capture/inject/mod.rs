@@ -14,7 +14,8 @@
 //! session, with every signal blocked and out of the OOM killer's sight as far as privileges allow. The monitor may
 //! be killed at any instant; the helper finishes and the target runs on as before. What remains is a SIGKILL that picks out
 //! the helper itself within that tenth of a millisecond (by its number, or by killing a whole control group);
-//! against that the kernel offers nothing. Before and after that span, its death merely lets the thread go.
+//! against that the kernel offers nothing. To keep the span that short on a busy machine the thread is put ahead of ordinary
+//! ones for it (its policy is put back with its registers; where privileges do not allow it, the span may be some time slices). Before and after that span, its death merely lets the thread go.
 
 #![allow(unsafe_code)]
 

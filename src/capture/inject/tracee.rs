@@ -37,8 +37,8 @@ pub(super) struct Tracee {
     was_stopped: bool,
     /// Its registers and signal mask are ours at the moment.
     ours: bool,
-    /// Its nice value to be restored, when it was raised.
-    nice: Option<c_long>,
+    /// Its scheduling policy to be restored, when it was raised.
+    policy: Option<c_long>,
     repeated: bool,
 }
 
@@ -124,7 +124,7 @@ impl Tracee {
                 mask: 0,
                 was_stopped: libc::WSTOPSIG(status) != libc::SIGTRAP,
                 ours: false,
-                nice: None,
+                policy: None,
                 repeated: false,
             };
             let mut part = libc::iovec {
@@ -251,31 +251,39 @@ impl Tracee {
     }
 
     /// Puts the thread ahead of others for our few steps. Each of them has to be given a processor, and on a busy machine would
-    /// stand in line for it for whole time slices, with our registers.
+    /// stand in line for it for whole time slices, with our registers. The plain call, not the one with attributes, because
+    /// it keeps the nice value and leaves the time slice as it is.
     unsafe fn raise_priority(&mut self) {
-        // SAFETY: numbers only. The call answers 20 minus the value, so that it is never negative.
+        const KEEP_OVER_FORK: c_long = libc::SCHED_RESET_ON_FORK as c_long;
+        const FIFO: c_long = libc::SCHED_FIFO as c_long;
+        // SAFETY: numbers, and a structure of this stack that the call reads.
         unsafe {
-            let who = self.tid.into();
-            let Ok(now) = system_call(libc::SYS_getpriority, [libc::PRIO_PROCESS.into(), who, 0, 0, 0, 0])
+            let Ok(policy) = system_call(libc::SYS_sched_getscheduler, [self.tid.into(), 0, 0, 0, 0, 0])
             else {
                 return;
             };
-            let first = [libc::PRIO_PROCESS.into(), who, -20, 0, 0, 0];
-            if system_call(libc::SYS_setpriority, first).is_ok() {
-                self.nice = Some(20i64.wrapping_sub(now));
+            let kept = policy & KEEP_OVER_FORK;
+            let ordinary =
+                matches!((policy ^ kept) as c_int, libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE);
+            if ordinary && self.set_scheduler(FIFO | kept, 1) {
+                self.policy = Some(policy);
             }
         }
     }
 
     unsafe fn restore_priority(&mut self) {
-        if let Some(nice) = self.nice.take() {
-            // SAFETY: numbers only.
-            let _ = unsafe {
-                system_call(
-                    libc::SYS_setpriority,
-                    [libc::PRIO_PROCESS.into(), self.tid.into(), nice, 0, 0, 0],
-                )
-            };
+        if let Some(policy) = self.policy.take() {
+            // SAFETY: as above.
+            unsafe { self.set_scheduler(policy, 0) };
+        }
+    }
+
+    unsafe fn set_scheduler(&self, policy: c_long, priority: c_int) -> bool {
+        let priority = libc::sched_param { sched_priority: priority };
+        let priority = ptr::from_ref(&priority) as c_long;
+        // SAFETY: as above.
+        unsafe {
+            system_call(libc::SYS_sched_setscheduler, [self.tid.into(), policy, priority, 0, 0, 0]).is_ok()
         }
     }
 
