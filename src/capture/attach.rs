@@ -99,11 +99,17 @@ impl ProcessAttach {
 
 impl ProcessAttachCapability for ProcessAttach {
     fn attach(pid: u32) -> Result<Self> {
-        match Self::open(pid) {
-            // It executed another program in between: what was gathered is of the old one, the second look is of the new.
-            Err(CaptureError::Changed { .. }) => Ok(Self::open(pid)?),
-            other => Ok(other?),
+        // While a process executes another program, what was gathered is of the old one or the new one is not mapped yet. That
+        // lasts a moment; the next look is of the new program.
+        for _ in 0..3 {
+            match Self::open(pid) {
+                Err(CaptureError::Changed { .. } | CaptureError::NoSyscallInstruction { .. }) => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                other => return Ok(other?),
+            }
         }
+        Ok(Self::open(pid)?)
     }
 
     fn regions(&self) -> &[MemoryRegion] {
