@@ -23,6 +23,7 @@ struct Stage {
     edges: u32,
     mask: u32,
     mask_row: u32,
+    // The palette begins at a multiple of 16 bytes.
     _unused: vec2<u32>,
     // 0xffRRGGBB for 0..1.
     palette: array<vec4<u32>, 64>,
