@@ -19,8 +19,12 @@ struct Stage {
     // 0xffRRGGBB.
     background: u32,
     ink: u32,
-    // Where the coverage mask begins in `sheet`, in words; its rows begin at whole words.
+    // Where the parts of `sheet` begin, and words from a row of the mask to the next.
+    edges: u32,
     mask: u32,
+    mask_row: u32,
+    // The palette begins at a multiple of 16 bytes.
+    _unused: vec2<u32>,
     // 0xffRRGGBB for 0..1.
     palette: array<vec4<u32>, 64>,
 }
@@ -28,11 +32,15 @@ struct Stage {
 @group(0) @binding(0) var<uniform> stage: Stage;
 // Bits of the densities, row after row.
 @group(0) @binding(1) var<storage, read> density: array<u32>;
-// The first cell of each pixel of the map's side and one more, then four coverages a word, the leftmost lowest.
+// Three tables. From 0: the first cell of each pixel along the map, and one more. From `edges`, where cells are no
+// smaller than pixels: the first pixel of each cell, and one more. From `mask`: the coverage of four pixels a word, the
+// leftmost lowest, for all groups of four that the panel touches.
 @group(0) @binding(2) var<storage, read> sheet: array<u32>;
 @group(0) @binding(3) var<storage, read_write> picture: array<u32>;
 
 const ONE: u32 = 0x3f800000u;
+// Pixels of a column that one invocation of `crowds` draws.
+const ROWS: u32 = 8u;
 const INFINITY: u32 = 0x7f800000u;
 
 // Maps the bits of an f32 to 0..ONE such that larger densities have larger keys: what is below 0 or no number counts as
@@ -53,50 +61,98 @@ fn palette(index: u32) -> u32 {
     return stage.palette[index >> 2u][index & 3u];
 }
 
-fn inside(rect: Rect, x: u32, y: u32) -> bool {
-    // Below the edge the difference wraps and is larger than any width.
-    return x - rect.x < rect.width && y - rect.y < rect.height;
-}
-
-fn map_at(x: u32, y: u32) -> u32 {
-    let left = sheet[x];
-    let right = max(sheet[x + 1u], left + 1u);
-    let top = sheet[y];
-    let bottom = max(sheet[y + 1u], top + 1u);
-    var most = 0u;
-    for (var row = top; row < bottom; row++) {
-        for (var column = left; column < right; column++) {
-            most = max(most, key(density[row * stage.cells + column]));
-        }
-    }
-    return color_of(most);
-}
-
 fn blend(under: u32, over: u32, coverage: u32) -> u32 {
-    return (under * (255u - coverage) + over * coverage + 127u) / 255u;
+    // Divided by 255 and rounded, exactly, without a division.
+    return ((under * (255u - coverage) + over * coverage + 128u) * 257u) >> 16u;
 }
 
-fn words_at(x: u32, y: u32) -> u32 {
-    let row = (stage.panel.width + 3u) / 4u;
-    let coverage = (sheet[stage.mask + y * row + (x >> 2u)] >> ((x & 3u) * 8u)) & 0xffu;
+fn words(coverage: u32) -> u32 {
     let red = blend((stage.background >> 16u) & 0xffu, (stage.ink >> 16u) & 0xffu, coverage);
     let green = blend((stage.background >> 8u) & 0xffu, (stage.ink >> 8u) & 0xffu, coverage);
     let blue = blend(stage.background & 0xffu, stage.ink & 0xffu, coverage);
     return 0xff000000u | (red << 16u) | (green << 8u) | blue;
 }
 
+fn put(x: u32, y: u32, color: u32) {
+    picture[stage.first + y * stage.stride + x] = color;
+}
+
+// One entry point for each part of the picture: a software driver computes every branch that any pixel of a group takes.
+// What costs there is memory, so each invocation fetches once what several pixels need.
+
+// A cell covers at least a pixel. An invocation draws what one column of pixels shows of one row of cells.
 @compute @workgroup_size(64, 1)
-fn draw(@builtin(global_invocation_id) at: vec3<u32>) {
-    if at.x >= stage.width || at.y >= stage.height {
+fn cells(@builtin(global_invocation_id) at: vec3<u32>) {
+    if at.x >= stage.map.width {
         return;
     }
-    var color = stage.background;
-    if inside(stage.map, at.x, at.y) {
-        color = map_at(at.x - stage.map.x, at.y - stage.map.y);
-    } else if inside(stage.bar, at.x, at.y) {
-        color = palette((at.x - stage.bar.x) * 256u / stage.bar.width);
-    } else if inside(stage.panel, at.x, at.y) {
-        color = words_at(at.x - stage.panel.x, at.y - stage.panel.y);
+    let color = color_of(key(density[at.y * stage.cells + sheet[at.x]]));
+    let bottom = sheet[stage.edges + at.y + 1u];
+    for (var y = sheet[stage.edges + at.y]; y < bottom; y++) {
+        put(stage.map.x + at.x, stage.map.y + y, color);
     }
-    picture[stage.first + at.y * stage.stride + at.x] = color;
+}
+
+// A pixel covers several cells: it shows the largest of them, so that none is lost. An invocation draws a few pixels of
+// one column.
+@compute @workgroup_size(64, 1)
+fn crowds(@builtin(global_invocation_id) at: vec3<u32>) {
+    if at.x >= stage.map.width {
+        return;
+    }
+    let left = sheet[at.x];
+    let right = sheet[at.x + 1u];
+    let end = min((at.y + 1u) * ROWS, stage.map.height);
+    var row = sheet[at.y * ROWS];
+    for (var y = at.y * ROWS; y < end; y++) {
+        let bottom = sheet[y + 1u];
+        var most = 0u;
+        for (; row < bottom; row++) {
+            for (var at_cell = row * stage.cells + left; at_cell < row * stage.cells + right; at_cell++) {
+                most = max(most, key(density[at_cell]));
+            }
+        }
+        put(stage.map.x + at.x, stage.map.y + y, color_of(most));
+    }
+}
+
+// The background left and right of the map.
+@compute @workgroup_size(64, 1)
+fn beside(@builtin(global_invocation_id) at: vec3<u32>) {
+    if at.x < stage.width - stage.map.width {
+        put(at.x + select(0u, stage.map.width, at.x >= stage.map.x), stage.map.y + at.y, stage.background);
+    }
+}
+
+// The background above and below the map.
+@compute @workgroup_size(64, 1)
+fn beyond(@builtin(global_invocation_id) at: vec3<u32>) {
+    if at.x < stage.width {
+        put(at.x, at.y + select(0u, stage.map.height, at.y >= stage.map.y), stage.background);
+    }
+}
+
+// The words, over the background. An invocation draws four pixels, which is one word of the mask.
+@compute @workgroup_size(64, 1)
+fn panel(@builtin(global_invocation_id) at: vec3<u32>) {
+    if at.x >= stage.mask_row {
+        return;
+    }
+    let y = stage.panel.y + at.y;
+    let left = (stage.panel.x / 4u + at.x) * 4u;
+    var coverage = sheet[stage.mask + at.y * stage.mask_row + at.x];
+    for (var x = left; x < left + 4u; x++) {
+        if x - stage.panel.x < stage.panel.width {
+            put(x, y, words(coverage & 0xffu));
+        }
+        coverage >>= 8u;
+    }
+}
+
+// The palette bar, over what `panel` left there.
+@compute @workgroup_size(64, 1)
+fn bar(@builtin(global_invocation_id) at: vec3<u32>) {
+    if at.x < stage.bar.width {
+        put(stage.bar.x + at.x, stage.bar.y + at.y, palette(at.x * 256u / stage.bar.width));
+    }
 }

@@ -119,7 +119,7 @@ fn a_buffer_that_does_not_hold_the_picture_is_refused() {
         (64, 64, 256, 4, "bytes"),
         (64, 65, 256, 0, "bytes"),
         (64, 64, 0, 0, "rows"),
-        (64, 64, !3, 0, "pixels"),
+        (64, 64, 0xffff_fffc, 0, "pixels"),
     ];
     for (width, height, stride, offset, word) in odd {
         let Some((_file, fd)) = memory(&gpu, 64 * 256) else { return };

@@ -197,26 +197,42 @@ impl Gpu {
             if let Some((fence, signal)) = &signal
                 && !fence.wait(signal, &self.queue, PATIENCE)
             {
-                return false;
+                return Outcome::Late;
             }
             let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(PATIENCE) };
-            let done = self.device.poll(poll).is_ok();
-            if let (true, Some((fence, signal))) = (done, signal) {
-                fence.retire(signal, &self.queue);
+            match self.device.poll(poll) {
+                Ok(_) => {
+                    if let Some((fence, signal)) = signal {
+                        fence.retire(signal, &self.queue);
+                    }
+                    Outcome::Done
+                }
+                Err(wgpu::PollError::Timeout) => Outcome::Late,
+                // The submission was never accepted; one more look brings the reason.
+                Err(_) => {
+                    drop(self.device.poll(wgpu::PollType::Poll));
+                    Outcome::Refused
+                }
             }
-            done
         }));
         self.check(step)?;
         let device = || self.shared.description.name.clone();
         match done {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(RenderError::Stuck { device: device(), seconds: PATIENCE.as_secs() }),
-            Err(_) => Err(RenderError::DeviceLost {
+            Ok(Outcome::Done) => Ok(()),
+            Ok(Outcome::Late) => Err(RenderError::Stuck { device: device(), seconds: PATIENCE.as_secs() }),
+            Ok(Outcome::Refused) | Err(_) => Err(RenderError::DeviceLost {
                 device: device(),
-                reason: "the driver stopped answering".into(),
+                reason: "the driver takes no more work".into(),
             }),
         }
     }
+}
+
+/// What became of submitted work.
+enum Outcome {
+    Done,
+    Late,
+    Refused,
 }
 
 /// Drivers and wgpu explain themselves on several lines.

@@ -17,18 +17,75 @@ pub const INK: u32 = 0xfff2_f1ec;
 
 /// Invocations a workgroup, along a row; the shader says the same.
 const GROUP: u32 = 64;
+/// Pixels of a column that an invocation draws where pixels cover several cells; the shader says the same.
+const ROWS: u32 = 8;
 /// How many sizes of picture keep their words; more than there are outputs on most desks.
 const SHEETS: usize = 4;
 
 /// Draws heat maps. Pictures of any size and order, one after another; what did not change since the last is kept.
 pub struct Heatmap {
     gpu: Gpu,
-    pipeline: wgpu::ComputePipeline,
+    pipelines: Pipelines,
     lettering: Lettering,
     stage: wgpu::Buffer,
     density: Option<Uploaded>,
     /// The most recently used last.
     sheets: Vec<Sheet>,
+}
+
+/// One pipeline for each entry point of the shader, with one layout.
+struct Pipelines {
+    group: wgpu::BindGroupLayout,
+    cells: wgpu::ComputePipeline,
+    crowds: wgpu::ComputePipeline,
+    beside: wgpu::ComputePipeline,
+    beyond: wgpu::ComputePipeline,
+    panel: wgpu::ComputePipeline,
+    bar: wgpu::ComputePipeline,
+}
+
+impl Pipelines {
+    fn new(gpu: &Gpu, module: &wgpu::ShaderModule) -> Pipelines {
+        let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
+        let kinds = [wgpu::BufferBindingType::Uniform, storage(true), storage(true), storage(false)];
+        let entries: Vec<_> = (0..)
+            .zip(kinds)
+            .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                count: None,
+            })
+            .collect();
+        let group = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some("heat map"),
+            entries: &entries,
+        });
+        let layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some("heat map"),
+            bind_group_layouts: &[Some(&group)],
+            ..Default::default()
+        });
+        let pipeline = |entry| {
+            gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(entry),
+                layout: Some(&layout),
+                module,
+                entry_point: Some(entry),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                cache: None,
+            })
+        };
+        Pipelines {
+            cells: pipeline("cells"),
+            crowds: pipeline("crowds"),
+            beside: pipeline("beside"),
+            beyond: pipeline("beyond"),
+            panel: pipeline("panel"),
+            bar: pipeline("bar"),
+            group,
+        }
+    }
 }
 
 /// The density map that is on the GPU.
@@ -58,7 +115,10 @@ struct Stage {
     cells: u32,
     background: u32,
     ink: u32,
+    edges: u32,
     mask: u32,
+    mask_row: u32,
+    unused: [u32; 2],
     palette: [u32; 256],
 }
 
@@ -70,14 +130,7 @@ impl Heatmap {
             label: Some("heatmap.wgsl"),
             source: wgpu::ShaderSource::Wgsl(source.into()),
         });
-        let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some("heat map"),
-            layout: None,
-            module: &module,
-            entry_point: Some("draw"),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
-        });
+        let pipelines = Pipelines::new(gpu, &module);
         let stage = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("stage"),
             size: size_of::<Stage>() as u64,
@@ -87,7 +140,7 @@ impl Heatmap {
         gpu.check("compiling shaders/heatmap.wgsl")?;
         Ok(Heatmap {
             gpu: gpu.clone(),
-            pipeline,
+            pipelines,
             lettering: Lettering::new(),
             stage,
             density: None,
@@ -127,7 +180,7 @@ impl Heatmap {
         let stage = stage_of(target, &layout, picture.palette);
         self.gpu.queue.write_buffer(&self.stage, 0, bytemuck::bytes_of(&stage));
         let density = self.upload_density(&picture.density);
-        let sheet = self.upload_sheet(&picture.caption, layout);
+        let sheet = self.upload_sheet(&picture.caption, layout.clone());
         let buffers = [&self.stage, &density, &sheet, &target.buffer];
         let entries: Vec<_> = (0..)
             .zip(buffers)
@@ -135,15 +188,34 @@ impl Heatmap {
             .collect();
         let group = self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("heat map"),
-            layout: &self.pipeline.get_bind_group_layout(0),
+            layout: &self.pipelines.group,
             entries: &entries,
         });
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            pass.set_pipeline(&self.pipeline);
             pass.set_bind_group(0, &group, &[]);
-            pass.dispatch_workgroups(target.width.div_ceil(GROUP), target.height, 1);
+            let side = layout.map.width;
+            let Pipelines { cells, crowds, beside, beyond, panel, bar, .. } = &self.pipelines;
+            let map = if layout.cells > side {
+                (crowds, side, side.div_ceil(ROWS))
+            } else {
+                (cells, side, layout.cells)
+            };
+            let parts = [
+                map,
+                (beside, target.width - side, side),
+                (beyond, target.width, target.height - side),
+                (panel, Tables::of(&layout).mask_row, layout.panel.height),
+                (bar, layout.bar.width, layout.bar.height),
+            ];
+            for (pipeline, columns, rows) in parts {
+                // A part without room has no pixel.
+                if columns > 0 && rows > 0 {
+                    pass.set_pipeline(pipeline);
+                    pass.dispatch_workgroups(columns.div_ceil(GROUP), rows, 1);
+                }
+            }
         }
         let mut work = vec![encoder.finish()];
         work.extend(target.handed_over());
@@ -204,8 +276,28 @@ impl Heatmap {
     }
 }
 
+/// Where the tables of a sheet begin, in words.
+struct Tables {
+    edges: u32,
+    mask: u32,
+    /// Words from a row of the mask to the next.
+    mask_row: u32,
+}
+
+impl Tables {
+    fn of(layout: &PictureLayout) -> Tables {
+        let edges = layout.map.width + 1;
+        let has_edges = layout.cells <= layout.map.width;
+        let panel = layout.panel;
+        // Groups of four pixels, counted from the left edge of the picture.
+        let groups = if panel.is_empty() { 0 } else { panel.right().div_ceil(4) - panel.x / 4 };
+        Tables { edges, mask: edges + if has_edges { layout.cells + 1 } else { 0 }, mask_row: groups }
+    }
+}
+
 fn stage_of(target: &MapTarget, layout: &PictureLayout, palette: ColorPalette) -> Stage {
     let rect = |rect: Rect| [rect.x, rect.y, rect.width, rect.height];
+    let tables = Tables::of(layout);
     Stage {
         size: [target.width, target.height],
         stride: target.stride,
@@ -216,21 +308,66 @@ fn stage_of(target: &MapTarget, layout: &PictureLayout, palette: ColorPalette) -
         cells: layout.cells,
         background: BACKGROUND,
         ink: INK,
-        mask: layout.map.width + 1,
+        edges: tables.edges,
+        mask: tables.mask,
+        mask_row: tables.mask_row,
+        unused: [0; 2],
         palette: palette.colors().map(|color| 0xff00_0000 | color),
     }
 }
 
-/// The shader's `sheet`: the first cell of each pixel along the map, then the coverage, four pixels a word.
+/// The shader's `sheet`.
 fn sheet_words(layout: &PictureLayout, coverage: &Coverage) -> Vec<u32> {
+    let tables = Tables::of(layout);
     let mut words = layout.first_cells();
-    if coverage.width > 0 {
-        for row in coverage.values.chunks_exact(coverage.width as usize) {
-            words.extend(
-                row.chunks(4)
-                    .map(|four| (0..).zip(four).fold(0, |word, (i, &ink)| word | u32::from(ink) << (8 * i))),
-            );
+    if tables.mask > tables.edges {
+        // The first pixel that shows cell c is the first i with ⌊i·n/s⌋ ≥ c.
+        let (n, s) = (u64::from(layout.cells), u64::from(layout.map.width));
+        words.extend((0..=n).map(|cell| (cell * s).div_ceil(n) as u32));
+    }
+    let lead = layout.panel.x as usize % 4;
+    for row in coverage.values.chunks_exact(coverage.width.max(1) as usize) {
+        let start = words.len();
+        words.resize(start + tables.mask_row as usize, 0);
+        for (at, &ink) in (lead..).zip(row) {
+            words[start + at / 4] |= u32::from(ink) << (8 * (at % 4));
         }
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_lost_device_is_an_error_for_every_later_frame() {
+        let gpu = Gpu::new().unwrap_or_else(|error| panic!("{error}"));
+        let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+        let mut target = MapTarget::offscreen(&gpu, 64, 64).expect("a target");
+        let caption = Caption {
+            target: "program 1".into(),
+            status: String::new(),
+            order: 4,
+            bytes_per_cell: 4096.0,
+            total_bytes: 1 << 20,
+            half_life: Duration::from_millis(250),
+        };
+        let picture = Picture {
+            density: Arc::new(DensityMap::zeros((16, 16))),
+            caption,
+            palette: ColorPalette::Viridis,
+        };
+        heatmap.draw(&picture, &mut target).expect("a frame");
+        gpu.device.destroy();
+        for _ in 0..3 {
+            let error = heatmap.draw(&picture, &mut target).expect_err("the device is gone");
+            assert!(matches!(error, RenderError::DeviceLost { .. }), "{error}");
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+        assert!(matches!(target.read(), Err(RenderError::DeviceLost { .. })));
+        assert!(matches!(MapTarget::offscreen(&gpu, 64, 64).err(), Some(RenderError::DeviceLost { .. })));
+    }
 }
