@@ -86,9 +86,10 @@ impl Fixture {
             "--config=/dev/null",
             &format!("--override=colors.background={colour}"),
             "--override=colors.alpha=1.0",
-            &format!("--override=cursor.color={colour} {colour}"),
-            "sleep",
-            "1000",
+            "sh",
+            "-c",
+            // Without a cursor.
+            "printf '\\033[?25l'; exec sleep 1000",
         ])
     }
 
