@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub const PROTOCOL: u32 = 1;
 /// The longest line that a client may write, bytes.
 pub const MAX_LINE: usize = 64 << 10;
-/// What the session keeps for a client that does not read, bytes.
+/// Whoever has so many bytes left to read gets nothing more, and is disconnected.
 pub const MAX_UNREAD: usize = 1 << 20;
 /// Clients at the same time.
 pub const MAX_CLIENTS: usize = 32;

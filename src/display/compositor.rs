@@ -154,6 +154,12 @@ impl Compositor {
         self.desk.environment.push((name, value.into()));
     }
 
+    /// What the programs that it starts find in their environment, the display included.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let display = ("WAYLAND_DISPLAY".to_owned(), self.desk.socket.clone());
+        std::iter::once(display).chain(self.desk.environment.iter().cloned()).collect()
+    }
+
     /// Changes what can change while the session runs. Refused, everything stays as it is.
     pub fn set_settings(&mut self, settings: Settings) -> Result<(), DisplayError> {
         let old = self.desk.config.settings.clone();
