@@ -11,7 +11,13 @@ pub(super) fn configure(device: &mut Device, settings: &Settings) {
         touchpad(device, &settings.touchpad);
     } else if device.has_capability(DeviceCapability::Pointer) {
         mouse(device, &settings.mouse);
+    } else {
+        return;
     }
+    debug!(
+        device = %device.name(), natural_scroll = device.config_scroll_natural_scroll_enabled(),
+        left_handed = device.config_left_handed(), accel_speed = device.config_accel_speed(), "input device set"
+    );
 }
 
 fn touchpad(device: &mut Device, wanted: &Touchpad) {
@@ -67,10 +73,6 @@ fn acceleration(device: &mut Device, speed: Option<f64>, profile: Option<setting
     }
     let answer = device.config_accel_set_speed(speed.unwrap_or(device.config_accel_default_speed()));
     report(device, &[("accel-speed", answer)]);
-    debug!(
-        device = %device.name(), speed = device.config_accel_speed(),
-        natural_scroll = device.config_scroll_natural_scroll_enabled(), "pointer set"
-    );
 }
 
 fn report(device: &Device, answers: &[(&str, Result<(), DeviceConfigError>)]) {
