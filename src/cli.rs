@@ -1,5 +1,7 @@
 //! The command line as plain typed data, and the one place that prints.
 
+mod msg;
+
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +10,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::Result;
-use crate::display::{BackendKind, Placement, PlanePolicy};
+use crate::config::Overrides;
+use crate::display::{BackendKind, PlanePolicy};
+use crate::ipc;
 use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
 use crate::render::ColorPalette;
 use crate::system::{doctor, exercise, session, snapshot};
@@ -31,6 +35,8 @@ enum Command {
     Session(SessionArgs),
     /// Watch a process for a while, without a display: one picture and one JSON line of telemetry
     Snapshot(SnapshotArgs),
+    /// Talk to the running session: what it shows, and what it is to show
+    Msg(msg::MsgArgs),
     /// Say what this machine can and cannot do, each line with its reason and remedy
     Doctor(DoctorArgs),
     /// Write memory in a known pattern: something to try the map on, and to learn to read it
@@ -48,15 +54,21 @@ struct SessionArgs {
     /// The graphics card to use, e.g. /dev/dri/card1 [default: every card of the seat with a connected output]
     #[arg(long, value_name = "DEVICE")]
     card: Option<PathBuf>,
-    /// Where the map lies
-    #[arg(long, value_enum, default_value_t = Place::Beside)]
-    placement: Place,
+    /// Where the map lies [default: as configured, beside]
+    #[arg(long, value_enum)]
+    placement: Option<ipc::Placement>,
     /// Never put the map on a plane of its own: always composite it
     #[arg(long)]
     no_planes: bool,
     /// Size of the headless output, pixels
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1280x720", value_parser = parse_size)]
     size: (i32, i32),
+    /// The configuration [default: $XDG_CONFIG_HOME/memory-glass/config.toml]
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Let the services of the person's systemd and D-Bus find the session
+    #[arg(long)]
+    export_environment: bool,
     /// Name of the Wayland socket [default: the first free wayland-N]
     #[arg(long, value_name = "NAME")]
     socket: Option<String>,
@@ -96,12 +108,12 @@ struct SnapshotArgs {
 
 #[derive(Debug, Args)]
 struct PictureArgs {
-    /// Order of the Hilbert curve: the map has 2^K × 2^K cells [default: the largest with a page a cell]
+    /// Order of the Hilbert curve: the map has 2^K × 2^K cells [default: as configured, the largest with a page a cell]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(i64::from(MIN_ORDER)..=i64::from(MAX_ORDER)))]
     order: Option<u32>,
-    /// Colours of the map
-    #[arg(long, value_enum, default_value_t = Palette::Inferno)]
-    palette: Palette,
+    /// Colours of the map [default: inferno; in a session, as configured]
+    #[arg(long, value_enum)]
+    palette: Option<ipc::Palette>,
 }
 
 #[derive(Debug, Args)]
@@ -131,22 +143,6 @@ enum Backend {
     Headless,
 }
 
-/// [`Placement`] as a word on the command line.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Place {
-    Beside,
-    Over,
-    Full,
-    Off,
-}
-
-/// [`ColorPalette`] as a word on the command line.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Palette {
-    Viridis,
-    Inferno,
-}
-
 impl Cli {
     /// Sends the log to stderr, filtered by `RUST_LOG`; without that, what the person should know: warnings, and in the
     /// session what it does. The Vulkan loader talks through wgpu_hal whenever a driver is not there; what fails for us is
@@ -171,6 +167,7 @@ impl Cli {
             None => session(self.session),
             Some(Command::Session(args)) => session(args),
             Some(Command::Snapshot(args)) => snapshot(args),
+            Some(Command::Msg(args)) => args.run(),
             Some(Command::Doctor(args)) => doctor(&args),
             Some(Command::Exercise(args)) => {
                 exercise::run(args.pattern, args.mib, args.seconds)?;
@@ -186,19 +183,18 @@ fn session(args: SessionArgs) -> Result<ExitCode> {
             Backend::Tty => BackendKind::Tty,
             Backend::Headless => BackendKind::Headless,
         }),
-        target: args.target,
         card: args.card,
-        placement: match args.placement {
-            Place::Beside => Placement::Beside,
-            Place::Over => Placement::Over,
-            Place::Full => Placement::Full,
-            Place::Off => Placement::Off,
-        },
         planes: if args.no_planes { PlanePolicy::Never } else { PlanePolicy::Auto },
         headless_size: args.size,
         socket_name: args.socket,
-        hilbert: args.picture.hilbert()?,
-        palette: args.picture.palette(),
+        config: args.config,
+        overrides: Overrides {
+            target: args.target,
+            placement: args.placement,
+            palette: args.picture.palette,
+            order: args.picture.order,
+        },
+        export_environment: args.export_environment,
         command: args.command,
     })?;
     Ok(ExitCode::SUCCESS)
@@ -242,9 +238,9 @@ impl PictureArgs {
     }
 
     fn palette(&self) -> ColorPalette {
-        match self.palette {
-            Palette::Viridis => ColorPalette::Viridis,
-            Palette::Inferno => ColorPalette::Inferno,
+        match self.palette.unwrap_or_default() {
+            ipc::Palette::Viridis => ColorPalette::Viridis,
+            ipc::Palette::Inferno => ColorPalette::Inferno,
         }
     }
 }

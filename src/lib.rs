@@ -14,8 +14,10 @@
 
 pub mod capture;
 pub mod cli;
+pub mod config;
 pub mod display;
 pub mod error;
+pub mod ipc;
 pub mod map;
 pub mod render;
 pub mod sensing;

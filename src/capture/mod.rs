@@ -42,7 +42,7 @@ pub use inject::Stop;
 pub use metrics::{FaultMetrics, TargetMetrics};
 pub use monitor::{CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, Window};
 pub use probe::Rung;
-pub use processes::{ProcessSummary, may_trace_anyone, processes};
+pub use processes::{ProcessSummary, may_trace_anyone, may_watch, processes};
 pub use range::PageRange;
 pub use region::{MemoryRegion, RegionKind};
 pub use target::TargetInfo;

@@ -213,6 +213,11 @@ impl GlassRamMonitor {
         self.load.faults()
     }
 
+    /// From the window after the current one on, windows are so long.
+    pub fn set_window(&mut self, window: Duration) {
+        self.config.window = window;
+    }
+
     /// The mappings under watch.
     pub fn regions(&self) -> Arc<[MemoryRegion]> {
         self.watch.regions()

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use super::target::Status;
+use super::target::{Status, inspect, open_proc};
+use crate::Result;
 
 /// CAP_SYS_PTRACE's place in a set of capabilities (capabilities(7)).
 const CAP_SYS_PTRACE: u32 = 19;
@@ -14,6 +15,10 @@ pub struct ProcessSummary {
     pub pid: u32,
     /// Its name, at most 15 bytes, as the kernel has it.
     pub comm: String,
+    /// The user whose rights it has.
+    pub uid: u32,
+    /// Its memory that is in use, bytes; nothing where it has none of its own, as a thread of the kernel or a zombie.
+    pub resident_bytes: Option<u64>,
 }
 
 /// Every process that is running now, by number; those that end meanwhile are left out.
@@ -25,7 +30,21 @@ pub fn processes() -> impl Iterator<Item = ProcessSummary> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     pids.sort_unstable();
-    pids.into_iter().filter_map(|pid| Some(ProcessSummary { pid, comm: Status::of(pid).ok()?.name() }))
+    pids.into_iter().filter_map(|pid| {
+        let status = Status::of(pid).ok()?;
+        // Real, effective, saved, file system.
+        let uid = status.field("Uid")?.split_whitespace().nth(1)?.parse().ok()?;
+        let resident_bytes = status.number("VmRSS").map(|kib| kib << 10);
+        Some(ProcessSummary { pid, comm: status.name(), uid, resident_bytes })
+    })
+}
+
+/// What forbids watching this process, found without touching it.
+pub fn may_watch(pid: u32) -> Result<()> {
+    inspect(pid)?;
+    // Opening this file asks for the right to attach, Yama's rules included. It is not read.
+    open_proc(pid, "mem")?;
+    Ok(())
 }
 
 /// Whether we may look into processes of others: CAP_SYS_PTRACE is effective.
@@ -45,6 +64,14 @@ mod tests {
         let own = processes().find(|process| process.pid == std::process::id()).expect("we run");
         let comm = fs::read_to_string("/proc/self/comm").unwrap();
         assert_eq!(own.comm, comm.trim_end());
+        assert!(own.resident_bytes.is_some_and(|bytes| bytes > 0));
+        assert_eq!(own.uid, nix::unistd::geteuid().as_raw());
         assert!(processes().is_sorted_by_key(|process| process.pid));
+    }
+
+    #[test]
+    fn we_and_what_is_not_there_cannot_be_watched() {
+        assert!(may_watch(std::process::id()).is_err());
+        assert!(may_watch(u32::MAX).is_err());
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use calloop::generic::Generic;
 use calloop::{EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
+use nix::libc;
 use nix::sys::signal::SigSet;
 use smithay::reexports::rustix::process::{Pid, PidfdFlags, pidfd_open};
 use smithay::reexports::wayland_server::backend::{ClientData, ClientId, DisconnectReason};
@@ -132,18 +133,22 @@ impl EventSource for WaylandSource {
 pub(crate) fn spawn(
     handle: &LoopHandle<'static, Compositor>,
     socket: &str,
+    environment: &[(String, String)],
     command: &[String],
 ) -> Result<u32, DisplayError> {
     let name = command.first().cloned().unwrap_or_default();
     let failed = |reason: String| DisplayError::Spawn { command: name.clone(), reason };
     let mut program = Command::new(&name);
-    unblock_signals(&mut program);
+    start_clean(&mut program);
     let mut child = program
         .args(command.get(1..).unwrap_or_default())
         .env("WAYLAND_DISPLAY", socket)
         .env("XDG_SESSION_TYPE", "wayland")
         .env_remove("DISPLAY")
         .env_remove("WAYLAND_SOCKET")
+        // What systemd gave us to say that we are ready is ours alone.
+        .env_remove("NOTIFY_SOCKET")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .process_group(0)
         .spawn()
@@ -177,11 +182,16 @@ pub(crate) fn spawn(
     Ok(pid)
 }
 
-/// A loop that reads signals as events has them blocked, and a program would inherit that: it could not be ended by Ctrl+C.
+/// A loop that reads signals as events has them blocked, and a program would inherit that: it could not be ended by Ctrl+C. It would
+/// also inherit ambient capabilities, which a unit of systemd may have given to us and to nobody else.
 #[allow(unsafe_code)]
-fn unblock_signals(program: &mut Command) {
-    // SAFETY: between fork and exec only sigprocmask(2) is called, which is async-signal-safe and takes a value on the stack.
+fn start_clean(program: &mut Command) {
+    // SAFETY: between fork and exec only sigprocmask(2) and prctl(2) are called, which are plain system calls and take
+    // numbers and a value on the stack.
     unsafe {
-        program.pre_exec(|| SigSet::empty().thread_set_mask().map_err(std::io::Error::from));
+        program.pre_exec(|| {
+            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+            SigSet::empty().thread_set_mask().map_err(std::io::Error::from)
+        });
     }
 }

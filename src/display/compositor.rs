@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use calloop::EventLoop;
-use calloop::channel::{Channel, Event};
+use calloop::channel::{self, Channel, Event};
 use calloop::timer::{TimeoutAction, Timer};
 use smithay::backend::input::Keycode;
 use smithay::input::pointer::CursorImageStatus;
@@ -14,13 +14,27 @@ use tracing::{debug, error, info};
 
 use super::backend::{Backend, Headless, Tty};
 use super::clients::{self, WaylandSource};
-use super::desk::Desk;
+use super::desk::{Desk, identity};
 use super::redraw::Drawn;
+use super::settings::Settings;
 use super::{BackendKind, CompositorConfig, DisplayError, OutputStatus, Placement, PlaneUse};
 use crate::render::{Image, Picture, RenderEvent, RenderWorker};
 
 /// How long to leave a card alone that has refused a frame.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// What the display does by itself, or cannot do alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// Outputs or the map's place have changed.
+    Changed,
+    /// A person wants the next palette.
+    NextPalette,
+    /// A person wants the picture to stand still, or to go on.
+    Freeze,
+    /// A person wants a picture of the screen in a file.
+    Screenshot,
+}
 
 /// A Wayland compositor that shows the map. It is the data of the event loop, and everything that it does, it does from there.
 pub struct Compositor {
@@ -100,7 +114,7 @@ impl Compositor {
 
     /// Starts a program as a client, and returns its process number. It is reaped when it ends.
     pub fn spawn(&mut self, command: &[String]) -> Result<u32, DisplayError> {
-        clients::spawn(&self.desk.handle, &self.desk.socket, command)
+        clients::spawn(&self.desk.handle, &self.desk.socket, &self.desk.environment, command)
     }
 
     /// Ends the event loop after what it is doing now.
@@ -123,6 +137,57 @@ impl Compositor {
         info!(?placement, "the map is moved");
         self.desk.config.placement = placement;
         self.arrange();
+        self.desk.notify(Notice::Changed);
+    }
+
+    /// What the display does by itself comes over this channel from now on.
+    pub fn notices(&mut self) -> Channel<Notice> {
+        let (sender, notices) = channel::channel();
+        self.desk.notices = Some(sender);
+        notices
+    }
+
+    /// Programs that are started from now on find this in their environment.
+    pub fn set_environment(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        let name = name.into();
+        self.desk.environment.retain(|(known, _)| *known != name);
+        self.desk.environment.push((name, value.into()));
+    }
+
+    /// What the programs that it starts find in their environment, the display included.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let display = ("WAYLAND_DISPLAY".to_owned(), self.desk.socket.clone());
+        std::iter::once(display).chain(self.desk.environment.iter().cloned()).collect()
+    }
+
+    /// Changes what can change while the session runs. Refused, everything stays as it is.
+    pub fn set_settings(&mut self, settings: Settings) -> Result<(), DisplayError> {
+        let old = self.desk.config.settings.clone();
+        if settings == old {
+            return Ok(());
+        }
+        if settings.keyboard != old.keyboard
+            && let Some(keyboard) = self.desk.seat.get_keyboard()
+        {
+            keyboard.set_xkb_config(self, settings.keyboard.xkb()).map_err(|_| DisplayError::Keyboard)?;
+            let (delay, rate) = settings.keyboard.repeat();
+            keyboard.change_repeat_info(rate, delay);
+        }
+        if settings.cursor != old.cursor {
+            self.desk.cursor.set(&settings.cursor);
+        }
+        let pointers = settings.touchpad != old.touchpad || settings.mouse != old.mouse;
+        let outputs = settings.outputs != old.outputs;
+        self.desk.config.settings = settings;
+        if pointers {
+            self.backend.configure_input(&self.desk.config.settings);
+        }
+        if outputs {
+            self.arrange();
+            self.desk.notify(Notice::Changed);
+        }
+        self.pointer_used();
+        Ok(())
     }
 
     /// What each output is doing.
@@ -141,7 +206,8 @@ impl Compositor {
                 }
             };
             all.push(OutputStatus {
-                connector: state.output.name(),
+                identity: identity(&state.output),
+                placement: self.desk.placement(&state.output),
                 resolution: mode.map_or((0, 0), |mode| (mode.size.w, mode.size.h)),
                 refresh_hz: mode.map_or(0.0, |mode| f64::from(mode.refresh) / 1000.0),
                 map,
@@ -160,9 +226,10 @@ impl Compositor {
     /// Gives the map and the windows their places, after anything that decides about them has changed.
     pub(crate) fn arrange(&mut self) {
         let Compositor { backend, desk, .. } = self;
-        let placement = desk.config.placement;
-        for state in &mut desk.outputs {
-            let Some(geometry) = desk.space.output_geometry(&state.output) else { continue };
+        let Desk { config, outputs, space, .. } = desk;
+        for state in outputs {
+            let Some(geometry) = space.output_geometry(&state.output) else { continue };
+            let placement = config.settings.placement(&identity(&state.output), config.placement);
             let area = placement.divide(geometry.size).map;
             let (output, display) = (&state.output, &mut desk.display);
             state.map.place(area, desk.worker.as_ref(), &mut desk.target_ids, || match area {
@@ -183,6 +250,7 @@ impl Compositor {
             self.center_pointer();
         }
         self.arrange();
+        self.desk.notify(Notice::Changed);
     }
 
     /// An output has gone. With none left, everything waits for one to come back.
@@ -190,6 +258,7 @@ impl Compositor {
         info!(output = output.name(), "output disconnected");
         self.desk.remove_output(output);
         self.arrange();
+        self.desk.notify(Notice::Changed);
     }
 
     fn center_pointer(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::settings::Settings;
 use super::{DisplayError, Placement};
 
 /// Where the pictures go.
@@ -24,7 +25,7 @@ pub enum PlanePolicy {
 }
 
 /// Everything the compositor is told at its start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CompositorConfig {
     /// Which backend.
     pub backend: BackendKind,
@@ -36,24 +37,23 @@ pub struct CompositorConfig {
     pub socket: Option<String>,
     /// The virtual output's size in pixels.
     pub headless_size: (i32, i32),
-    /// What Super+Return starts.
-    pub terminal: Vec<String>,
     /// Whether the map may use an overlay plane.
     pub planes: PlanePolicy,
+    /// What can also be changed later.
+    pub settings: Settings,
 }
 
 impl CompositorConfig {
-    /// The defaults on this backend: map beside the clients, `$TERMINAL` or foot as the terminal.
+    /// The defaults on this backend: map beside the clients.
     pub fn new(backend: BackendKind) -> Self {
-        let terminal = std::env::var("TERMINAL").ok().filter(|name| !name.trim().is_empty());
         Self {
             backend,
             card: None,
             placement: Placement::Beside,
             socket: None,
             headless_size: (1280, 800),
-            terminal: vec![terminal.unwrap_or_else(|| "foot".into())],
             planes: PlanePolicy::Auto,
+            settings: Settings::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The pointer's image: what a client draws, what the cursor theme has under the name that it asks for, or an arrow of our own.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use smithay::backend::allocator::Fourcc;
 use smithay::backend::renderer::element::memory::MemoryRenderBuffer;
@@ -8,6 +9,8 @@ use smithay::input::pointer::{CursorIcon, CursorImageStatus};
 use smithay::utils::{Logical, Point, Transform};
 use xcursor::CursorTheme;
 use xcursor::parser::parse_xcursor;
+
+use super::settings::CursorSettings;
 
 /// `#` is black, `.` is white, anything else is clear.
 const ARROW: [&str; 19] = [
@@ -47,21 +50,73 @@ pub(crate) struct Cursor {
     /// What the theme has of the names that were asked for so far.
     loaded: HashMap<&'static str, Option<PointerImage>>,
     arrow: PointerImage,
+    /// It disappears after so long without a movement.
+    hide_after: Option<Duration>,
+    used_at: Instant,
+    timer: bool,
+    resting: bool,
+}
+
+/// What becomes of a pointer that is not moved.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// It has disappeared.
+    Hidden,
+    /// It will, after this time.
+    Wait(Duration),
+    /// It stays.
+    Never,
 }
 
 impl Cursor {
-    /// The theme is what `XCURSOR_THEME` and `XCURSOR_SIZE` say, as for every other program.
-    pub(crate) fn new() -> Self {
-        let theme = std::env::var("XCURSOR_THEME").unwrap_or_else(|_| "default".into());
-        let size = std::env::var("XCURSOR_SIZE").ok().and_then(|size| size.parse().ok()).unwrap_or(24);
+    pub(crate) fn new(settings: &CursorSettings) -> Self {
         let (width, height) = (ARROW[0].len() as u32, ARROW.len() as u32);
+        let (theme, size) = theme_and_size(settings);
         Self {
             status: CursorImageStatus::default_named(),
             theme: CursorTheme::load(&theme),
             size,
             loaded: HashMap::new(),
             arrow: image(&arrow_pixels(), (width, height), (0, 0)),
+            hide_after: hide_after(settings),
+            used_at: Instant::now(),
+            timer: false,
+            resting: false,
         }
+    }
+
+    /// Takes other settings; the images are loaded anew when they are needed.
+    pub(crate) fn set(&mut self, settings: &CursorSettings) {
+        let (theme, size) = theme_and_size(settings);
+        self.theme = CursorTheme::load(&theme);
+        self.size = size;
+        self.loaded.clear();
+        self.hide_after = hide_after(settings);
+    }
+
+    /// The pointer was moved. Returns after which time [`Self::rested`] is to be asked, when nobody does so yet.
+    pub(crate) fn used(&mut self) -> Option<Duration> {
+        self.used_at = Instant::now();
+        self.resting = false;
+        let after = self.hide_after?;
+        (!std::mem::replace(&mut self.timer, true)).then_some(after)
+    }
+
+    /// That time is over.
+    pub(crate) fn rested(&mut self) -> Rest {
+        let left = self.hide_after.map(|after| after.saturating_sub(self.used_at.elapsed()));
+        self.timer = left.is_some_and(|left| !left.is_zero());
+        self.resting = left.is_some_and(|left| left.is_zero());
+        match left {
+            None => Rest::Never,
+            Some(Duration::ZERO) => Rest::Hidden,
+            Some(left) => Rest::Wait(left),
+        }
+    }
+
+    /// Whether it has disappeared because nobody moves it.
+    pub(crate) fn resting(&self) -> bool {
+        self.resting
     }
 
     /// The image for this name: from the theme, else the arrow.
@@ -74,6 +129,19 @@ impl Cursor {
         });
         found.as_ref().unwrap_or(arrow)
     }
+}
+
+/// What is not set is what `XCURSOR_THEME` and `XCURSOR_SIZE` say, as for every other program.
+fn theme_and_size(settings: &CursorSettings) -> (String, u32) {
+    let variable = |name: &str| std::env::var(name).ok();
+    let theme = settings.theme.clone().or_else(|| variable("XCURSOR_THEME")).unwrap_or("default".into());
+    let size = settings.size.or_else(|| variable("XCURSOR_SIZE")?.parse().ok()).unwrap_or(24);
+    (theme, size)
+}
+
+fn hide_after(settings: &CursorSettings) -> Option<Duration> {
+    let milliseconds = u64::from(settings.hide_after_ms);
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
 }
 
 /// The theme's image of this name that is nearest to the wanted size; of a moving one, the first.
@@ -130,9 +198,26 @@ mod tests {
         let path = directory.path().join("broken");
         std::fs::write(&path, b"Xcur nonsense").expect("written");
         assert!(parse_xcursor(&std::fs::read(&path).expect("read")).is_none_or(|images| images.is_empty()));
-        let mut cursor = Cursor { theme: CursorTheme::load("no such theme"), ..Cursor::new() };
+        let settings = CursorSettings { theme: Some("no such theme".into()), ..CursorSettings::default() };
+        let mut cursor = Cursor::new(&settings);
         for icon in [CursorIcon::Default, CursorIcon::Text] {
             assert_eq!(cursor.named(icon).hot_spot, Point::from((0, 0)));
         }
+    }
+
+    #[test]
+    fn a_pointer_at_rest_disappears_and_comes_back_when_it_is_moved() {
+        let mut cursor = Cursor::new(&CursorSettings::default());
+        assert_eq!((cursor.used(), cursor.rested()), (None, Rest::Never));
+        cursor.set(&CursorSettings { hide_after_ms: 3_600_000, ..CursorSettings::default() });
+        let hour = Duration::from_secs(3600);
+        assert_eq!(cursor.used(), Some(hour));
+        assert_eq!(cursor.used(), None, "one timer is enough");
+        assert!(matches!(cursor.rested(), Rest::Wait(left) if left <= hour) && !cursor.resting());
+        cursor.used_at -= hour;
+        assert_eq!(cursor.rested(), Rest::Hidden);
+        assert!(cursor.resting());
+        assert_eq!(cursor.used(), Some(hour), "and again");
+        assert!(!cursor.resting());
     }
 }

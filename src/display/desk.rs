@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use calloop::channel::Sender;
 use calloop::ping::Ping;
 use calloop::{LoopHandle, LoopSignal};
 use smithay::desktop::{PopupManager, Space, Window};
-use smithay::input::keyboard::XkbConfig;
 use smithay::input::{Seat, SeatState};
 use smithay::output::Output;
 use smithay::reexports::wayland_server::DisplayHandle;
@@ -14,12 +14,14 @@ use smithay::reexports::wayland_server::backend::GlobalId;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Clock, Logical, Monotonic, Point};
 
+use super::compositor::Notice;
 use super::cursor::Cursor;
 use super::handlers::Protocols;
 use super::map_view::MapView;
 use super::redraw::Redraw;
+use super::settings::OutputIdentity;
 use super::shell::Windows;
-use super::{Compositor, CompositorConfig, DisplayError, FrameStatistics};
+use super::{Compositor, CompositorConfig, DisplayError, FrameStatistics, Placement};
 use crate::render::{Picture, RenderWorker};
 
 /// Further than this from the pointer, nothing of its image is to be seen.
@@ -47,6 +49,10 @@ pub(crate) struct Desk {
     pub(crate) picture: Option<Arc<Picture>>,
     pub(crate) target_ids: u64,
     pub(crate) wake: Ping,
+    /// Whoever wants to know what the display does by itself.
+    pub(crate) notices: Option<Sender<Notice>>,
+    /// What programs find in their environment, besides the display.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 /// One output, whatever drives it.
@@ -69,10 +75,12 @@ impl Desk {
     ) -> Result<Self, DisplayError> {
         let mut seat_state = SeatState::new();
         let mut seat = seat_state.new_wl_seat(&display, "seat0");
-        // Empty names take the layout from the XKB_DEFAULT_* variables.
-        seat.add_keyboard(XkbConfig::default(), 400, 30).map_err(|_| DisplayError::Keyboard)?;
+        let keyboard = &config.settings.keyboard;
+        let (delay, rate) = keyboard.repeat();
+        seat.add_keyboard(keyboard.xkb(), delay, rate).map_err(|_| DisplayError::Keyboard)?;
         seat.add_pointer();
         let protocols = Protocols::new(&display, seat_state);
+        let cursor = Cursor::new(&config.settings.cursor);
         Ok(Self {
             display,
             handle,
@@ -82,7 +90,7 @@ impl Desk {
             socket,
             protocols,
             seat,
-            cursor: Cursor::new(),
+            cursor,
             pointer_at: Point::from((0.0, 0.0)),
             drag_icon: None,
             space: Space::default(),
@@ -94,6 +102,8 @@ impl Desk {
             picture: None,
             target_ids: 0,
             wake,
+            notices: None,
+            environment: Vec::new(),
         })
     }
 
@@ -152,6 +162,19 @@ impl Desk {
     /// The state of this output.
     pub(crate) fn output_state(&mut self, output: &Output) -> Option<&mut OutputState> {
         self.outputs.iter_mut().find(|state| &state.output == output)
+    }
+
+    /// Where the map lies on this output.
+    pub(crate) fn placement(&self, output: &Output) -> Placement {
+        self.config.settings.placement(&identity(output), self.config.placement)
+    }
+
+    /// Tells whoever listens.
+    pub(crate) fn notify(&self, notice: Notice) {
+        if let Some(notices) = &self.notices {
+            // Nobody listens any more when the session is ending.
+            let _ = notices.send(notice);
+        }
     }
 
     /// Something on this output changed.
@@ -238,3 +261,18 @@ impl Desk {
         }
     }
 }
+
+/// What tells this output from others.
+pub(crate) fn identity(output: &Output) -> OutputIdentity {
+    let physical = output.physical_properties();
+    let serial = output.user_data().get::<SerialNumber>().map(|serial| serial.0.clone());
+    OutputIdentity {
+        connector: output.name(),
+        make: physical.make,
+        model: physical.model,
+        serial: serial.unwrap_or_default(),
+    }
+}
+
+/// Kept with an output whose display has said it.
+pub(crate) struct SerialNumber(pub(crate) String);

@@ -1,5 +1,8 @@
 //! Keys, pointer and touch: to the client that has the focus, or to the compositor itself when it is a hotkey.
 
+use std::time::Duration;
+
+use calloop::timer::{TimeoutAction, Timer};
 use smithay::backend::input::{
     AbsolutePositionEvent, Axis, AxisSource, ButtonState, Event, InputBackend, InputEvent, KeyState,
     KeyboardKeyEvent, PointerAxisEvent, PointerButtonEvent, PointerMotionEvent, TouchEvent,
@@ -11,8 +14,9 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point, SERIAL_COUNTER};
 use tracing::{info, warn};
 
-use super::Compositor;
+use super::cursor::Rest;
 use super::hotkey::{Action, action};
+use super::{Compositor, Notice};
 
 impl Compositor {
     /// One event of any input device.
@@ -67,7 +71,8 @@ impl Compositor {
                     None => FilterResult::Forward,
                 };
             }
-            match action(modifiers, key.modified_sym(), key.raw_latin_sym_or_raw_current_sym()) {
+            let hotkeys = &compositor.desk.config.settings.hotkeys;
+            match action(hotkeys, modifiers, key.modified_sym(), key.raw_latin_sym_or_raw_current_sym()) {
                 Some(action) => {
                     compositor.held_hotkeys.push(code);
                     FilterResult::Intercept(Some(action))
@@ -87,12 +92,15 @@ impl Compositor {
                 self.stop();
             }
             Action::Terminal => {
-                let terminal = self.desk.config.terminal.clone();
+                let terminal = self.desk.config.settings.terminal();
                 if let Err(error) = self.spawn(&terminal) {
                     warn!(%error, "no terminal");
                 }
             }
             Action::NextPlacement => self.set_placement(self.desk.config.placement.next()),
+            Action::NextPalette => self.desk.notify(Notice::NextPalette),
+            Action::Freeze => self.desk.notify(Notice::Freeze),
+            Action::Screenshot => self.desk.notify(Notice::Screenshot),
             Action::SwitchVt(vt) => self.backend.switch_vt(vt),
         }
     }
@@ -129,6 +137,31 @@ impl Compositor {
         pointer.motion(self, under, &motion);
         pointer.frame(self);
         self.desk.queue_redraw_near(&[from, to]);
+        self.pointer_used();
+    }
+
+    /// The pointer is seen, and for how long from now.
+    pub(crate) fn pointer_used(&mut self) {
+        if let Some(after) = self.desk.cursor.used() {
+            self.arm_pointer_timer(after);
+        }
+    }
+
+    fn arm_pointer_timer(&mut self, after: Duration) {
+        let timer = Timer::from_duration(after);
+        let armed = self.desk.handle.insert_source(timer, |_, (), compositor: &mut Compositor| {
+            match compositor.desk.cursor.rested() {
+                Rest::Hidden => {
+                    compositor.desk.queue_redraw_near(&[compositor.desk.pointer_at]);
+                    TimeoutAction::Drop
+                }
+                Rest::Wait(left) => TimeoutAction::ToDuration(left),
+                Rest::Never => TimeoutAction::Drop,
+            }
+        });
+        if let Err(error) = armed {
+            warn!(%error, "no timer: the pointer stays");
+        }
     }
 
     fn button<B: InputBackend>(&mut self, event: &B::PointerButtonEvent) {

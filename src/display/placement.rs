@@ -1,9 +1,11 @@
 //! Where the map lies on an output, and what is left for the clients. Pure geometry, in the output's own pixels.
 
+use serde::{Deserialize, Serialize};
 use smithay::utils::{Logical, Point, Rectangle, Size};
 
 /// Where the map lies. The hotkey goes round in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Placement {
     /// The map has a part of the output of its own, the clients have the rest.
     #[default]

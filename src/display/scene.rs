@@ -146,6 +146,7 @@ fn push_pointer<R>(
     }
     match &desk.cursor.status {
         CursorImageStatus::Hidden => {}
+        _ if desk.cursor.resting() => {}
         CursorImageStatus::Named(icon) => {
             let icon = *icon;
             let image = desk.cursor.named(icon);

@@ -169,7 +169,7 @@ impl Desk {
         let mut places = Vec::with_capacity(windows.len());
         for state in &self.outputs {
             let Some(geometry) = self.space.output_geometry(&state.output) else { continue };
-            let mut area = self.config.placement.divide(geometry.size).clients;
+            let mut area = self.placement(&state.output).divide(geometry.size).clients;
             area.loc += geometry.loc;
             let name = state.output.name();
             let here: Vec<&Placed> = windows
@@ -227,7 +227,7 @@ impl Desk {
             return;
         };
         let Some(geometry) = self.space.output_geometry(&state.output) else { return };
-        let mut target = self.config.placement.divide(geometry.size).clients;
+        let mut target = self.placement(&state.output).divide(geometry.size).clients;
         target.loc += geometry.loc - get_popup_toplevel_coords(&kind) - place;
         popup
             .with_pending_state(|state| state.geometry = state.positioner.get_unconstrained_geometry(target));

@@ -2,11 +2,16 @@
 
 use std::fmt;
 
+use super::Placement;
+use super::settings::OutputIdentity;
+
 /// One output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutputStatus {
-    /// The connector's name, e.g. "DP-1".
-    pub connector: String,
+    /// Its connector, e.g. "DP-1", and what the display says of itself.
+    pub identity: OutputIdentity,
+    /// Where the map lies on it.
+    pub placement: Placement,
     /// Pixels across and down.
     pub resolution: (i32, i32),
     /// Frames a second.

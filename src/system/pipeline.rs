@@ -23,6 +23,8 @@ pub struct Pipeline {
     reconstructor: CompressedSensingReconstructor,
     recorder: TelemetryRecorder,
     density: Arc<DensityMap>,
+    /// The mappings that the line is made of.
+    regions: Vec<PageRange>,
     window_length: Duration,
     /// Why there will be no more windows, once that is so.
     ended: Option<String>,
@@ -48,19 +50,42 @@ impl Pipeline {
             reconstructor,
             recorder: TelemetryRecorder::new(),
             density,
+            regions: Vec::new(),
             window_length: Duration::ZERO,
             ended: None,
         })
+    }
+
+    fn follow(&mut self) -> Result<()> {
+        let page_size = self.target.page_size;
+        let pages = self.regions.iter().map(|region| (region.end - region.start) / page_size).sum();
+        self.reconstructor.follow(&self.regions, self.hilbert.order_for(pages))?;
+        Ok(())
+    }
+
+    /// Draws the map on other curves or fading at another pace; what was seen so far is forgotten.
+    pub fn reshape(&mut self, hilbert: HilbertConfig, half_life: Duration) -> Result<()> {
+        let layout = AddressLayout::new(self.target.page_size, []);
+        self.reconstructor = CompressedSensingReconstructor::on(layout, hilbert.order_for(0), half_life)?;
+        self.hilbert = hilbert;
+        self.follow()?;
+        let size = self.reconstructor.curve().size() as usize;
+        self.density = Arc::new(DensityMap::zeros((size, size)));
+        Ok(())
+    }
+
+    /// Draws the map in other colours.
+    pub fn set_palette(&mut self, palette: ColorPalette) {
+        self.palette = palette;
     }
 
     /// Takes one window through every room up to telemetry.
     pub fn window(&mut self, window: &Window) -> Result<()> {
         let page_size = self.target.page_size;
         if let Some(regions) = &window.regions {
-            let regions: Vec<PageRange> =
+            self.regions =
                 regions.iter().map(|region| PageRange { start: region.start, end: region.end }).collect();
-            let pages = regions.iter().map(|region| (region.end - region.start) / page_size).sum();
-            self.reconstructor.follow(&regions, self.hilbert.order_for(pages))?;
+            self.follow()?;
         }
         self.density = Arc::new(self.reconstructor.window(&window.written, window.length));
         self.window_length = window.length;

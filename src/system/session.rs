@@ -1,44 +1,60 @@
 //! The session: a compositor on the screen, and the map of a target in it.
+//!
+//! ```text
+//!  command line ┐                                 ┌─ watching: capture windows ─► pictures ─► compositor
+//!  config file ─┴─► state (what is in force) ─────┤
+//!  hotkeys ─► notices ─► state                    └─ control: requests in, replies and events out
+//! ```
+//!
+//! Everything is a source of one loop. What takes longer than a frame runs on a thread of its own (`jobs`).
+
+mod control;
+mod environment;
+mod file;
+mod jobs;
+mod lines;
+mod requests;
+mod socket;
+mod state;
+mod watching;
+mod words;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use calloop::EventLoop;
 use calloop::signals::{Signal, Signals};
 use tracing::{info, warn};
 
-use super::Pipeline;
+use self::file::ConfigFile;
+use self::state::Session;
 use super::target::resolve;
 use crate::Result;
-use crate::capture::{CaptureEvent, GlassRamMonitor};
-use crate::display::{BackendKind, Compositor, CompositorConfig, DisplayError, Placement, PlanePolicy};
-use crate::map::HilbertConfig;
-use crate::render::{Caption, ColorPalette, Picture, RenderWorker};
-use crate::sensing::DensityMap;
+use crate::capture::GlassRamMonitor;
+use crate::config::{Config, Overrides};
+use crate::display::{BackendKind, Compositor, CompositorConfig, DisplayError, PlanePolicy};
+use crate::render::RenderWorker;
 
 /// What the person asked for.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
     /// Where to show it; found out when `None`.
     pub backend: Option<BackendKind>,
-    /// The process to watch: a number, or a name that one process has.
-    pub target: Option<String>,
     /// The one graphics card to use.
     pub card: Option<PathBuf>,
-    /// Where the map lies at the start.
-    pub placement: Placement,
     /// Whether the map may have a plane of its own.
     pub planes: PlanePolicy,
     /// Size of the headless output, pixels.
     pub headless_size: (i32, i32),
     /// Name of the Wayland socket.
     pub socket_name: Option<String>,
-    /// The orders that the map may take.
-    pub hilbert: HilbertConfig,
-    /// The colours of the map.
-    pub palette: ColorPalette,
-    /// A program to start in the session, watched when there is no `target`.
+    /// The configuration file; the usual one when `None`.
+    pub config: Option<PathBuf>,
+    /// What wins over that file.
+    pub overrides: Overrides,
+    /// Whether the services of the person's systemd and D-Bus are to find the session.
+    pub export_environment: bool,
+    /// A program to start in the session, watched when there is no target.
     pub command: Vec<String>,
 }
 
@@ -51,22 +67,23 @@ pub fn run(options: SessionOptions) -> Result<()> {
     let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
         .map_err(|error| setup("the signal source", &error))?;
     // What can refuse is asked first, and the screen is taken last.
-    let target = options.target.as_deref().map(resolve).transpose()?;
-    let watched = target.map(|pid| watch(pid, &options)).transpose()?;
+    let mut file = ConfigFile::new(options.config.clone());
+    let (config, broken) = configuration(&mut file, &options)?;
+    let monitor = first_target(&options.overrides, &config)?;
     let worker = RenderWorker::spawn()?;
     info!("map rendered by {}", worker.0.describe());
 
-    let config = CompositorConfig {
-        card: options.card.clone(),
-        placement: options.placement,
-        socket: options.socket_name.clone(),
+    let display = CompositorConfig {
+        card: options.card,
+        placement: words::display_placement(config.placement),
+        socket: options.socket_name,
         headless_size: options.headless_size,
         planes: options.planes,
+        settings: config.display_settings(),
         ..CompositorConfig::new(backend)
     };
-    let mut compositor = Compositor::new(config, &mut event_loop, Some(worker))?;
+    let mut compositor = Compositor::new(display, &mut event_loop, Some(worker))?;
     info!("Wayland programs find the session as WAYLAND_DISPLAY={}", compositor.socket_name());
-
     event_loop
         .handle()
         .insert_source(signals, |event, _, compositor| {
@@ -75,80 +92,67 @@ pub fn run(options: SessionOptions) -> Result<()> {
         })
         .map_err(|error| setup("the signal source", &error))?;
 
+    let handle = event_loop.handle();
+    let session = Session::start(handle, &mut compositor, file, options.overrides, config, broken)?;
+    if options.export_environment {
+        environment::export(&compositor);
+    }
     let started = match options.command.as_slice() {
         [] => None,
         command => Some(compositor.spawn(command)?),
     };
-    let watched = match (watched, started) {
-        (None, Some(pid)) => Some(watch(pid, &options)?),
-        (watched, _) => watched,
+    let monitor = match (monitor, started) {
+        (None, Some(pid)) => Some(attach(pid, &session.borrow().config)?),
+        (monitor, _) => monitor,
     };
-    match watched {
-        Some((monitor, pipeline)) => insert(&event_loop, &mut compositor, monitor, pipeline)?,
-        None => compositor.show(Arc::new(nothing(&options))),
+    match monitor {
+        Some(monitor) => session.borrow_mut().watch_with(&mut compositor, monitor)?,
+        None => session.borrow().show(&mut compositor),
     }
-    event_loop
-        .run(None::<Duration>, &mut compositor, |_| ())
-        .map_err(|error| setup("the event loop", &error))?;
+    environment::notify(sd_notify::NotifyState::Ready);
+    let outcome = event_loop.run(None::<Duration>, &mut compositor, |_| ());
+    environment::notify(sd_notify::NotifyState::Stopping);
+    session.borrow_mut().let_go()?;
+    outcome.map_err(|error| setup("the event loop", &error))?;
     Ok(())
 }
 
-fn watch(pid: u32, options: &SessionOptions) -> Result<(GlassRamMonitor, Pipeline)> {
-    let monitor = GlassRamMonitor::new(pid)?;
-    let target = monitor.target().clone();
-    info!("watching {} {} by {}", target.comm, target.pid, monitor.rung());
-    let pipeline = Pipeline::new(target, monitor.rung(), options.hilbert.clone(), options.palette)?;
-    Ok((monitor, pipeline))
-}
-
-/// Lets the loop drive capture; each window becomes a picture on the screen.
-fn insert(
-    event_loop: &EventLoop<'static, Compositor>,
-    compositor: &mut Compositor,
-    monitor: GlassRamMonitor,
-    mut pipeline: Pipeline,
-) -> Result<()> {
-    compositor.show(Arc::new(pipeline.picture()));
-    event_loop
-        .handle()
-        .insert_source(monitor, move |event, _, compositor| {
-            match event {
-                CaptureEvent::Window(window) => {
-                    if let Err(error) = pipeline.window(&window) {
-                        warn!("{error}");
-                        pipeline.end(error.to_string());
-                    }
-                }
-                CaptureEvent::Exited(reason) => {
-                    info!("no longer watching {}: {reason}", pipeline.target().comm);
-                    pipeline.end(reason.to_string());
-                }
-                CaptureEvent::Failed(error) => {
-                    warn!("no longer watching {}: {error}", pipeline.target().comm);
-                    pipeline.end(error.to_string());
-                }
-            }
-            compositor.show(Arc::new(pipeline.picture()));
-        })
-        .map_err(|error| setup("the capture source", &error.error))?;
-    Ok(())
-}
-
-/// The picture of a session that watches nothing.
-fn nothing(options: &SessionOptions) -> Picture {
-    let order = options.hilbert.order_for(0);
-    Picture {
-        density: Arc::new(DensityMap::zeros((1 << order, 1 << order))),
-        caption: Caption {
-            target: "no target".into(),
-            status: "start with --target PID to watch a process".into(),
-            order,
-            bytes_per_cell: 0.0,
-            total_bytes: 0,
-            half_life: super::pipeline::HALF_LIFE,
-        },
-        palette: options.palette,
+/// The configuration to start with, and what is wrong with the file, if anything. A file that was asked for has to be there; a
+/// broken one does not keep a person from their screen, on which the error can be corrected.
+fn configuration(file: &mut ConfigFile, options: &SessionOptions) -> Result<(Config, Option<String>)> {
+    if let Some(path) = &options.config
+        && !path.exists()
+    {
+        return Err(crate::GlassRamError::FeatureNotSupported {
+            feature: format!("there is no configuration {}: name one that exists", path.display()),
+        });
     }
+    let (config, broken) = match file.read() {
+        Ok(config) => (config, None),
+        Err(error) => {
+            warn!("{error}; starting with the defaults, and reading it again when it is saved");
+            (Config::default(), Some(error.to_string()))
+        }
+    };
+    Ok((config.overridden(&options.overrides), broken))
+}
+
+/// The process to watch from the start. One that was asked for on the command line has to be there; one that the file names
+/// may come later.
+fn first_target(overrides: &Overrides, config: &Config) -> Result<Option<GlassRamMonitor>> {
+    let Some(word) = config.target.as_deref() else { return Ok(None) };
+    match resolve(word).and_then(|pid| attach(pid, config)) {
+        Ok(monitor) => Ok(Some(monitor)),
+        Err(error) if overrides.target.is_some() => Err(error),
+        Err(error) => {
+            warn!("the configured target is not watched: {error}");
+            Ok(None)
+        }
+    }
+}
+
+fn attach(pid: u32, config: &Config) -> Result<GlassRamMonitor> {
+    GlassRamMonitor::with_config(pid, watching::monitor_config(config))
 }
 
 fn setup(what: &'static str, error: &dyn std::fmt::Display) -> DisplayError {

@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for output in compositor.status() {
             println!(
                 "{} {}x{}@{:.2} map {} {:?}",
-                output.connector,
+                output.identity.connector,
                 output.resolution.0,
                 output.resolution.1,
                 output.refresh_hz,

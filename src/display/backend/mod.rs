@@ -15,6 +15,7 @@ use super::DisplayError;
 use super::desk::Desk;
 use super::map_view::Ring;
 use super::redraw::Drawn;
+use super::settings::Settings;
 use crate::render::Image;
 
 /// The one in use.
@@ -82,6 +83,14 @@ impl Backend {
         match self {
             Backend::Tty(tty) => tty.import_dmabuf(dmabuf),
             Backend::Headless(_) => Err("the headless backend has no GPU".into()),
+        }
+    }
+
+    /// Touchpads and mice get these settings.
+    pub(crate) fn configure_input(&mut self, settings: &Settings) {
+        match self {
+            Backend::Tty(tty) => tty.configure_input(settings),
+            Backend::Headless(_) => {}
         }
     }
 

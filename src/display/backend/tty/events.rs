@@ -23,11 +23,15 @@ impl Compositor {
     }
 
     pub(super) fn libinput_event(&mut self, mut event: InputEvent<LibinputInputBackend>) {
-        if let InputEvent::DeviceAdded { device } = &mut event
-            && device.config_tap_finger_count() > 0
-        {
-            // A refusal leaves the device as it was, which still has buttons.
-            let _configured = device.config_tap_set_enabled(true);
+        if let (Backend::Tty(tty), settings) = (&mut self.backend, &self.desk.config.settings) {
+            match &mut event {
+                InputEvent::DeviceAdded { device } => {
+                    super::devices::configure(device, settings);
+                    tty.devices.push(device.clone());
+                }
+                InputEvent::DeviceRemoved { device } => tty.devices.retain(|known| known != device),
+                _ => {}
+            }
         }
         self.input(event);
     }

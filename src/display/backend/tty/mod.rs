@@ -5,6 +5,7 @@
 
 mod card;
 mod connectors;
+mod devices;
 mod events;
 mod surface;
 
@@ -20,7 +21,7 @@ use smithay::backend::session::Session;
 use smithay::backend::session::libseat::LibSeatSession;
 use smithay::backend::udev::{UdevBackend, all_gpus};
 use smithay::output::Output;
-use smithay::reexports::input::Libinput;
+use smithay::reexports::input::{Device, Libinput};
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::utils::{Logical, Size};
 use smithay::wayland::dmabuf::DmabufFeedbackBuilder;
@@ -33,6 +34,7 @@ use crate::display::desk::Desk;
 use crate::display::error::chain;
 use crate::display::map_view::Ring;
 use crate::display::redraw::Drawn;
+use crate::display::settings::Settings;
 use crate::display::{Compositor, CompositorConfig, DisplayError, PlanePolicy};
 use crate::render::Image;
 
@@ -41,6 +43,8 @@ pub(crate) struct Tty {
     cards: Vec<Card>,
     session: LibSeatSession,
     libinput: Libinput,
+    /// Every input device there is, and what they are set to.
+    devices: Vec<Device>,
     handle: LoopHandle<'static, Compositor>,
     /// The only card to use, when one was asked for.
     only: Option<PathBuf>,
@@ -70,6 +74,7 @@ impl Tty {
             cards: Vec::new(),
             session,
             libinput: libinput.clone(),
+            devices: Vec::new(),
             handle: handle.clone(),
             only: config.card.clone(),
             planes: config.planes,
@@ -172,6 +177,12 @@ impl Tty {
     pub(super) fn screenshot(&mut self, desk: &mut Desk, output: &Output) -> Result<Image, DisplayError> {
         let (card, _) = self.surface_mut(output).ok_or(DisplayError::NoOutput)?;
         screenshot::take::<_, GlesTexture>(desk, card.renderer_mut(), output)
+    }
+
+    pub(super) fn configure_input(&mut self, settings: &Settings) {
+        for device in &mut self.devices {
+            devices::configure(device, settings);
+        }
     }
 
     /// Goes to another VT. Our planes are switched off while we still may: whoever comes next may not know of them.

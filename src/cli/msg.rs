@@ -1,0 +1,341 @@
+//! `memory-glass msg`: one request to the running session, and its answer in words or in JSON.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::ipc::{
+    Candidate, Event, MapPath, Mode, Output, Palette, Placement, Reply, Request, Response, SOCKET_NAME,
+    SOCKET_VARIABLE, State, Target, Telemetry,
+};
+use crate::{GlassRamError, Result};
+
+#[derive(Debug, Args)]
+pub(super) struct MsgArgs {
+    /// Print the session's answer as it is: one JSON value a line
+    #[arg(long, global = true)]
+    json: bool,
+    /// The session's socket [default: $MEMORY_GLASS_SOCKET, otherwise $XDG_RUNTIME_DIR/memory-glass.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(subcommand)]
+    message: Message,
+}
+
+#[derive(Debug, Subcommand)]
+enum Message {
+    /// Version of the session
+    Version,
+    /// What each output is doing, and how the map gets onto it
+    Outputs,
+    /// The processes that can be watched, your own first
+    Targets {
+        /// Also those that cannot, each with the reason
+        #[arg(long)]
+        all: bool,
+    },
+    /// What is watched and how it is shown
+    State,
+    /// Watch another process; the one before is left as it was found
+    Watch {
+        /// Its number, or its name when only one has it
+        #[arg(value_name = "PID|NAME")]
+        target: String,
+    },
+    /// Watch nothing
+    Unwatch,
+    /// What the map shows
+    Mode {
+        /// The new mode
+        mode: Mode,
+    },
+    /// Where the map lies
+    Placement {
+        /// The new placement
+        placement: Placement,
+    },
+    /// The colours of the map
+    Palette {
+        /// The new palette
+        palette: Palette,
+    },
+    /// Hold the picture still, or let it go on; the process is watched all the while
+    Freeze {
+        /// Still or not [default: the other of what it is]
+        frozen: Option<Switch>,
+    },
+    /// Write a picture of the first output, PNG
+    Screenshot {
+        /// Where to [default: a new file where the session puts its pictures]
+        file: Option<PathBuf>,
+    },
+    /// The numbers of the watched process
+    Telemetry,
+    /// Everything now, then each change, until one of both ends
+    EventStream,
+    /// Read the configuration again
+    Reload,
+    /// End the session
+    Quit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+impl MsgArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let all = matches!(self.message, Message::Targets { all: true });
+        let request = self.message.request()?;
+        let path = socket(self.socket)?;
+        let failed = |error: std::io::Error| refused(explain(&path, &error));
+        let mut stream = UnixStream::connect(&path).map_err(failed)?;
+        let mut line = serde_json::to_string(&request).expect("strings are JSON");
+        line.push('\n');
+        stream.write_all(line.as_bytes()).map_err(failed)?;
+        let mut lines = BufReader::new(stream).lines();
+        let answer = lines.next().unwrap_or(Err(ErrorKind::UnexpectedEof.into())).map_err(failed)?;
+        let reply: Reply = serde_json::from_str(&answer).map_err(|error| foreign(&error))?;
+        let text = match reply {
+            Err(reason) => return Err(refused(reason)),
+            Ok(_) if self.json && request != Request::EventStream => format!("{answer}\n"),
+            Ok(response) => words(&response, all),
+        };
+        if !print(&text) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if request == Request::EventStream {
+            for line in lines {
+                let line = line.map_err(failed)?;
+                let event: Event = serde_json::from_str(&line).map_err(|error| foreign(&error))?;
+                let text = if self.json { format!("{line}\n") } else { event_words(&event) };
+                if !print(&text) {
+                    break;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Message {
+    fn request(self) -> Result<Request> {
+        Ok(match self {
+            Message::Version => Request::Version,
+            Message::Outputs => Request::Outputs,
+            Message::Targets { .. } => Request::Targets,
+            Message::State => Request::State,
+            Message::Watch { target } => Request::Watch { target },
+            Message::Unwatch => Request::Unwatch,
+            Message::Mode { mode } => Request::Mode { mode },
+            Message::Placement { placement } => Request::Placement { placement },
+            Message::Palette { palette } => Request::Palette { palette },
+            Message::Freeze { frozen } => Request::Freeze { frozen: frozen.map(|state| state == Switch::On) },
+            Message::Screenshot { file } => Request::Screenshot { path: file.map(whole_path).transpose()? },
+            Message::Telemetry => Request::Telemetry,
+            Message::EventStream => Request::EventStream,
+            Message::Reload => Request::Reload,
+            Message::Quit => Request::Quit,
+        })
+    }
+}
+
+/// The session is somewhere else: it has to be told the whole path.
+fn whole_path(file: PathBuf) -> Result<String> {
+    let path = std::path::absolute(&file)
+        .map_err(|error| refused(format!("{} is no path ({error}): give another", file.display())))?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|name| refused(format!("{} is not UTF-8: give another name", name.display())))
+}
+
+fn socket(given: Option<PathBuf>) -> Result<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    given
+        .or_else(|| variable(SOCKET_VARIABLE))
+        .or_else(|| Some(variable("XDG_RUNTIME_DIR")?.join(SOCKET_NAME)))
+        .ok_or_else(|| {
+            refused("neither XDG_RUNTIME_DIR nor MEMORY_GLASS_SOCKET is set: give --socket".into())
+        })
+}
+
+fn explain(path: &std::path::Path, error: &std::io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            format!(
+                "no session listens at {path}: start one with `memory-glass`, or name another with --socket"
+            )
+        }
+        ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
+            format!("the session at {path} ended without an answer: its log says why")
+        }
+        _ => format!("the session at {path} cannot be talked to: {error}"),
+    }
+}
+
+fn refused(feature: String) -> GlassRamError {
+    GlassRamError::FeatureNotSupported { feature }
+}
+
+fn foreign(error: &serde_json::Error) -> GlassRamError {
+    refused(format!(
+        "the session speaks another version ({error}): use the `memory-glass` that it was started with"
+    ))
+}
+
+/// False when nobody reads any more, as in `… | head`.
+fn print(text: &str) -> bool {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+}
+
+fn words(response: &Response, all: bool) -> String {
+    match response {
+        Response::Done => String::new(),
+        Response::Version { version, protocol, pid } => {
+            format!("memory-glass {version}, process {pid}, protocol {protocol}\n")
+        }
+        Response::Outputs(outputs) if outputs.is_empty() => "no output is connected\n".into(),
+        Response::Outputs(outputs) => outputs.iter().map(output_words).collect(),
+        Response::Targets(candidates) => target_words(candidates, all),
+        Response::State(state) => state_words(state),
+        Response::Screenshot { path, width, height } => format!("{path} ({width}×{height})\n"),
+        Response::Telemetry(None) => "nothing is watched\n".into(),
+        Response::Telemetry(Some(telemetry)) => telemetry_words(telemetry),
+    }
+}
+
+fn output_words(output: &Output) -> String {
+    let Output { state, map, frames } = output;
+    let refresh = f64::from(state.refresh_mhz) / 1000.0;
+    let map = match map {
+        MapPath::OnPlane { plane } => format!("on plane {plane}"),
+        MapPath::Composited { reason } => format!("composited: {reason}"),
+        MapPath::Off => "off".into(),
+    };
+    let display: Vec<&str> = [&state.make, &state.model, &state.serial]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| text.as_str())
+        .collect();
+    format!(
+        "{}  {}×{} at {refresh:.3} Hz\n  display  {}\n  map      {}, {map}\n  frames   {} shown, {} with the map on a plane, \
+         {} with it composited; {} late, {} failed\n",
+        state.connector,
+        state.width,
+        state.height,
+        display.join(" · "),
+        word(state.placement),
+        frames.presented,
+        frames.map_on_plane,
+        frames.map_composited,
+        frames.missed,
+        frames.failed,
+    )
+}
+
+fn target_words(candidates: &[Candidate], all: bool) -> String {
+    let mut text = String::new();
+    for candidate in candidates.iter().filter(|candidate| all || candidate.refused.is_none()) {
+        let mib = candidate.resident_bytes as f64 / f64::from(1 << 20);
+        let _ = write!(text, "{:>8}  {:<15}  {mib:>9.1} MiB", candidate.pid, candidate.name);
+        if let Some(reason) = &candidate.refused {
+            let _ = write!(text, "  {reason}");
+        }
+        text.push('\n');
+    }
+    let refused = candidates.iter().filter(|candidate| candidate.refused.is_some()).count();
+    if !all && refused > 0 {
+        let _ = writeln!(text, "{refused} more cannot be watched: --all says why");
+    }
+    text
+}
+
+fn state_words(state: &State) -> String {
+    let mut text = format!(
+        "target     {}\nmap        {}, {}, {}{}\n",
+        target(state.target.as_ref()),
+        word(state.mode),
+        word(state.placement),
+        word(state.palette),
+        if state.frozen { ", standing still" } else { "" },
+    );
+    for output in &state.outputs {
+        let _ = writeln!(
+            text,
+            "output     {} {}×{}, map {}",
+            output.connector,
+            output.width,
+            output.height,
+            word(output.placement)
+        );
+    }
+    let path = state.config.path.as_deref().unwrap_or("none");
+    let _ = writeln!(text, "config     {path}");
+    if let Some(error) = &state.config.error {
+        let _ = writeln!(text, "           {error}");
+    }
+    text
+}
+
+fn telemetry_words(telemetry: &Telemetry) -> String {
+    format!(
+        "{}: {} windows over {} pages\n  written   {:.0} pages/s by {} threads\n  map       order {}, accuracy {:.1} %, \
+         {:.1} % of the pages watched\n  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), {:.1} MB; \
+         estimated\n",
+        target(Some(&telemetry.target)),
+        telemetry.windows,
+        telemetry.pages,
+        telemetry.fault_rate,
+        telemetry.active_threads,
+        telemetry.hilbert_order,
+        100.0 * telemetry.reconstruction_accuracy,
+        telemetry.sampling_rate,
+        telemetry.overhead_percent,
+        telemetry.slow_down_factor,
+        telemetry.memory_overhead_mb,
+    )
+}
+
+fn event_words(event: &Event) -> String {
+    match event {
+        Event::State(state) => state_words(state),
+        Event::Target(new) => format!("target     {}\n", target(new.as_ref())),
+        Event::Mode(mode) => format!("mode       {}\n", word(*mode)),
+        Event::Placement(placement) => format!("placement  {}\n", word(*placement)),
+        Event::Palette(palette) => format!("palette    {}\n", word(*palette)),
+        Event::Frozen(frozen) => format!("frozen     {}\n", if *frozen { "yes" } else { "no" }),
+        Event::Outputs(outputs) => {
+            let names: Vec<&str> = outputs.iter().map(|output| output.connector.as_str()).collect();
+            format!("outputs    {}\n", if names.is_empty() { "none".into() } else { names.join(", ") })
+        }
+        Event::Config(config) => {
+            format!("config     {}\n", config.error.as_deref().unwrap_or("read, and in force"))
+        }
+        Event::Telemetry(telemetry) => format!(
+            "telemetry  {} pages/s written, {} threads\n",
+            telemetry.fault_rate.round(),
+            telemetry.active_threads
+        ),
+    }
+}
+
+fn target(target: Option<&Target>) -> String {
+    match target {
+        None => "none".into(),
+        Some(Target { pid, name, rung, ended: None }) => format!("{name} {pid} by {rung}"),
+        Some(Target { pid, name, ended: Some(reason), .. }) => format!("{name} {pid}: {reason}"),
+    }
+}
+
+/// As it is written on the command line.
+fn word(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}

@@ -1,0 +1,256 @@
+//! The configuration file as plain typed data. `session/config.toml` says what each option means.
+//!
+//! Read by [`crate::cli`], whose options win over it, and applied by [`crate::system::session`], again whenever the file changes.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::display::hotkey::Hotkeys;
+use crate::display::settings::{
+    CursorSettings, Keyboard, Mouse, OutputRule, Settings, Touchpad, expand_home, within,
+};
+use crate::ipc::{Mode, Palette, Placement};
+use crate::map::{HilbertConfig, InvalidOrder, MAX_ORDER, MIN_ORDER};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// The process to watch at the start: its number, or a name that one process has.
+    pub target: Option<String>,
+    /// What the map shows.
+    pub mode: Mode,
+    /// Where the map lies.
+    pub placement: Placement,
+    /// The colours of the map.
+    pub palette: Palette,
+    /// The order of the Hilbert curve; automatic when left out.
+    #[serde(deserialize_with = "order")]
+    pub order: Option<u32>,
+    /// Length of a capture window, milliseconds.
+    #[serde(deserialize_with = "within::<10, 60000, _>")]
+    pub window_ms: u32,
+    /// Time in which a cell that is written no more fades to a half, milliseconds.
+    #[serde(deserialize_with = "within::<10, 600000, _>")]
+    pub half_life_ms: u32,
+    /// What the terminal's hotkey starts: the program and its arguments.
+    pub terminal: Vec<String>,
+    /// Where screenshots go that are asked for without a file name.
+    pub screenshot_directory: Option<PathBuf>,
+    /// Keys of the session itself.
+    #[serde(deserialize_with = "Hotkeys::distinct")]
+    pub hotkeys: Hotkeys,
+    /// The keyboard.
+    pub keyboard: Keyboard,
+    /// Touchpads.
+    pub touchpad: Touchpad,
+    /// Mice.
+    pub mouse: Mouse,
+    /// The pointer's image.
+    pub cursor: CursorSettings,
+    /// Rules for outputs.
+    pub output: Vec<OutputRule>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            target: None,
+            mode: Mode::default(),
+            placement: Placement::default(),
+            palette: Palette::default(),
+            order: None,
+            window_ms: 100,
+            half_life_ms: 250,
+            terminal: Vec::new(),
+            screenshot_directory: None,
+            hotkeys: Hotkeys::default(),
+            keyboard: Keyboard::default(),
+            touchpad: Touchpad::default(),
+            mouse: Mouse::default(),
+            cursor: CursorSettings::default(),
+            output: Vec::new(),
+        }
+    }
+}
+
+fn order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within::<MIN_ORDER, MAX_ORDER, _>(deserializer).map(Some)
+}
+
+/// What was said on the command line: it wins over the file, also when that is read again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// The process to watch at the start.
+    pub target: Option<String>,
+    /// Where the map lies.
+    pub placement: Option<Placement>,
+    /// The colours of the map.
+    pub palette: Option<Palette>,
+    /// The order of the Hilbert curve.
+    pub order: Option<u32>,
+}
+
+/// Where in a file something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file.
+    pub path: PathBuf,
+    /// Line and column, from 1, where it is known.
+    pub place: Option<(usize, usize)>,
+    /// What is wrong, and what would be right.
+    pub reason: String,
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some((line, column)) = self.place {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+impl Config {
+    /// Reads the text of a file; `path` is for the error only.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError {
+            path: path.to_owned(),
+            place: error.span().map(|span| place(text, span.start)),
+            reason: with_suggestion(error.message()),
+        })
+    }
+
+    /// The file's own options with those of the command line over them.
+    pub fn overridden(mut self, by: &Overrides) -> Self {
+        self.target = by.target.clone().or(self.target);
+        self.placement = by.placement.unwrap_or(self.placement);
+        self.palette = by.palette.unwrap_or(self.palette);
+        self.order = by.order.or(self.order);
+        self
+    }
+
+    /// `$XDG_CONFIG_HOME/memory-glass/config.toml`, or that in `~/.config`.
+    pub fn usual_path() -> Option<PathBuf> {
+        let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+        let base = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).and_then(absolute);
+        let base = base.or_else(|| Some(std::env::home_dir()?.join(".config")))?;
+        Some(base.join("memory-glass/config.toml"))
+    }
+
+    /// The orders that the map may take.
+    pub fn hilbert(&self) -> Result<HilbertConfig, InvalidOrder> {
+        self.order.map_or_else(|| Ok(HilbertConfig::default()), HilbertConfig::fixed)
+    }
+
+    /// What the display is told.
+    pub fn display_settings(&self) -> Settings {
+        Settings {
+            terminal: self.terminal.clone(),
+            hotkeys: self.hotkeys.clone(),
+            keyboard: self.keyboard.clone(),
+            touchpad: self.touchpad.clone(),
+            mouse: self.mouse.clone(),
+            cursor: self.cursor.clone(),
+            outputs: self.output.clone(),
+        }
+    }
+
+    /// Where a screenshot without a name goes: as configured, else `$XDG_PICTURES_DIR`, `~/Pictures` or the current directory.
+    pub fn screenshot_directory(&self) -> PathBuf {
+        let configured = self.screenshot_directory.as_deref().map(expand_home);
+        let named = || std::env::var_os("XDG_PICTURES_DIR").map(PathBuf::from);
+        let usual = || std::env::home_dir().map(|home| home.join("Pictures"));
+        configured
+            .or_else(|| named().filter(|path| path.is_dir()))
+            .or_else(|| usual().filter(|path| path.is_dir()))
+            .unwrap_or_else(|| PathBuf::from("."))
+    }
+}
+
+/// Line and column of a byte, both from 1, the column in characters.
+fn place(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    (line, before[start..].chars().count() + 1)
+}
+
+/// "unknown field `plaette`, expected one of `target`, `palette`" is a long list to search: the nearest is named first.
+fn with_suggestion(message: &str) -> String {
+    let message = message.trim().replace('\n', " ");
+    let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let [unknown, known @ ..] = words.as_slice() else { return message };
+    if !message.starts_with("unknown ") {
+        return message;
+    }
+    let nearest = known
+        .iter()
+        .map(|word| (strsim::damerau_levenshtein(unknown, word), word))
+        .min()
+        .filter(|(distance, _)| *distance <= unknown.chars().count() / 2);
+    match nearest {
+        Some((_, word)) => {
+            let what = message.split('`').next().unwrap_or_default().trim();
+            format!("{what} `{unknown}`: did you mean `{word}`?")
+        }
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        Config::parse(text, Path::new("c.toml")).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(Config::parse("", Path::new("c.toml")), Ok(Config::default()));
+    }
+
+    #[test]
+    fn errors_name_line_and_column_and_what_was_meant() {
+        assert_eq!(
+            error("placement = \"over\"\nplaette = \"viridis\"\n"),
+            "c.toml:2:1: unknown field `plaette`: did you mean `palette`?"
+        );
+        assert_eq!(
+            error("palette = \"virids\""),
+            "c.toml:1:11: unknown variant `virids`: did you mean `viridis`?"
+        );
+        assert_eq!(
+            error("# é\n\nwindow-ms = 5"),
+            "c.toml:3:13: 5 is out of bounds: from 10 to 60000 is allowed"
+        );
+        assert_eq!(
+            error("[mouse]\naccel-speed = 2.0"),
+            "c.toml:2:15: 2 is out of bounds: from -1.0 to 1.0 is allowed"
+        );
+        assert!(
+            error("[hotkeys]\nquit = \"Super+Nonsense\"").starts_with("c.toml:2:8: \"Nonsense\" is no key")
+        );
+        assert!(error("[hotkeys]\nquit = \"Super+O\"").contains("Super+O is there twice"));
+        assert!(error("[[output]]\nconector = \"DP-1\"").contains("did you mean `connector`?"));
+        let broken = error("placement = \"over\"\npalette =\n");
+        assert!(broken.starts_with("c.toml:2:") && !broken.contains('\n'), "{broken}");
+    }
+
+    #[test]
+    fn the_command_line_wins() {
+        let file = Config::parse("target = \"redis\"\npalette = \"viridis\"\norder = 7", Path::new("c.toml"));
+        let by = Overrides { target: Some("12".into()), order: Some(9), ..Overrides::default() };
+        let config = file.expect("it is right").overridden(&by);
+        assert_eq!(
+            (config.target.as_deref(), config.palette, config.order),
+            (Some("12"), Palette::Viridis, Some(9))
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! The configuration file: read at the start, and again whenever somebody has saved it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use calloop::generic::Generic;
+use calloop::{Interest, LoopHandle, Mode, PostAction};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use tracing::{debug, warn};
+
+use crate::config::{Config, ConfigError};
+use crate::display::Compositor;
+
+/// The file and what it said last.
+#[derive(Debug)]
+pub(super) struct ConfigFile {
+    path: Option<PathBuf>,
+    text: Option<String>,
+}
+
+impl ConfigFile {
+    /// The file that was asked for, or the usual one.
+    pub(super) fn new(path: Option<PathBuf>) -> Self {
+        // Watching a directory needs a whole path.
+        let path = path.map(|path| std::path::absolute(&path).unwrap_or(path)).or_else(Config::usual_path);
+        Self { path, text: None }
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// What the file says now. One that is not there says nothing when it never did.
+    pub(super) fn read(&mut self) -> Result<Config, ConfigError> {
+        let Some(path) = &self.path else { return Ok(Config::default()) };
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.text.is_none() => {
+                return Ok(Config::default());
+            }
+            Err(error) => {
+                return Err(ConfigError {
+                    path: path.clone(),
+                    place: None,
+                    reason: format!("it cannot be read: {error}"),
+                });
+            }
+        };
+        let config = Config::parse(&text, path);
+        self.text = Some(text);
+        config
+    }
+
+    /// Whether the file says something else than when it was read last.
+    pub(super) fn changed(&self) -> bool {
+        let now = self.path.as_ref().and_then(|path| fs::read_to_string(path).ok());
+        now.is_some() && now != self.text
+    }
+}
+
+/// Calls `saved` whenever the file has changed. Without that, `memory-glass msg reload` still works.
+pub(super) fn watch(
+    handle: &LoopHandle<'static, Compositor>,
+    path: &Path,
+    mut saved: impl FnMut(&mut Compositor) + 'static,
+) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let inotify =
+        Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map_err(|error| text(&error))?;
+    let mut places = Places { path: path.to_owned(), watched: HashMap::new() };
+    places.refresh(&inotify);
+    let source = Generic::new(inotify, Interest::READ, Mode::Level);
+    handle
+        .insert_source(source, move |_, inotify, compositor| {
+            let events = match inotify.read_events() {
+                Ok(events) => events,
+                Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => return Ok(PostAction::Continue),
+                Err(error) => {
+                    warn!(%error, "the configuration is no longer watched");
+                    return Ok(PostAction::Remove);
+                }
+            };
+            // A file that somebody is still writing is not read: only what is closed, moved there, or a new link.
+            let finished = events.iter().any(|event| {
+                event.mask.intersects(AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO)
+                    || (event.mask.contains(AddWatchFlags::IN_CREATE) && places.is_link())
+            });
+            let moved = places.refresh(inotify);
+            if finished || moved {
+                saved(compositor);
+            }
+            Ok(PostAction::Continue)
+        })
+        .map(drop)
+        .map_err(|error| text(&error))
+}
+
+/// The directories to watch: editors replace a file, so it is never the file itself.
+struct Places {
+    path: PathBuf,
+    watched: HashMap<PathBuf, WatchDescriptor>,
+}
+
+impl Places {
+    fn is_link(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.is_symlink())
+    }
+
+    /// The directory that the file is in, or the nearest above it that exists; and where a link leads.
+    fn wanted(&self) -> Vec<PathBuf> {
+        let nearest = self.path.ancestors().skip(1).find(|path| path.is_dir());
+        let real = fs::canonicalize(&self.path).ok().and_then(|path| path.parent().map(Path::to_owned));
+        nearest.map(Path::to_owned).into_iter().chain(real).collect()
+    }
+
+    /// Watches what is there now. Returns whether that is something else than before.
+    fn refresh(&mut self, inotify: &Inotify) -> bool {
+        let wanted = self.wanted();
+        let flags = AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF
+            | AddWatchFlags::IN_ONLYDIR;
+        self.watched.retain(|path, watch| {
+            let stays = wanted.contains(path);
+            if !stays {
+                // One that is deleted is no longer watched anyway.
+                let _ = inotify.rm_watch(*watch);
+            }
+            stays
+        });
+        let mut changed = false;
+        for path in wanted {
+            // A directory that was replaced by another of its name gets a new number here.
+            match inotify.add_watch(&path, flags) {
+                Ok(watch) => changed |= self.watched.insert(path, watch) != Some(watch),
+                Err(error) => debug!(%error, path = %path.display(), "not watched"),
+            }
+        }
+        changed
+    }
+}

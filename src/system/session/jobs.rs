@@ -1,0 +1,210 @@
+//! What takes longer than a frame is done on a thread of its own; its outcome comes back over a channel.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing::{info, warn};
+
+use super::control::ClientId;
+use super::state::Session;
+use crate::Result;
+use crate::capture::{self, ProcessAttach, ProcessAttachCapability as _};
+use crate::display::Compositor;
+use crate::ipc::{Candidate, Reply, Response};
+use crate::render::Image;
+use crate::system::target::resolve;
+
+/// What a thread has come to.
+pub(super) enum Finished {
+    /// A process is attached to, unless it is the one that is watched already.
+    Attach(ClientId, Result<Option<Box<ProcessAttach>>>),
+    /// The processes are listed.
+    Targets(ClientId, Vec<Candidate>),
+    /// A picture is written, for a client or for a person at the keyboard.
+    Screenshot(Option<ClientId>, Reply),
+}
+
+impl Session {
+    /// Attaches to a process for this client.
+    pub(super) fn start_attach(&mut self, id: ClientId, word: String) -> Result<(), String> {
+        if self.attaching {
+            return Err("another process is just being attached to: try again in a moment".into());
+        }
+        let current = self.watched.as_ref().filter(|watched| watched.pipeline.ended().is_none());
+        let current = current.map(|watched| watched.pid());
+        self.start_job("attach", move || {
+            let attached = resolve(&word).and_then(|pid| {
+                if Some(pid) == current {
+                    return Ok(None);
+                }
+                ProcessAttach::attach(pid).map(|attached| Some(Box::new(attached)))
+            });
+            Finished::Attach(id, attached)
+        })?;
+        self.attaching = true;
+        Ok(())
+    }
+
+    /// Lists the processes for this client.
+    pub(super) fn start_targets(&mut self, id: ClientId) -> Result<(), String> {
+        self.start_job("targets", move || Finished::Targets(id, candidates()))
+    }
+
+    /// Writes a picture of the screen, into this file or a new one.
+    pub(super) fn screenshot(
+        &mut self,
+        compositor: &mut Compositor,
+        id: Option<ClientId>,
+        path: Option<String>,
+    ) -> Result<(), String> {
+        if path.as_ref().is_some_and(|path| !Path::new(path).is_absolute()) {
+            return Err(
+                "a screenshot needs an absolute path: whose directory is meant is not known here".into()
+            );
+        }
+        let image = compositor.screenshot().map_err(|error| error.to_string())?;
+        let directory = self.config.screenshot_directory();
+        self.start_job("screenshot", move || {
+            let written =
+                write(&image, path.map(PathBuf::from), &directory).map(|path| Response::Screenshot {
+                    path: path.to_string_lossy().into_owned(),
+                    width: image.width,
+                    height: image.height,
+                });
+            Finished::Screenshot(id, written)
+        })
+    }
+
+    fn start_job(&self, name: &str, work: impl FnOnce() -> Finished + Send + 'static) -> Result<(), String> {
+        let done = self.jobs.clone();
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                // When nobody listens any more the session is ending, and what was attached to is let go here.
+                let _ = done.send(work());
+            })
+            .map(drop)
+            .map_err(|error| format!("no thread for it ({error}): raise the limit on tasks (`ulimit -u`)"))
+    }
+
+    /// A thread has done its work.
+    pub(super) fn finished(&mut self, compositor: &mut Compositor, finished: Finished) {
+        match finished {
+            Finished::Attach(id, attached) => {
+                self.attaching = false;
+                let outcome = match attached {
+                    Ok(Some(attached)) => self.watch(compositor, *attached),
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(error),
+                };
+                let reply = outcome.map(|()| Response::Done).map_err(|error| error.to_string());
+                self.answer(compositor, id, &reply);
+            }
+            Finished::Targets(id, candidates) => {
+                self.answer(compositor, id, &Ok(Response::Targets(candidates)));
+            }
+            Finished::Screenshot(id, reply) => {
+                match &reply {
+                    Ok(Response::Screenshot { path, .. }) => info!(path, "a screenshot is written"),
+                    Ok(_) => {}
+                    Err(error) => warn!(error, "no screenshot"),
+                }
+                if let Some(id) = id {
+                    self.answer(compositor, id, &reply);
+                }
+            }
+        }
+    }
+}
+
+/// Every process with memory of its own: those of our user first, each group by number.
+fn candidates() -> Vec<Candidate> {
+    let uid = nix::unistd::geteuid().as_raw();
+    let mut candidates: Vec<Candidate> = capture::processes()
+        .filter_map(|process| {
+            let refused = capture::may_watch(process.pid).err().map(|error| error.to_string());
+            Some(Candidate {
+                pid: process.pid,
+                name: process.comm,
+                own: process.uid == uid,
+                resident_bytes: process.resident_bytes?,
+                refused,
+            })
+        })
+        .collect();
+    candidates.sort_by_key(|candidate| (!candidate.own, candidate.pid));
+    candidates
+}
+
+fn write(image: &Image, path: Option<PathBuf>, directory: &Path) -> Result<PathBuf, String> {
+    let path = match path {
+        Some(path) => path,
+        None => {
+            std::fs::create_dir_all(directory).map_err(|error| {
+                format!("{} cannot be made ({error}): configure screenshot-directory", directory.display())
+            })?;
+            let directory = std::path::absolute(directory).unwrap_or(directory.to_owned());
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            unused(&directory, &time_name(since))
+        }
+    };
+    image.write_png(&path).map_err(|error| error.to_string())?;
+    Ok(path)
+}
+
+/// A name that no file has yet.
+fn unused(directory: &Path, time: &str) -> PathBuf {
+    let plain = directory.join(format!("memory-glass-{time}.png"));
+    let numbered = |number: u32| directory.join(format!("memory-glass-{time}-{number}.png"));
+    std::iter::once(plain.clone()).chain((2..1000).map(numbered)).find(|path| !path.exists()).unwrap_or(plain)
+}
+
+/// A time since 1970 as "2026-11-23T10-45-00Z": sorts by name, and has no colon that some file systems refuse.
+fn time_name(since: Duration) -> String {
+    let seconds = since.as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days to year, month and day: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        // `date -u -d @N`
+        for (seconds, name) in [
+            (0, "1970-01-01T00-00-00Z"),
+            (951_782_399, "2000-02-28T23-59-59Z"),
+            (951_782_400, "2000-02-29T00-00-00Z"),
+            (951_868_800, "2000-03-01T00-00-00Z"),
+            (1_795_430_700, "2026-11-23T10-45-00Z"),
+            (4_107_542_399, "2100-02-28T23-59-59Z"),
+            (4_107_542_400, "2100-03-01T00-00-00Z"),
+        ] {
+            assert_eq!(time_name(Duration::from_secs(seconds)), name);
+        }
+    }
+
+    #[test]
+    fn no_screenshot_is_overwritten_by_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let image = Image { width: 1, height: 1, pixels: vec![0xff00_0000] };
+        let folder = directory.path().join("new");
+        let first = write(&image, None, &folder).unwrap();
+        let second = write(&image, None, &folder).unwrap();
+        assert!(first.exists() && second.exists() && first != second);
+        let gone = directory.path().join("no/such/place.png");
+        assert!(write(&image, Some(gone), &folder).is_err());
+    }
+}

@@ -1,0 +1,317 @@
+//! What a running session is: what it watches, how it shows it, and who is told about it.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use calloop::LoopHandle;
+use calloop::channel::{self, Channel, Event as ChannelEvent, Sender};
+use tracing::{info, warn};
+
+use super::control::{ClientId, Control};
+use super::file::{self, ConfigFile};
+use super::jobs::Finished;
+use super::watching::Watched;
+use super::words;
+use crate::config::{Config, Overrides};
+use crate::display::{Compositor, DisplayError, Notice};
+use crate::ipc::{ConfigState, Event, Palette, State};
+use crate::render::{Caption, Picture};
+use crate::sensing::DensityMap;
+
+/// Between two events of telemetry.
+const TELEMETRY: Duration = Duration::from_secs(1);
+
+/// The session, as the sources of the loop share it. Each borrows it for as long as it works, and none calls another.
+pub(super) type Shared = Rc<RefCell<Session>>;
+
+/// What a running session is.
+pub(super) struct Session {
+    pub(super) me: Weak<RefCell<Session>>,
+    pub(super) handle: LoopHandle<'static, Compositor>,
+    pub(super) jobs: Sender<Finished>,
+    file: ConfigFile,
+    overrides: Overrides,
+    /// In force: the last good file with the command line over it.
+    pub(super) config: Config,
+    config_state: ConfigState,
+    pub(super) palette: Palette,
+    /// The picture that stands still.
+    pub(super) frozen: Option<Picture>,
+    pub(super) watched: Option<Watched>,
+    /// Somebody's `watch` is being worked on.
+    pub(super) attaching: bool,
+    control: Option<Control>,
+    /// What listeners know.
+    told: State,
+    telemetry_sent: Instant,
+}
+
+impl Session {
+    /// Sets up everything that the session listens to besides the screen.
+    pub(super) fn start(
+        handle: LoopHandle<'static, Compositor>,
+        compositor: &mut Compositor,
+        file: ConfigFile,
+        overrides: Overrides,
+        config: Config,
+        broken: Option<String>,
+    ) -> Result<Shared, DisplayError> {
+        let (jobs, finished) = channel::channel();
+        let config_state = ConfigState {
+            path: file.path().map(|path| path.to_string_lossy().into_owned()),
+            loaded: u32::from(broken.is_none()),
+            error: broken,
+        };
+        let told = State {
+            target: None,
+            mode: config.mode,
+            placement: config.placement,
+            palette: config.palette,
+            frozen: false,
+            outputs: Vec::new(),
+            config: config_state.clone(),
+        };
+        let session = Rc::new_cyclic(|me| {
+            RefCell::new(Self {
+                me: me.clone(),
+                handle: handle.clone(),
+                jobs,
+                file,
+                overrides,
+                palette: config.palette,
+                config,
+                config_state,
+                frozen: None,
+                watched: None,
+                attaching: false,
+                control: None,
+                told,
+                telemetry_sent: Instant::now(),
+            })
+        });
+        let control = Control::open(&handle, Rc::downgrade(&session))?;
+        compositor.set_environment(crate::ipc::SOCKET_VARIABLE, control.path().to_string_lossy());
+        info!(socket = %control.path().display(), "`memory-glass msg` reaches the session");
+        listen(&session, &handle, finished, Self::finished)?;
+        listen(&session, &handle, compositor.notices(), Self::noticed)?;
+        {
+            let mut this = session.borrow_mut();
+            this.control = Some(control);
+            this.told = this.state(compositor);
+            if let Some(path) = this.file.path() {
+                let me = this.me.clone();
+                let watched = file::watch(&handle, path, move |compositor| {
+                    let Some(session) = me.upgrade() else { return };
+                    let mut session = session.borrow_mut();
+                    if session.file.changed() {
+                        // It is in the log and in the state; nobody waits for an answer.
+                        let _ = session.reload(compositor);
+                    }
+                });
+                if let Err(error) = watched {
+                    warn!(error, "the configuration is only read again by `memory-glass msg reload`");
+                }
+            }
+        }
+        Ok(session)
+    }
+
+    pub(super) fn control(&mut self) -> Option<&mut Control> {
+        self.control.as_mut()
+    }
+
+    /// Everything that events are about, as it is now.
+    fn state(&self, compositor: &Compositor) -> State {
+        State {
+            target: self.watched.as_ref().map(Watched::target),
+            mode: self.config.mode,
+            placement: words::placement(compositor.placement()),
+            palette: self.palette,
+            frozen: self.frozen.is_some(),
+            outputs: compositor.status().iter().map(words::output_state).collect(),
+            config: self.config_state.clone(),
+        }
+    }
+
+    /// Tells the listeners what has changed since they were told last, and returns what is.
+    pub(super) fn publish(&mut self, compositor: &Compositor) -> &State {
+        let now = self.state(compositor);
+        let events = self.told.changes(&now);
+        self.told = now;
+        if let Some(control) = &mut self.control {
+            events.iter().for_each(|event| control.broadcast(event));
+        }
+        &self.told
+    }
+
+    /// The client gets the whole state, and from then on each change of it.
+    pub(super) fn subscribe(&mut self, compositor: &Compositor, id: ClientId) {
+        let first = Event::State(Box::new(self.publish(compositor).clone()));
+        if let Some(control) = &mut self.control {
+            control.subscribe(id, &first);
+        }
+    }
+
+    /// Tells the listeners the numbers, when it is time again. Not from within the capture source, which they are asked of.
+    pub(super) fn publish_telemetry(&mut self) {
+        let due = self.telemetry_sent.elapsed() >= TELEMETRY;
+        if !due || !self.control.as_ref().is_some_and(Control::has_listeners) {
+            return;
+        }
+        self.telemetry_sent = Instant::now();
+        let me = self.me.clone();
+        self.handle.insert_idle(move |_| {
+            let Some(session) = me.upgrade() else { return };
+            let mut session = session.borrow_mut();
+            let telemetry = session.watched.as_ref().map(Watched::telemetry);
+            if let (Some(telemetry), Some(control)) = (telemetry, &mut session.control) {
+                control.broadcast(&Event::Telemetry(telemetry));
+            }
+        });
+    }
+
+    /// Puts what is to be seen now on the screen.
+    pub(super) fn show(&self, compositor: &mut Compositor) {
+        let palette = words::color_palette(self.palette);
+        let picture = match (&self.frozen, &self.watched) {
+            (Some(still), _) => Picture { palette, ..still.clone() },
+            (None, Some(watched)) => watched.pipeline.picture(),
+            (None, None) => self.nothing(),
+        };
+        compositor.show(Arc::new(picture));
+    }
+
+    /// The picture of a session that watches nothing.
+    fn nothing(&self) -> Picture {
+        let order = self.config.hilbert().unwrap_or_default().order_for(0);
+        Picture {
+            density: Arc::new(DensityMap::zeros((1 << order, 1 << order))),
+            caption: Caption {
+                target: "no target".into(),
+                status: "`memory-glass msg watch PID` watches a process".into(),
+                order,
+                bytes_per_cell: 0.0,
+                total_bytes: 0,
+                half_life: self.half_life(),
+            },
+            palette: words::color_palette(self.palette),
+        }
+    }
+
+    pub(super) fn half_life(&self) -> Duration {
+        Duration::from_millis(self.config.half_life_ms.into())
+    }
+
+    pub(super) fn set_palette(&mut self, compositor: &mut Compositor, palette: Palette) {
+        self.palette = palette;
+        if let Some(watched) = &mut self.watched {
+            watched.pipeline.set_palette(words::color_palette(palette));
+        }
+        self.show(compositor);
+        self.publish(compositor);
+    }
+
+    /// The picture stands still, or goes on.
+    pub(super) fn freeze(&mut self, compositor: &mut Compositor, frozen: bool) {
+        if frozen == self.frozen.is_some() {
+            return;
+        }
+        self.frozen = frozen.then(|| {
+            let mut still = match &self.watched {
+                Some(watched) => watched.pipeline.picture(),
+                None => self.nothing(),
+            };
+            still.caption.status = format!("standing still · {}", still.caption.status);
+            still
+        });
+        self.show(compositor);
+        self.publish(compositor);
+    }
+
+    /// Reads the configuration again. What is wrong with it is logged and told, and the last good one stays.
+    pub(super) fn reload(&mut self, compositor: &mut Compositor) -> Result<(), String> {
+        let outcome = self
+            .file
+            .read()
+            .map(|config| config.overridden(&self.overrides))
+            .map_err(|error| error.to_string())
+            .and_then(|config| self.apply(compositor, config));
+        match &outcome {
+            Ok(()) => {
+                info!("the configuration is read");
+                self.config_state.loaded += 1;
+                self.config_state.error = None;
+            }
+            Err(error) => {
+                warn!("{error}; the last good configuration stays");
+                self.config_state.error = Some(error.clone());
+            }
+        }
+        self.publish(compositor);
+        outcome
+    }
+
+    /// Brings everything in step with `new`, as far as it is another than now: what was changed by hand since then stays.
+    fn apply(&mut self, compositor: &mut Compositor, new: Config) -> Result<(), String> {
+        let hilbert = new.hilbert().map_err(|error| error.to_string())?;
+        // What can refuse comes first, so that a refusal changes nothing.
+        compositor.set_settings(new.display_settings()).map_err(|error| error.to_string())?;
+        let old = std::mem::replace(&mut self.config, new);
+        if old.placement != self.config.placement {
+            compositor.set_placement(words::display_placement(self.config.placement));
+        }
+        let half_life = self.half_life();
+        if let Some(watched) = &mut self.watched {
+            if old.window_ms != self.config.window_ms {
+                watched.set_window(Duration::from_millis(self.config.window_ms.into()));
+            }
+            if (old.order, old.half_life_ms) != (self.config.order, self.config.half_life_ms) {
+                watched.pipeline.reshape(hilbert, half_life).map_err(|error| error.to_string())?;
+            }
+        }
+        if old.palette != self.config.palette {
+            self.set_palette(compositor, self.config.palette);
+        }
+        self.show(compositor);
+        Ok(())
+    }
+
+    /// What the display reports, and the hotkeys that it cannot do alone.
+    fn noticed(&mut self, compositor: &mut Compositor, notice: Notice) {
+        match notice {
+            Notice::Changed => {
+                self.publish(compositor);
+            }
+            Notice::NextPalette => self.set_palette(compositor, words::next_palette(self.palette)),
+            Notice::Freeze => self.freeze(compositor, self.frozen.is_none()),
+            Notice::Screenshot => {
+                if let Err(error) = self.screenshot(compositor, None, None) {
+                    warn!(error, "no screenshot");
+                }
+            }
+        }
+    }
+}
+
+/// Hands everything that comes over a channel to the session.
+fn listen<T: 'static>(
+    session: &Shared,
+    handle: &LoopHandle<'static, Compositor>,
+    channel: Channel<T>,
+    then: impl Fn(&mut Session, &mut Compositor, T) + 'static,
+) -> Result<(), DisplayError> {
+    let weak = Rc::downgrade(session);
+    handle
+        .insert_source(channel, move |event, (), compositor| {
+            if let (ChannelEvent::Msg(message), Some(session)) = (event, weak.upgrade()) {
+                then(&mut session.borrow_mut(), compositor, message);
+            }
+        })
+        .map(drop)
+        .map_err(|error| DisplayError::Setup {
+            what: "listening to the session's own threads",
+            reason: error.to_string(),
+        })
+}

@@ -1,0 +1,122 @@
+//! The default file is the documentation: it says what is, and leaves nothing out.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use memory_glass::config::Config;
+use memory_glass::display::Placement;
+use memory_glass::display::settings::{
+    AccelProfile, CursorSettings, Keyboard, Mouse, OutputRule, Settings, Touchpad,
+};
+use memory_glass::ipc;
+
+const DEFAULT_FILE: &str = include_str!("../session/config.toml");
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, Path::new("session/config.toml")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Lines such as `#order = 8` and `#[[output]]`, without the `#`; what has a blank after it is prose.
+fn with_examples() -> String {
+    let uncomment = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '[') => {
+            rest.to_owned()
+        }
+        _ => line.to_owned(),
+    };
+    DEFAULT_FILE.lines().map(uncomment).collect::<Vec<String>>().join("\n")
+}
+
+/// Every option with a value. Whoever adds an option has to name it here: there is no `..` on purpose.
+fn everything() -> Config {
+    let Settings { hotkeys, .. } = Settings::default();
+    Config {
+        target: Some("redis-server".into()),
+        mode: ipc::Mode::Heatmap,
+        placement: ipc::Placement::Over,
+        palette: ipc::Palette::Viridis,
+        order: Some(8),
+        window_ms: 50,
+        half_life_ms: 500,
+        terminal: vec!["foot".into()],
+        screenshot_directory: Some("/tmp".into()),
+        hotkeys,
+        keyboard: Keyboard {
+            rules: "evdev".into(),
+            model: "pc105".into(),
+            layout: "de".into(),
+            variant: "neo".into(),
+            options: "caps:escape".into(),
+            repeat_delay_ms: 300,
+            repeat_rate: 40,
+        },
+        touchpad: Touchpad {
+            tap: false,
+            tap_and_drag: Some(true),
+            natural_scroll: Some(true),
+            disable_while_typing: Some(false),
+            left_handed: Some(true),
+            accel_speed: Some(0.5),
+            accel_profile: Some(AccelProfile::Flat),
+        },
+        mouse: Mouse {
+            natural_scroll: Some(true),
+            left_handed: Some(false),
+            middle_emulation: Some(true),
+            accel_speed: Some(-0.25),
+            accel_profile: Some(AccelProfile::Adaptive),
+        },
+        cursor: CursorSettings { theme: Some("Adwaita".into()), size: Some(48), hide_after_ms: 3000 },
+        output: vec![OutputRule {
+            connector: Some("DP-1".into()),
+            make: Some("ACME".into()),
+            model: Some("Wall".into()),
+            serial: Some("1".into()),
+            map: Some(false),
+            placement: Some(Placement::Full),
+        }],
+    }
+}
+
+/// "keyboard.layout" for every value in there.
+fn options(text: &str) -> BTreeSet<String> {
+    fn walk(value: &toml::Value, path: &str, found: &mut BTreeSet<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    walk(value, &format!("{path}{key}."), found);
+                }
+            }
+            toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+                items.iter().for_each(|item| walk(item, path, found));
+            }
+            _ => {
+                found.insert(path.trim_end_matches('.').to_owned());
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk(&toml::Value::Table(toml::from_str(text).expect("TOML")), "", &mut found);
+    found
+}
+
+#[test]
+fn the_default_file_is_the_default() {
+    assert_eq!(parse(DEFAULT_FILE), Config::default());
+}
+
+#[test]
+fn every_option_is_in_the_default_file_and_every_example_in_it_is_right() {
+    let examples = with_examples();
+    parse(&examples);
+    let known = options(&toml::to_string(&everything()).expect("TOML"));
+    assert_eq!(options(&examples), known);
+}
+
+#[test]
+fn what_is_written_is_what_is_read() {
+    let text = toml::to_string(&everything()).expect("TOML");
+    assert_eq!(parse(&text), everything());
+    let text = toml::to_string(&Config::default()).expect("TOML");
+    assert_eq!(parse(&text), Config::default());
+}

@@ -1,0 +1,212 @@
+//! The words of the control socket: whatever can be said is read back as it was said.
+
+use std::fmt::Debug;
+
+use memory_glass::ipc::*;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
+    let line = serde_json::to_string(value).expect("JSON");
+    assert!(!line.contains('\n'), "{line}");
+    assert_eq!(&serde_json::from_str::<T>(&line).unwrap_or_else(|error| panic!("{error}: {line}")), value);
+}
+
+fn number() -> impl Strategy<Value = f64> {
+    any::<f64>().prop_filter("what is measured is finite", |number| number.is_finite())
+}
+
+fn placement() -> impl Strategy<Value = Placement> {
+    prop_oneof![Just(Placement::Beside), Just(Placement::Over), Just(Placement::Full), Just(Placement::Off)]
+}
+
+fn palette() -> impl Strategy<Value = Palette> {
+    prop_oneof![Just(Palette::Viridis), Just(Palette::Inferno)]
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    (any::<u32>(), any::<String>(), any::<String>(), option::of(any::<String>()))
+        .prop_map(|(pid, name, rung, ended)| Target { pid, name, rung, ended })
+}
+
+fn output_state() -> impl Strategy<Value = OutputState> {
+    (any::<[String; 4]>(), any::<[u32; 3]>(), placement()).prop_map(
+        |([connector, make, model, serial], [width, height, refresh_mhz], placement)| OutputState {
+            connector,
+            make,
+            model,
+            serial,
+            width,
+            height,
+            refresh_mhz,
+            placement,
+        },
+    )
+}
+
+fn output() -> impl Strategy<Value = Output> {
+    let map = prop_oneof![
+        any::<u32>().prop_map(|plane| MapPath::OnPlane { plane }),
+        any::<String>().prop_map(|reason| MapPath::Composited { reason }),
+        Just(MapPath::Off),
+    ];
+    (output_state(), map, any::<[u64; 5]>()).prop_map(
+        |(state, map, [presented, map_on_plane, map_composited, missed, failed])| Output {
+            state,
+            map,
+            frames: Frames { presented, map_on_plane, map_composited, missed, failed },
+        },
+    )
+}
+
+fn config() -> impl Strategy<Value = ConfigState> {
+    (option::of(any::<String>()), any::<u32>(), option::of(any::<String>()))
+        .prop_map(|(path, loaded, error)| ConfigState { path, loaded, error })
+}
+
+fn state() -> impl Strategy<Value = State> {
+    (option::of(target()), placement(), palette(), any::<bool>(), vec(output_state(), 0..3), config())
+        .prop_map(|(target, placement, palette, frozen, outputs, config)| State {
+            target,
+            mode: Mode::Heatmap,
+            placement,
+            palette,
+            frozen,
+            outputs,
+            config,
+        })
+}
+
+fn telemetry() -> impl Strategy<Value = Telemetry> {
+    let numbers = [number(), number(), number(), number(), number()];
+    (target(), any::<[u64; 2]>(), any::<[u32; 2]>(), any::<[bool; 2]>(), 0f32..=1.0, numbers).prop_map(
+        |(
+            target,
+            [windows, pages],
+            [active_threads, hilbert_order],
+            flags,
+            reconstruction_accuracy,
+            numbers,
+        )| {
+            let [fault_rate, sampling_rate, overhead_percent, slow_down_factor, memory_overhead_mb] = numbers;
+            Telemetry {
+                target,
+                windows,
+                pages,
+                fault_rate,
+                active_threads,
+                memory_avalanche_detected: flags[0],
+                phase_transition_detected: flags[1],
+                reconstruction_accuracy,
+                hilbert_order,
+                sampling_rate,
+                overhead_percent,
+                slow_down_factor,
+                memory_overhead_mb,
+            }
+        },
+    )
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        Just(Request::Version),
+        Just(Request::Outputs),
+        Just(Request::Targets),
+        Just(Request::State),
+        any::<String>().prop_map(|target| Request::Watch { target }),
+        Just(Request::Unwatch),
+        Just(Request::Mode { mode: Mode::Heatmap }),
+        placement().prop_map(|placement| Request::Placement { placement }),
+        palette().prop_map(|palette| Request::Palette { palette }),
+        option::of(any::<bool>()).prop_map(|frozen| Request::Freeze { frozen }),
+        option::of(any::<String>()).prop_map(|path| Request::Screenshot { path }),
+        Just(Request::Telemetry),
+        Just(Request::EventStream),
+        Just(Request::Reload),
+        Just(Request::Quit),
+    ]
+}
+
+fn candidate() -> impl Strategy<Value = Candidate> {
+    (any::<u32>(), any::<String>(), any::<bool>(), any::<u64>(), option::of(any::<String>())).prop_map(
+        |(pid, name, own, resident_bytes, refused)| Candidate { pid, name, own, resident_bytes, refused },
+    )
+}
+
+fn response() -> impl Strategy<Value = Response> {
+    prop_oneof![
+        Just(Response::Done),
+        (any::<String>(), any::<u32>(), any::<u32>())
+            .prop_map(|(version, protocol, pid)| Response::Version { version, protocol, pid }),
+        vec(output(), 0..3).prop_map(Response::Outputs),
+        vec(candidate(), 0..4).prop_map(Response::Targets),
+        state().prop_map(|state| Response::State(Box::new(state))),
+        (any::<String>(), any::<u32>(), any::<u32>())
+            .prop_map(|(path, width, height)| Response::Screenshot { path, width, height }),
+        option::of(telemetry()).prop_map(Response::Telemetry),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        state().prop_map(|state| Event::State(Box::new(state))),
+        option::of(target()).prop_map(Event::Target),
+        Just(Event::Mode(Mode::Heatmap)),
+        placement().prop_map(Event::Placement),
+        palette().prop_map(Event::Palette),
+        any::<bool>().prop_map(Event::Frozen),
+        vec(output_state(), 0..3).prop_map(Event::Outputs),
+        config().prop_map(Event::Config),
+        telemetry().prop_map(Event::Telemetry),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn requests_are_read_as_they_were_written(request in request()) {
+        round_trip(&request);
+    }
+
+    #[test]
+    fn replies_are_read_as_they_were_written(reply in prop_oneof![response().prop_map(Reply::Ok), any::<String>().prop_map(Reply::Err)]) {
+        round_trip(&reply);
+    }
+
+    #[test]
+    fn events_are_read_as_they_were_written_and_are_no_replies(event in event()) {
+        round_trip(&event);
+        let line = serde_json::to_string(&event).expect("JSON");
+        prop_assert!(serde_json::from_str::<Reply>(&line).is_err());
+    }
+
+    #[test]
+    fn whoever_applies_every_change_knows_the_state(states in vec(state(), 1..6)) {
+        let mut known = states[0].clone();
+        for pair in states.windows(2) {
+            for event in pair[0].changes(&pair[1]) {
+                known.apply(event);
+            }
+            prop_assert_eq!(&known, &pair[1]);
+            prop_assert!(pair[1].changes(&known).is_empty());
+        }
+    }
+}
+
+#[test]
+fn the_words_are_those_that_are_documented() {
+    let lines = [
+        (Request::Outputs, "\"outputs\""),
+        (Request::Watch { target: "redis-server".into() }, "{\"watch\":{\"target\":\"redis-server\"}}"),
+        (Request::Freeze { frozen: None }, "{\"freeze\":{}}"),
+        (Request::EventStream, "\"event_stream\""),
+    ];
+    for (request, line) in lines {
+        assert_eq!(serde_json::to_string(&request).expect("JSON"), line);
+    }
+    let refusal: Reply = Err("no".into());
+    assert_eq!(serde_json::to_string(&refusal).expect("JSON"), "{\"Err\":\"no\"}");
+}
