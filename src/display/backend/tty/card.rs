@@ -216,7 +216,7 @@ impl Card {
             .drm
             .create_surface(wiring.crtc, wiring.mode, &[wiring.connector.handle()])
             .map_err(|error| chain(&error))?;
-        let output = connectors::output(wiring);
+        let output = connectors::output(&self.drm, wiring);
         let flags = GbmBufferFlags::RENDERING | GbmBufferFlags::SCANOUT;
         let allocator = GbmAllocator::new(self.gbm.clone(), flags);
         let formats = self.renderer.egl_context().dmabuf_render_formats().clone();

@@ -5,6 +5,9 @@ use smithay::output::{Mode, Output, PhysicalProperties, Subpixel};
 use smithay::reexports::drm::control::{Device as _, Mode as DrmMode, ModeTypeFlags, connector, crtc};
 use tracing::{debug, warn};
 
+use super::edid::{self, Edid};
+use crate::display::desk::SerialNumber;
+
 /// A connector with a display, and the CRTC that can drive it.
 #[derive(Debug, Clone)]
 pub(super) struct Wiring {
@@ -77,9 +80,11 @@ pub(super) fn name(info: &connector::Info) -> String {
 }
 
 /// The output for this connector, in this mode.
-pub(super) fn output(wiring: &Wiring) -> Output {
+pub(super) fn output(drm: &DrmDevice, wiring: &Wiring) -> Output {
     let info = &wiring.connector;
     let (width, height) = info.size().unwrap_or((0, 0));
+    let unknown = || Edid { make: "unknown".into(), model: "unknown".into(), ..Edid::default() };
+    let edid = identify(drm, info.handle()).unwrap_or_else(unknown);
     let subpixel = match info.subpixel() {
         connector::SubPixel::HorizontalRgb => Subpixel::HorizontalRgb,
         connector::SubPixel::HorizontalBgr => Subpixel::HorizontalBgr,
@@ -93,12 +98,23 @@ pub(super) fn output(wiring: &Wiring) -> Output {
         PhysicalProperties {
             size: (width as i32, height as i32).into(),
             subpixel,
-            make: "unknown".into(),
-            model: "unknown".into(),
+            make: edid.make,
+            model: edid.model,
         },
     );
+    output.user_data().insert_if_missing(|| SerialNumber(edid.serial));
     let mode = Mode::from(wiring.mode);
     output.set_preferred(mode);
     output.change_current_state(Some(mode), None, None, None);
     output
+}
+
+/// What the display on this connector says of itself.
+fn identify(drm: &DrmDevice, connector: connector::Handle) -> Option<Edid> {
+    let properties = drm.get_properties(connector).ok()?;
+    let blob = properties.iter().find_map(|(handle, value)| {
+        let name = drm.get_property(*handle).ok()?;
+        (name.name().to_bytes() == b"EDID" && *value != 0).then_some(*value)
+    })?;
+    edid::parse(&drm.get_property_blob(blob).ok()?)
 }

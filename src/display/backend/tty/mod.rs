@@ -6,6 +6,7 @@
 mod card;
 mod connectors;
 mod devices;
+mod edid;
 mod events;
 mod surface;
 
