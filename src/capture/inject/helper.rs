@@ -8,8 +8,9 @@ use nix::libc::{self, c_int, c_long};
 use super::plan::Plan;
 use super::tracee::{self, Tracee};
 
-/// How long one thread is given to stop.
-const STOP_LIMIT_NS: u64 = 250_000_000;
+/// How long one thread is given to stop. Nothing is held meanwhile; a thread that sleeps needs a processor to stop on, and on a
+/// crowded machine waits for it.
+const STOP_LIMIT_NS: u64 = 1_000_000_000;
 
 /// How the helper's work ended, as a number that survives a socket whatever its value.
 #[repr(transparent)]
