@@ -1,11 +1,15 @@
 //! From addresses to cells of the Hilbert curve.
 //!
 //! In comes the table of watched regions (from [`crate::capture`]); out go a line of pages in which every page has a
-//! place ([`AddressLayout`]) and the transform between places on that line and cells of a square ([`HilbertSkilling`]).
+//! place ([`AddressLayout`]) and the transform between places on that line and cells of a square ([`HilbertCurve`]; its
+//! oracle is [`HilbertSkilling`]).
 //! Pure arithmetic, no input or output: [`crate::sensing`] lays written pages on it, [`crate::render`] labels it.
 
 mod hilbert;
 mod layout;
 
-pub use hilbert::{HilbertCapability, HilbertConfig, HilbertSkilling, InvalidOrder, MAX_ORDER, MIN_ORDER};
+pub use hilbert::{
+    CurveError, GpuCurveError, HilbertCapability, HilbertConfig, HilbertCurve, HilbertGpu, HilbertPath,
+    HilbertSkilling, InvalidOrder, MAX_CURVE_ORDER, MAX_ORDER, MIN_ORDER,
+};
 pub use layout::{AddressLayout, LayoutChange, LayoutFile, PlacedRegion};
