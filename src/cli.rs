@@ -15,7 +15,8 @@ use crate::display::{BackendKind, PlanePolicy};
 use crate::ipc;
 use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
 use crate::render::ColorPalette;
-use crate::system::{doctor, exercise, session, snapshot};
+use crate::sensing::SolverKind;
+use crate::system::{doctor, evaluate, exercise, session, snapshot};
 
 /// Live memory introspection on the screen itself: a map of where another process writes its memory.
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ enum Command {
     Msg(msg::MsgArgs),
     /// Say what this machine can and cannot do, each line with its reason and remedy
     Doctor(DoctorArgs),
+    /// Replay recordings through the sensing: how good a map a budget of faults buys, against the truth
+    Evaluate(EvaluateArgs),
     /// Write memory in a known pattern: something to try the map on, and to learn to read it
     Exercise(ExerciseArgs),
 }
@@ -124,6 +127,40 @@ struct DoctorArgs {
 }
 
 #[derive(Debug, Args)]
+struct EvaluateArgs {
+    /// Recordings: .npz with n_pages, window_start_ns, offsets and page_index
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Faults a window that may be spent on average, as a share of the pages
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    budget: f64,
+    /// Who fills in what was not seen
+    #[arg(long, value_enum, default_value_t = SolverName::Tv)]
+    solver: SolverName,
+    /// Score the picture that fades over windows, as it is shown, instead of each window alone
+    #[arg(long)]
+    smoothed: bool,
+    /// Order of the map [default: the largest with a page a cell]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(i64::from(MIN_ORDER)..=i64::from(MAX_ORDER)))]
+    order: Option<u32>,
+    /// Which samples are drawn
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Print one JSON object a file instead of words
+    #[arg(long)]
+    json: bool,
+}
+
+/// [`SolverKind`] as a word on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SolverName {
+    Tv,
+    FusedLasso,
+    Markov,
+    HaarFista,
+}
+
+#[derive(Debug, Args)]
 struct ExerciseArgs {
     /// What to write
     #[arg(long, value_enum, default_value_t = exercise::Pattern::Mixed)]
@@ -169,6 +206,7 @@ impl Cli {
             Some(Command::Snapshot(args)) => snapshot(args),
             Some(Command::Msg(args)) => args.run(),
             Some(Command::Doctor(args)) => doctor(&args),
+            Some(Command::Evaluate(args)) => evaluate(&args),
             Some(Command::Exercise(args)) => {
                 exercise::run(args.pattern, args.mib, args.seconds)?;
                 Ok(ExitCode::SUCCESS)
@@ -227,6 +265,34 @@ fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
         print!("{findings}");
     }
     Ok(if findings.session_can_run() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
+    let hilbert = match args.order {
+        Some(order) => HilbertConfig::fixed(order)?,
+        None => HilbertConfig::default(),
+    };
+    let options = evaluate::EvaluateOptions {
+        budget: args.budget,
+        solver: match args.solver {
+            SolverName::Tv => SolverKind::Tv,
+            SolverName::FusedLasso => SolverKind::FusedLasso,
+            SolverName::Markov => SolverKind::Markov,
+            SolverName::HaarFista => SolverKind::HaarFista,
+        },
+        smoothed: args.smoothed,
+        hilbert,
+        seed: args.seed,
+    };
+    for file in &args.files {
+        let report = evaluate::run(file, &options)?;
+        if args.json {
+            println!("{}", serde_json::to_string(&report).expect("numbers and strings are JSON"));
+        } else {
+            print!("{report}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 impl PictureArgs {

@@ -6,6 +6,7 @@
 //! uses the crate.
 
 pub mod doctor;
+pub mod evaluate;
 pub mod exercise;
 mod facade;
 mod pipeline;

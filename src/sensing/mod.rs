@@ -2,16 +2,35 @@
 //!
 //! In come the written page ranges of one window ([`crate::capture::Window`]) and the line they lie on
 //! ([`crate::map::AddressLayout`]); out goes the [`DensityMap`]: for every cell of the curve the share of its pages that
-//! are written in a window, smoothed over windows. Every page is seen here, so the map is exact; the reconstructor for
-//! the case in which only some are seen is [`CompressedSensingReconstructor`].
+//! are written in a window, smoothed over windows. While every page is seen the map is exact
+//! ([`CompressedSensingReconstructor`], [`PageActivity`]).
+//!
+//! Where that would cost the target too much, a [`MeasurementPlan`] says which pages to arm so that a budget of faults
+//! buys the best map, a [`Solver`] fills in the others, and [`HeldOutAccuracy`] says how true the result is. [`replay`]
+//! takes a [`WriteTrace`] through all of it.
 //!
 //! [`crate::system`] feeds it; [`crate::telemetry`] and [`crate::render`] read the map.
 
+mod accuracy;
 mod activity;
+mod bits;
+mod error;
+mod plan;
+mod random;
 mod reconstruct;
+mod replay;
+mod solve;
+mod trace;
 
+pub use accuracy::{AccuracyEstimate, ESTIMATE_WINDOWS, HeldOutAccuracy, LEAST_EVIDENCE, Score};
 pub use activity::PageActivity;
+pub use bits::PageSet;
+pub use error::SensingError;
+pub use plan::{BudgetPlan, LEAST_BUDGET, MeasurementPlan, RunFollow};
 pub use reconstruct::{CompressedSensingCapability, CompressedSensingReconstructor, ReconstructionMetrics};
+pub use replay::{EstimateCheck, Onlooker, ReplayOptions, ReplayReport, replay};
+pub use solve::{Cells, Field, FusedLasso, HaarFista, Markov, Samples, Solver, SolverKind, Tv};
+pub use trace::WriteTrace;
 
 /// The share of each cell's pages that are written in a window, smoothed: 0.0 (none, ever) to 1.0 (all, always).
 ///

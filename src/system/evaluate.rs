@@ -1,0 +1,176 @@
+//! How good a map a budget of faults buys for a recorded program.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::pipeline::HALF_LIFE;
+use crate::Result;
+use crate::map::HilbertConfig;
+use crate::sensing::{AccuracyEstimate, ReplayOptions, SolverKind, WriteTrace, replay};
+
+/// What to try.
+#[derive(Debug, Clone)]
+pub struct EvaluateOptions {
+    /// Faults a window that may be spent on average, as a share of the pages.
+    pub budget: f64,
+    /// Who fills in what was not seen.
+    pub solver: SolverKind,
+    /// Whether the picture that fades over windows is scored, instead of each window alone.
+    pub smoothed: bool,
+    /// The orders that the map may take.
+    pub hilbert: HilbertConfig,
+    /// Which samples are drawn.
+    pub seed: u64,
+}
+
+/// The numbers: what `--json` prints, a line a file. Accuracies and shares are 0..1, pooled over the windows.
+#[derive(Debug, Clone, Serialize)]
+pub struct EvaluateReport {
+    /// The recording.
+    pub file: PathBuf,
+    /// Pages of the line.
+    pub pages: usize,
+    /// Windows replayed; none is left out.
+    pub windows: usize,
+    /// Length of a window, milliseconds.
+    pub window_ms: f64,
+    /// Order of the map.
+    pub order: u32,
+    /// Who filled in what was not seen.
+    pub solver: String,
+    /// What was to be spent.
+    pub budget: f64,
+    /// Whether the picture that fades over windows was scored.
+    pub smoothed: bool,
+    /// 1 − relative L1 error of the map.
+    pub accuracy: f64,
+    /// Bray–Curtis similarity of the map.
+    pub bray_curtis: f64,
+    /// The accuracy with a page a cell.
+    pub page_accuracy: f64,
+    /// The accuracy of the map in which each page that was not seen has its nearest sample's state, same samples.
+    pub nearest_accuracy: f64,
+    /// Faults spent over pages, mean of the windows: not more than `budget` but for a debt at the end.
+    pub faults_per_page: f64,
+    /// The same of the dearest window.
+    pub most_faults_per_page: f64,
+    /// Faults spent over pages written.
+    pub faults_per_written: f64,
+    /// Pages written over pages, mean of the windows.
+    pub written_per_page: f64,
+    /// The share of the windows in which every page was armed.
+    pub exact_windows: f64,
+    /// The online estimate of a window's `page_accuracy`, over the last 16 windows; null when evidence is thin.
+    pub estimate: Option<AccuracyEstimate>,
+    /// The estimate against the truth, over all stretches of 16 windows: largest and mean distance.
+    pub estimate_worst_error: f64,
+    /// See `estimate_worst_error`.
+    pub estimate_mean_error: f64,
+    /// The share of the stretches whose 90 % interval holds the truth.
+    pub estimate_coverage: f64,
+    /// The share of the stretches in which the estimate is known.
+    pub estimate_known: f64,
+    /// Milliseconds a window: to choose what to arm, to learn from it, to reconstruct.
+    pub plan_ms: f64,
+    /// See `plan_ms`.
+    pub learn_ms: f64,
+    /// See `plan_ms`.
+    pub solve_ms: f64,
+}
+
+/// Replays the recording at `path`.
+pub fn run(path: &Path, options: &EvaluateOptions) -> Result<EvaluateReport> {
+    let trace = WriteTrace::read_npz(path)?;
+    let order = options.hilbert.order_for(trace.pages() as u64);
+    let replayed = replay(
+        &trace,
+        &ReplayOptions {
+            budget: options.budget,
+            solver: options.solver,
+            half_life: options.smoothed.then_some(HALF_LIFE),
+            cells: 1 << (2 * order),
+            seed: options.seed,
+        },
+        &mut |_, _, _, _| {},
+    )?;
+    let (pages, windows) = (trace.pages() as f64, trace.windows().len().max(1) as f64);
+    let stretches = (replayed.check.known + replayed.check.unknown).max(1) as f64;
+    Ok(EvaluateReport {
+        file: path.to_owned(),
+        pages: trace.pages(),
+        windows: trace.windows().len(),
+        window_ms: trace.window_length().as_secs_f64() * 1e3,
+        order,
+        solver: options.solver.to_string(),
+        budget: options.budget,
+        smoothed: options.smoothed,
+        accuracy: replayed.map.accuracy(),
+        bray_curtis: replayed.map.bray_curtis(),
+        page_accuracy: replayed.pages.accuracy(),
+        nearest_accuracy: replayed.nearest.accuracy(),
+        faults_per_page: replayed.faults as f64 / pages / windows,
+        most_faults_per_page: replayed.most_faults as f64 / pages,
+        faults_per_written: replayed.faults as f64 / (replayed.written as f64).max(1.0),
+        written_per_page: replayed.written as f64 / pages / windows,
+        exact_windows: replayed.exact_windows as f64 / windows,
+        estimate: replayed.estimate,
+        estimate_worst_error: replayed.check.worst,
+        estimate_mean_error: replayed.check.mean,
+        estimate_coverage: replayed.check.coverage,
+        estimate_known: replayed.check.known as f64 / stretches,
+        plan_ms: replayed.plan_ms,
+        learn_ms: replayed.learn_ms,
+        solve_ms: replayed.solve_ms,
+    })
+}
+
+impl fmt::Display for EvaluateReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |share: f64| 100.0 * share;
+        writeln!(
+            f,
+            "{}: {} windows of {:.0} ms over {} pages, order {}, {}",
+            self.file.display(),
+            self.windows,
+            self.window_ms,
+            self.pages,
+            self.order,
+            self.solver
+        )?;
+        writeln!(
+            f,
+            "  accuracy  {:.2} % (Bray–Curtis {:.2} %; a page a cell {:.2} %; nearest sample {:.2} %)",
+            percent(self.accuracy),
+            percent(self.bray_curtis),
+            percent(self.page_accuracy),
+            percent(self.nearest_accuracy)
+        )?;
+        writeln!(
+            f,
+            "  faults    {:.2} % of the pages a window (budget {:.2} %, dearest window {:.1} %), {:.1} % of the written",
+            percent(self.faults_per_page),
+            percent(self.budget),
+            percent(self.most_faults_per_page),
+            percent(self.faults_per_written)
+        )?;
+        match self.estimate {
+            Some(estimate) => writeln!(
+                f,
+                "  estimate  {:.2} % ({:.2}–{:.2} %) now; off by at most {:.2} points, interval right {:.0} % of the time",
+                percent(estimate.value),
+                percent(estimate.low),
+                percent(estimate.high),
+                percent(self.estimate_worst_error),
+                percent(self.estimate_coverage)
+            )?,
+            None => writeln!(f, "  estimate  – (too few held-out samples were written)")?,
+        }
+        writeln!(
+            f,
+            "  time      {:.2} ms to plan, {:.2} ms to learn, {:.2} ms to reconstruct a window",
+            self.plan_ms, self.learn_ms, self.solve_ms
+        )
+    }
+}
