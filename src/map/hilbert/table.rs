@@ -53,7 +53,7 @@ static DECODE: [u16; 1024] = {
 #[inline(always)]
 const fn start(order: u32) -> (u32, u32) {
     let steps = order.div_ceil(STEP);
-    (steps, (steps * STEP - order & 1) << 8)
+    (steps, ((steps * STEP - order) & 1) << 8)
 }
 
 /// The cell of `index`, which is below 4^`order`.

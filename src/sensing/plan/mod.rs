@@ -291,7 +291,7 @@ mod tests {
         for budget in [0.02, 0.05, 0.1] {
             let mut plan = BudgetPlan::new(pages, budget, 2).unwrap();
             let truth = |window: usize| {
-                PageSet::of(pages, (0..pages).filter(|place| (place / 50 + window / 9) % 3 == 0))
+                PageSet::of(pages, (0..pages).filter(|place| (place / 50 + window / 9).is_multiple_of(3)))
             };
             let windows = run(&mut plan, truth, 60);
             let faults: usize = windows.iter().map(|(_, faults)| faults).sum();

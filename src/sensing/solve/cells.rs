@@ -105,8 +105,8 @@ mod tests {
             let cells = Cells::new(count * q, count);
             let mut shares = Vec::new();
             cells.shares(&set, &mut shares);
-            for d in 0..count {
-                prop_assert_eq!(shares[d], set.count_in(cells.pages_of(d)) as f32 / q as f32);
+            for (d, share) in shares.iter().enumerate() {
+                prop_assert_eq!(*share, set.count_in(cells.pages_of(d)) as f32 / q as f32);
             }
         }
     }

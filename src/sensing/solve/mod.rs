@@ -206,7 +206,7 @@ mod tests {
                 }
                 for place in seen.iter() {
                     if let Some(value) = solver.page(place) {
-                        prop_assert_eq!(value, f32::from(u8::from(written.contains(place))), "{kind} changed page {place}");
+                        prop_assert_eq!(value, f32::from(u8::from(written.contains(place))), "{} changed page {}", kind, place);
                     }
                 }
             }

@@ -63,10 +63,10 @@ impl Tv {
             done = if seen.contains(place) { place + 1 } else { *right.get_or_insert(seen.pages()) };
             let to = right.unwrap_or(seen.pages()).min(seen.pages());
             let (first, last) = (cells.cells_of(from).start, cells.cells_of(to.max(from + 1) - 1).end);
-            for d in first..last {
+            for (d, share) in density.iter_mut().enumerate().take(last).skip(first) {
                 let pages = cells.pages_of(d);
                 let total = pages.len() as f32;
-                density[d] = self.filled.count_in(pages) as f32 / total;
+                *share = self.filled.count_in(pages) as f32 / total;
             }
         }
     }
