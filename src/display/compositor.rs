@@ -1,27 +1,20 @@
 //! The compositor: the data of the event loop.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use calloop::EventLoop;
 use calloop::channel::{self, Channel, Event};
-use calloop::timer::{TimeoutAction, Timer};
 use smithay::backend::input::Keycode;
 use smithay::input::pointer::CursorImageStatus;
-use smithay::output::Output;
 use smithay::reexports::wayland_server::Display;
 use tracing::{debug, error, info};
 
 use super::backend::{Backend, Headless, Tty};
 use super::clients::{self, WaylandSource};
-use super::desk::{Desk, identity};
-use super::redraw::Drawn;
+use super::desk::Desk;
 use super::settings::Settings;
-use super::{BackendKind, CompositorConfig, DisplayError, OutputStatus, Placement, PlaneUse};
+use super::{BackendKind, CompositorConfig, DisplayError, Placement};
 use crate::render::{Image, Picture, RenderEvent, RenderWorker};
-
-/// How long to leave a card alone that has refused a frame.
-const RETRY: Duration = Duration::from_millis(100);
 
 /// What the display does by itself, or cannot do alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,85 +183,10 @@ impl Compositor {
         Ok(())
     }
 
-    /// What each output is doing.
-    pub fn status(&self) -> Vec<OutputStatus> {
-        let mut all = Vec::with_capacity(self.desk.outputs.len());
-        for state in &self.desk.outputs {
-            let mode = state.output.current_mode();
-            let map = if !state.map.visible() || !self.backend.is_active() {
-                PlaneUse::Off
-            } else if let Some(reason) = state.map.reason() {
-                PlaneUse::Composited { reason: reason.to_owned() }
-            } else {
-                match self.backend.map_plane(&state.output) {
-                    Some(plane) => PlaneUse::OnPlane { plane },
-                    None => PlaneUse::Composited { reason: "planes are tried with the next frame".into() },
-                }
-            };
-            all.push(OutputStatus {
-                identity: identity(&state.output),
-                placement: self.desk.placement(&state.output),
-                resolution: mode.map_or((0, 0), |mode| (mode.size.w, mode.size.h)),
-                refresh_hz: mode.map_or(0.0, |mode| f64::from(mode.refresh) / 1000.0),
-                map,
-                frames: state.frames,
-            });
-        }
-        all
-    }
-
     /// What the first output shows, drawn once more into memory: clients, map and pointer.
     pub fn screenshot(&mut self) -> Result<Image, DisplayError> {
         let output = self.desk.outputs.first().ok_or(DisplayError::NoOutput)?.output.clone();
         self.backend.screenshot(&mut self.desk, &output)
-    }
-
-    /// Gives the map and the windows their places, after anything that decides about them has changed.
-    pub(crate) fn arrange(&mut self) {
-        let Compositor { backend, desk, .. } = self;
-        let Desk { config, outputs, space, .. } = desk;
-        for state in outputs {
-            let Some(geometry) = space.output_geometry(&state.output) else { continue };
-            let placement = config.settings.placement(&identity(&state.output), config.placement);
-            let area = placement.divide(geometry.size).map;
-            let (output, display) = (&state.output, &mut desk.display);
-            state.map.place(area, desk.worker.as_ref(), &mut desk.target_ids, || match area {
-                Some(area) => backend.map_buffers(display, output, area.size),
-                None => Err("the map is off".into()),
-            });
-        }
-        desk.arrange_windows();
-        desk.queue_redraw_all();
-    }
-
-    /// An output has appeared.
-    pub(crate) fn output_added(&mut self, output: Output) {
-        info!(output = output.name(), "output connected");
-        let first = self.desk.outputs.is_empty();
-        self.desk.add_output(output);
-        if first {
-            self.center_pointer();
-        }
-        self.arrange();
-        self.desk.notify(Notice::Changed);
-    }
-
-    /// An output has gone. With none left, everything waits for one to come back.
-    pub(crate) fn output_removed(&mut self, output: &Output) {
-        info!(output = output.name(), "output disconnected");
-        self.desk.remove_output(output);
-        self.arrange();
-        self.desk.notify(Notice::Changed);
-    }
-
-    fn center_pointer(&mut self) {
-        let first =
-            self.desk.outputs.first().and_then(|state| self.desk.space.output_geometry(&state.output));
-        if let Some(geometry) = first {
-            let middle =
-                geometry.loc + smithay::utils::Point::from((geometry.size.w / 4, geometry.size.h / 2));
-            self.desk.pointer_at = middle.to_f64();
-        }
     }
 
     fn rendered(&mut self, event: &RenderEvent) {
@@ -293,70 +211,4 @@ impl Compositor {
         self.desk.popups.cleanup();
         self.redraw_due();
     }
-
-    /// Draws every output whose turn it is.
-    fn redraw_due(&mut self) {
-        let due: Vec<Output> = self
-            .desk
-            .outputs
-            .iter()
-            .filter(|state| state.redraw.due())
-            .map(|state| state.output.clone())
-            .collect();
-        for output in due {
-            let drawn = self.backend.draw(&mut self.desk, &output);
-            if let Some(state) = self.desk.output_state(&output) {
-                state.redraw.drawn(drawn);
-            }
-            match drawn {
-                Drawn::Empty => self.arm_timer(&output, interval(&output)),
-                Drawn::Failed => self.arm_timer(&output, RETRY),
-                Drawn::Flip | Drawn::Skipped => {}
-            }
-        }
-    }
-
-    /// After this time the output may be drawn again, though no vblank will say so.
-    pub(crate) fn arm_timer(&mut self, output: &Output, after: Duration) {
-        let weak = output.downgrade();
-        let timer = Timer::from_duration(after);
-        let armed = self.desk.handle.insert_source(timer, move |_, _, compositor: &mut Compositor| {
-            if let Some(output) = weak.upgrade() {
-                compositor.timer_fired(&output);
-            }
-            TimeoutAction::Drop
-        });
-        if let Err(error) = armed {
-            error!(%error, "no timer: the output is drawn at the next change only");
-            if let Some(state) = self.desk.output_state(output) {
-                state.redraw.reset();
-            }
-        }
-    }
-
-    fn timer_fired(&mut self, output: &Output) {
-        let Some(state) = self.desk.output_state(output) else { return };
-        let due = state.redraw.timer();
-        self.backend.timer_fired(&mut self.desk, output);
-        self.desk.send_frame_callbacks(output);
-        if due {
-            self.desk.wake.ping();
-        }
-    }
-
-    /// A frame of this output is on the screen.
-    pub(crate) fn vblank(&mut self, output: &Output) {
-        let Some(state) = self.desk.output_state(output) else { return };
-        let due = state.redraw.vblank();
-        self.desk.send_frame_callbacks(output);
-        if due {
-            self.desk.wake.ping();
-        }
-    }
-}
-
-/// How long a frame of this output lasts.
-pub(crate) fn interval(output: &Output) -> Duration {
-    let millihertz = output.current_mode().map_or(60_000, |mode| mode.refresh.max(1_000));
-    Duration::from_nanos(1_000_000_000_000 / u64::from(millihertz.unsigned_abs()))
 }

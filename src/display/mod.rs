@@ -25,6 +25,8 @@ pub mod hotkey;
 mod input;
 mod map_buffers;
 mod map_view;
+mod outputs;
+mod pacing;
 mod placement;
 mod redraw;
 mod render_element;

@@ -13,9 +13,10 @@ use smithay::utils::{IsAlive, Logical, Physical, Point, Scale, Size};
 use smithay::wayland::compositor::with_states;
 use tracing::warn;
 
-use super::desk::{Desk, POINTER_REACH};
+use super::desk::Desk;
 use super::error::chain;
 use super::map_view::Front;
+use super::outputs::POINTER_REACH;
 use super::render_element::{Composited, MapElement, SceneElement};
 
 /// The backdrop where no window is.

@@ -14,9 +14,9 @@ use tracing::warn;
 
 use super::screenshot;
 use crate::display::DisplayError;
-use crate::display::compositor::interval;
 use crate::display::desk::Desk;
 use crate::display::error::chain;
+use crate::display::pacing::interval;
 use crate::display::redraw::Drawn;
 use crate::display::scene::{self, BACKDROP};
 use crate::display::status::MapPath;

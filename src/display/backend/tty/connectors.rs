@@ -6,7 +6,7 @@ use smithay::reexports::drm::control::{Device as _, Mode as DrmMode, ModeTypeFla
 use tracing::{debug, warn};
 
 use super::edid::{self, Edid};
-use crate::display::desk::SerialNumber;
+use crate::display::outputs::SerialNumber;
 
 /// A connector with a display, and the CRTC that can drive it.
 #[derive(Debug, Clone)]

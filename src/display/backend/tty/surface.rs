@@ -17,9 +17,9 @@ use smithay::utils::{Buffer as BufferCoords, Monotonic, Size, Time};
 use smithay::wayland::presentation::Refresh;
 use tracing::{debug, trace, warn};
 
-use crate::display::compositor::interval;
 use crate::display::desk::Desk;
 use crate::display::error::chain;
+use crate::display::pacing::interval;
 use crate::display::redraw::Drawn;
 use crate::display::scene::{self, BACKDROP};
 use crate::display::status::MapPath;
