@@ -6,9 +6,12 @@ build_packages=(gcc libc6-dev linux-libc-dev pkg-config libclang-dev libseat-dev
     libxkbcommon-dev libpixman-1-dev)
 # To run: EGL and GLES for clients, Vulkan for the map (Mesa brings a software driver of each), keyboard layouts, a
 # seat, and a terminal to open in the session.
-run_packages=(libegl1 libegl-mesa0 libgles2 libgl1-mesa-dri libvulkan1 mesa-vulkan-drivers xkb-data seatd foot)
-# To test: real programs to watch and real clients to show.
-test_packages=(python3 weston wayland-utils fonts-dejavu-core)
+run_packages=(libegl1 libegl-mesa0 libgles2 libgl1-mesa-dri libvulkan1 mesa-vulkan-drivers xkb-data seatd foot
+    xwayland)
+# To run in a window of a desktop: what that desktop's programs have anyway.
+run_packages+=(libwayland-client0 libwayland-cursor0 libwayland-egl1 libx11-6 libx11-xcb1 libxcursor1 libxi6 libxkbcommon-x11-0)
+# To test: real programs to watch, real clients to show, and a desktop to run in.
+test_packages=(python3 weston wayland-utils fonts-dejavu-core xvfb x11-apps x11-utils)
 
 # Installs what of its arguments is missing; asks for root only then.
 install_packages() {
