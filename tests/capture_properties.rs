@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use memory_glass::capture::range::{PageRange, merge};
+use memory_glass::capture::range::{PageRange, intersect, merge, subtract};
 use memory_glass::capture::region::parse_maps;
 use memory_glass::capture::{MemoryRegion, RegionKind};
 use proptest::prelude::*;
@@ -80,6 +80,22 @@ proptest! {
         prop_assert_eq!(points(&given), before);
         prop_assert!(given.windows(2).all(|pair| pair[0].end < pair[1].start));
         prop_assert!(given.iter().all(|range| !range.is_empty()));
+    }
+}
+
+proptest! {
+    #[test]
+    fn sets_of_ranges_are_taken_from_and_with_each_other(mut one in ranges(), mut other in ranges()) {
+        merge(&mut one);
+        merge(&mut other);
+        let (a, b) = (points(&one), points(&other));
+        let (left, common) = (subtract(&one, &other), intersect(&one, &other));
+        prop_assert_eq!(points(&left), a.difference(&b).copied().collect());
+        prop_assert_eq!(points(&common), a.intersection(&b).copied().collect());
+        for answer in [left, common] {
+            prop_assert!(answer.iter().all(|range| !range.is_empty()));
+            prop_assert!(answer.windows(2).all(|pair| pair[0].end <= pair[1].start));
+        }
     }
 }
 

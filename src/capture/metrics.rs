@@ -86,6 +86,11 @@ impl Load {
         }
     }
 
+    /// What one fault costs the target.
+    pub fn fault_cost(&self) -> Duration {
+        self.fault_cost
+    }
+
     /// Takes one window into account.
     pub fn window(&mut self, pages: u64, length: Duration, scan: Duration) {
         let kept = KEPT_PER_SECOND.powf(length.as_secs_f64());

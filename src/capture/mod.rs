@@ -9,6 +9,7 @@
 //!         ──► inject     one system call in that thread, by its registers alone ──► a userfaultfd of the target
 //!  monitor ─► watch      the mappings under watch, kept in step with the target's table (region)
 //!         ──► uffd       registration            ──► scan    PAGEMAP_SCAN: report and re-arm in one step
+//!         ──► arming     which written pages are armed again, where a budget of faults does not allow all
 //!         ──► metrics    what it costs           ──► huge    huge pages put together again at the end
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! What a window cannot tell: a huge page that is populated at once counts as written whole; so do pages of hugetlbfs; pages moved by
 //! mremap(2) count as written at their new place.
 
+mod arming;
 mod attach;
 mod error;
 mod huge;
@@ -36,6 +38,7 @@ mod threads;
 mod uffd;
 mod watch;
 
+pub use arming::{Arming, ArmingPolicy, StaggeredArming, WindowEnd};
 pub use attach::{AttachMetrics, ProcessAttach};
 pub use error::CaptureError;
 pub use inject::Stop;

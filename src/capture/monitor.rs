@@ -9,6 +9,7 @@ use calloop::generic::Generic;
 use calloop::timer::{TimeoutAction, Timer};
 use calloop::{EventSource, Interest, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
 
+use super::arming::{ArmingPolicy, StaggeredArming, WindowEnd};
 use super::attach::{AttachMetrics, ProcessAttach, has_memory};
 use super::metrics::{FaultMetrics, Load, TargetMetrics};
 use super::probe::{self, Rung};
@@ -21,17 +22,20 @@ use super::{CaptureError, ProcessAttachCapability, huge};
 use crate::error::{GlassRamError, Result};
 
 /// How a process is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MonitorConfig {
     /// Length of a window.
     pub window: Duration,
+    /// How much slower the target may become, as a share of its own time: 0.05 for 5 %. None: every page is seen in every
+    /// window, whatever it costs.
+    pub slowdown_budget: Option<f64>,
     /// Whether detaching puts those huge pages together again that watching has split.
     pub restore_huge_pages: bool,
 }
 
 impl Default for MonitorConfig {
     fn default() -> Self {
-        Self { window: Duration::from_millis(100), restore_huge_pages: true }
+        Self { window: Duration::from_millis(100), slowdown_budget: None, restore_huge_pages: true }
     }
 }
 
@@ -46,6 +50,9 @@ pub struct Window {
     pub length: Duration,
     /// The written pages: sorted, disjoint, page-aligned.
     pub written: Vec<PageRange>,
+    /// Pages that were not armed, sorted, disjoint, apart from `written`: whether they were written is not known. Everywhere else
+    /// silence is exact; where this is empty, the whole window is.
+    pub unseen: Vec<PageRange>,
     /// The mappings under watch, in address order; only where they changed, and in the first window.
     pub regions: Option<Arc<[MemoryRegion]>>,
     /// Pages of all writable mappings, under watch or refused by the kernel.
@@ -91,6 +98,7 @@ pub struct GlassRamMonitor {
     target: ProcessAttach,
     config: MonitorConfig,
     watch: WatchSet,
+    policy: Box<dyn ArmingPolicy>,
     load: Load,
     threads: RunningThreads,
     index: u64,
@@ -125,7 +133,12 @@ impl GlassRamMonitor {
         let mut threads = RunningThreads::default();
         threads.since_last(pid);
         let mut watch = WatchSet::default();
-        watch.arm(&mut target).map_err(|stopped| match stopped {
+        let mut policy: Box<dyn ArmingPolicy> = Box::new(StaggeredArming::default());
+        let budget = faults_within(&config, config.window, fault_cost);
+        // What was written before the attach is found here, and is of no window.
+        let begun =
+            watch.begin(&mut target).and_then(|()| end_window(&mut watch, &mut target, &mut policy, budget));
+        begun.map_err(|stopped| match stopped {
             Stopped::Gone => CaptureError::Changed { pid },
             Stopped::Failed(error) => error,
         })?;
@@ -134,6 +147,7 @@ impl GlassRamMonitor {
             target,
             config,
             watch,
+            policy,
             load,
             threads,
             index: 0,
@@ -150,13 +164,15 @@ impl GlassRamMonitor {
             return Ok(CaptureEvent::Exited(ExitReason::Ended));
         }
         let now = Instant::now();
-        let mut written = Vec::new();
+        let budget = faults_within(&self.config, now - self.since, self.load.fault_cost());
         let outcome = self.watch.reconcile(&mut self.target).and_then(|changed| {
-            self.watch.collect(&mut self.target, &mut written)?;
-            Ok(changed)
+            // Not those of the pages that are about to be left unarmed.
+            let unseen = self.watch.unseen().to_vec();
+            let written = end_window(&mut self.watch, &mut self.target, &mut self.policy, budget)?;
+            Ok((changed, written, unseen))
         });
-        let changed = match outcome {
-            Ok(changed) => changed,
+        let (changed, written, unseen) = match outcome {
+            Ok(outcome) => outcome,
             Err(Stopped::Gone) => return Ok(CaptureEvent::Exited(self.why_gone())),
             Err(Stopped::Failed(error)) => return Err(error.into()),
         };
@@ -167,6 +183,7 @@ impl GlassRamMonitor {
             started: self.since,
             length: now - self.since,
             written,
+            unseen,
             regions,
             writable_pages: self.watch.writable_pages(page_size),
             active_threads: self.threads.since_last(self.target.info.pid),
@@ -218,6 +235,11 @@ impl GlassRamMonitor {
         self.config.window = window;
     }
 
+    /// Puts another policy in the place of the built-in one, from the end of this window on.
+    pub fn set_arming_policy(&mut self, policy: Box<dyn ArmingPolicy>) {
+        self.policy = policy;
+    }
+
     /// The mappings under watch.
     pub fn regions(&self) -> Arc<[MemoryRegion]> {
         self.watch.regions()
@@ -260,6 +282,36 @@ impl GlassRamMonitor {
         }
         Ok(())
     }
+}
+
+/// Faults that a window of this length may cost the target; None where there is no limit.
+fn faults_within(config: &MonitorConfig, length: Duration, fault_cost: Duration) -> Option<f64> {
+    let budget = config.slowdown_budget?;
+    Some(budget * length.as_secs_f64() / fault_cost.as_secs_f64().max(1e-9))
+}
+
+/// Finds what was written and arms for the next window: everything, where that is within the budget, else what the policy
+/// chooses.
+fn end_window(
+    watch: &mut WatchSet,
+    target: &mut ProcessAttach,
+    policy: &mut Box<dyn ArmingPolicy>,
+    budget: Option<f64>,
+) -> std::result::Result<Vec<PageRange>, Stopped> {
+    let collected = watch.collect(target, budget.map_or(u64::MAX, |faults| faults as u64))?;
+    let regions = watch.regions();
+    let end = WindowEnd {
+        regions: &regions,
+        page_size: target.info.page_size,
+        written: &collected.written,
+        unseen: watch.unseen(),
+        budget: if collected.armed { None } else { budget },
+    };
+    let arming = policy.arm(&end);
+    if !collected.armed {
+        watch.arm(target, &collected.written, arming)?;
+    }
+    Ok(collected.written)
 }
 
 impl Drop for GlassRamMonitor {

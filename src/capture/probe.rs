@@ -85,7 +85,7 @@ fn try_on_ourselves() -> Result<Supported, CaptureError> {
     uffd.watch(scratch.range()).map_err(failed("UFFDIO_REGISTER"))?;
     let mut costs = [Duration::ZERO; ROUNDS];
     for cost in &mut costs {
-        pagemap.written(scratch.range(), Question::Private, |_| {}).map_err(|errno| match errno {
+        pagemap.arm(scratch.range(), Question::Private).map_err(|errno| match errno {
             Errno::ENOTTY | Errno::EINVAL => too_old("PAGEMAP_SCAN"),
             errno => CaptureError::System { operation: "PAGEMAP_SCAN", pid, errno },
         })?;

@@ -49,3 +49,48 @@ pub fn merge(ranges: &mut Vec<PageRange>) {
         joined
     });
 }
+
+/// How many pages of `page_size` bytes lie in disjoint ranges.
+pub fn pages(ranges: &[PageRange], page_size: u64) -> u64 {
+    ranges.iter().map(|range| range.pages(page_size)).sum()
+}
+
+/// What of `from` lies in no range of `what`. Both are sorted and disjoint, and so is the answer.
+pub fn subtract(from: &[PageRange], what: &[PageRange]) -> Vec<PageRange> {
+    let mut left = Vec::with_capacity(from.len());
+    let mut what = what.iter().peekable();
+    for range in from {
+        let mut start = range.start;
+        while what.next_if(|other| other.end <= start).is_some() {}
+        // A range that reaches over the end of this one may also take from the next, so it is only looked at.
+        while let Some(other) = what.peek().filter(|other| other.start < range.end) {
+            if other.start > start {
+                left.push(PageRange::new(start, other.start));
+            }
+            start = start.max(other.end);
+            if other.end > range.end {
+                break;
+            }
+            what.next();
+        }
+        if start < range.end {
+            left.push(PageRange::new(start, range.end));
+        }
+    }
+    left
+}
+
+/// What lies in both. Both are sorted and disjoint, and so is the answer.
+pub fn intersect(one: &[PageRange], other: &[PageRange]) -> Vec<PageRange> {
+    let mut common = Vec::with_capacity(one.len().min(other.len()));
+    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
+    while let (Some(a), Some(b)) = (one.peek(), other.peek()) {
+        common.extend(a.intersection(b));
+        if a.end <= b.end {
+            one.next();
+        } else {
+            other.next();
+        }
+    }
+    common
+}

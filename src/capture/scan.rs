@@ -42,6 +42,34 @@ pub(crate) enum Question {
     SharedWithMarkers,
 }
 
+const EXISTS: u64 = sys::PAGE_IS_PRESENT | sys::PAGE_IS_SWAPPED;
+
+impl Question {
+    fn asked(self, arm: bool) -> PmScanArg {
+        let arming = if arm { sys::PM_SCAN_WP_MATCHING } else { 0 };
+        let base = PmScanArg {
+            flags: arming | sys::PM_SCAN_CHECK_WPASYNC,
+            return_mask: sys::PAGE_IS_WRITTEN
+                | sys::PAGE_IS_PRESENT
+                | sys::PAGE_IS_SWAPPED
+                | sys::PAGE_IS_HUGE,
+            ..PmScanArg::default()
+        };
+        match self {
+            Question::Private => PmScanArg {
+                category_mask: sys::PAGE_IS_WRITTEN | sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE,
+                category_inverted: sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE,
+                category_anyof_mask: EXISTS,
+                ..base
+            },
+            Question::Shared => {
+                PmScanArg { category_mask: sys::PAGE_IS_WRITTEN, category_anyof_mask: EXISTS, ..base }
+            }
+            Question::SharedWithMarkers => base,
+        }
+    }
+}
+
 /// A run of pages that a scan found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -55,8 +83,6 @@ pub(crate) struct Pagemap {
     file: File,
     /// All zero between calls: an entry with an end is an answer, also when the call ends in an error half way.
     runs: Vec<PageRegion>,
-    /// Where pages are not armed; kept for its memory.
-    unarmed: Vec<PageRange>,
 }
 
 impl Pagemap {
@@ -66,61 +92,11 @@ impl Pagemap {
 
     /// As `new`, with room for `runs` runs a call.
     pub fn with_capacity(file: File, runs: usize) -> Self {
-        Self { file, runs: vec![PageRegion::default(); runs.max(1)], unarmed: Vec::new() }
+        Self { file, runs: vec![PageRegion::default(); runs.max(1)] }
     }
 
-    /// Reports the written pages of `range` and arms them again. On an error the runs found before it are still
-    /// reported: they are armed already and would be lost otherwise.
-    pub fn written(
-        &mut self,
-        range: PageRange,
-        question: Question,
-        mut found: impl FnMut(Found),
-    ) -> Result<(), Errno> {
-        let base = PmScanArg {
-            flags: sys::PM_SCAN_WP_MATCHING | sys::PM_SCAN_CHECK_WPASYNC,
-            return_mask: sys::PAGE_IS_WRITTEN
-                | sys::PAGE_IS_PRESENT
-                | sys::PAGE_IS_SWAPPED
-                | sys::PAGE_IS_HUGE,
-            ..PmScanArg::default()
-        };
-        let exists = sys::PAGE_IS_PRESENT | sys::PAGE_IS_SWAPPED;
-        let asked = match question {
-            Question::Private => PmScanArg {
-                category_mask: sys::PAGE_IS_WRITTEN | sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE,
-                category_inverted: sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE,
-                category_anyof_mask: exists,
-                ..base
-            },
-            Question::Shared => {
-                PmScanArg { category_mask: sys::PAGE_IS_WRITTEN, category_anyof_mask: exists, ..base }
-            }
-            Question::SharedWithMarkers => base,
-        };
-        let mut report = |run: &PageRegion| {
-            if run.categories & sys::PAGE_IS_WRITTEN != 0 && run.categories & exists != 0 {
-                found(Found {
-                    range: PageRange::new(run.start, run.end),
-                    huge: run.categories & sys::PAGE_IS_HUGE != 0,
-                });
-            }
-        };
-        // Markers are set where nothing is yet, so there every page is to be asked about.
-        if question == Question::SharedWithMarkers {
-            return self.walk(range, asked, report);
-        }
-        let mut unarmed = std::mem::take(&mut self.unarmed);
-        unarmed.clear();
-        let answer = self
-            .find_unarmed(range, &mut unarmed)
-            .and_then(|()| unarmed.iter().try_for_each(|range| self.walk(*range, asked, &mut report)));
-        self.unarmed = unarmed;
-        answer
-    }
-
-    /// Appends to `unarmed` where `range` has pages that are not armed, with what lies closely between them.
-    fn find_unarmed(&mut self, range: PageRange, unarmed: &mut Vec<PageRange>) -> Result<(), Errno> {
+    /// Appends where `range` has pages that are not armed: a superset of the written ones.
+    pub fn unarmed(&mut self, range: PageRange, unarmed: &mut Vec<PageRange>) -> Result<(), Errno> {
         // Exactly these masks take the kernel's short cut.
         let asked = PmScanArg {
             flags: sys::PM_SCAN_CHECK_WPASYNC,
@@ -130,9 +106,43 @@ impl Pagemap {
         };
         // Over many runs the kernel (6.18) reports some of them twice, so a run may begin before the last one ended.
         self.walk(range, asked, |run| match unarmed.last_mut() {
-            Some(last) if run.start < last.end + WORTH_A_CALL => last.end = last.end.max(run.end),
+            Some(last) if run.start <= last.end => last.end = last.end.max(run.end),
             _ => unarmed.push(PageRange::new(run.start, run.end)),
         })
+    }
+
+    /// Reports the written pages among `candidates`, and, if told to, arms them in the same step. What lies closely between two
+    /// candidates may be looked at, too. On an error the runs found before it are still reported: they are armed already
+    /// and would be lost otherwise.
+    pub fn written(
+        &mut self,
+        candidates: &[PageRange],
+        question: Question,
+        arm: bool,
+        mut found: impl FnMut(Found),
+    ) -> Result<(), Errno> {
+        let asked = question.asked(arm);
+        let mut report = |run: &PageRegion| {
+            if run.categories & sys::PAGE_IS_WRITTEN != 0 && run.categories & EXISTS != 0 {
+                found(Found {
+                    range: PageRange::new(run.start, run.end),
+                    huge: run.categories & sys::PAGE_IS_HUGE != 0,
+                });
+            }
+        };
+        let mut candidates = candidates.iter().copied().peekable();
+        while let Some(mut call) = candidates.next() {
+            while let Some(next) = candidates.next_if(|next| next.start < call.end + WORTH_A_CALL) {
+                call.end = next.end;
+            }
+            self.walk(call, asked, &mut report)?;
+        }
+        Ok(())
+    }
+
+    /// Arms the written pages of exactly this range.
+    pub fn arm(&mut self, range: PageRange, question: Question) -> Result<(), Errno> {
+        self.walk(range, question.asked(true), |_| {})
     }
 
     /// Whether every page of `range` is in memory, in huge pages or not; changes nothing.
@@ -209,8 +219,9 @@ mod tests {
             uffd.register(scratch.range(), UffdIoctlMode::WriteProtect).expect("registered");
             let mut pagemap = Pagemap::with_capacity(File::open("/proc/self/pagemap").expect("opened"), room);
             let mut window = || {
-                let mut found = Vec::new();
-                pagemap.written(scratch.range(), Question::Private, |run| found.push(run.range)).expect("scanned");
+                let (mut unarmed, mut found) = (Vec::new(), Vec::new());
+                pagemap.unarmed(scratch.range(), &mut unarmed).expect("scanned");
+                pagemap.written(&unarmed, Question::Private, true, |run| found.push(run.range)).expect("scanned");
                 found
             };
             let mut first = window();

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use super::arming::Arming;
 use super::attach::ProcessAttach;
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
-use super::scan::{Found, Question};
+use super::scan::Question;
 use super::{CaptureError, huge};
 
 /// Address space of shared mappings in which pages that do not exist yet are marked, too. The marks cost the target one
@@ -49,6 +50,19 @@ pub(super) struct WatchSet {
     huge: Vec<PageRange>,
     /// Shared mappings whose pages that do not exist yet carry marks.
     marked: Vec<PageRange>,
+    /// Pages that are not armed: whether they are written is not known. Sorted, disjoint.
+    unseen: Vec<PageRange>,
+    /// Huge pages that the last pass has found.
+    huge_now: Vec<PageRange>,
+}
+
+/// What a pass over the set has found.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    /// Pages that were armed and were written: sorted, disjoint.
+    pub written: Vec<PageRange>,
+    /// Whether they are armed again.
+    pub armed: bool,
 }
 
 impl WatchSet {
@@ -70,8 +84,13 @@ impl WatchSet {
         &self.huge
     }
 
-    /// Arms everything for the first time. What was written before is of no window.
-    pub fn arm(&mut self, target: &mut ProcessAttach) -> Result<(), Stopped> {
+    /// Pages that are not armed.
+    pub fn unseen(&self) -> &[PageRange] {
+        &self.unseen
+    }
+
+    /// Begins with the mappings as they are, of which none is armed yet. The first pass finds all there is, which is of no window.
+    pub fn begin(&mut self, target: &mut ProcessAttach) -> Result<(), Stopped> {
         // The table that the attach has read; the reading in `reconcile` only tells what is different from it.
         self.rebuild(target).map_err(Stopped::Failed)?;
         self.reconcile(target)?;
@@ -81,8 +100,7 @@ impl WatchSet {
                 self.marked.push(region.range());
             }
         }
-        let mut before = Vec::new();
-        self.collect(target, &mut before)
+        Ok(())
     }
 
     /// Registers what is new in the target's table and forgets what is gone; whether anything changed.
@@ -130,67 +148,125 @@ impl WatchSet {
         let changed = *self.regions != *watched;
         if changed {
             self.regions = watched.into();
+            let live: Vec<PageRange> = self.regions.iter().map(MemoryRegion::range).collect();
+            self.unseen = range::intersect(&self.unseen, &live);
         }
         Ok(changed)
     }
 
-    /// Appends what was written since the last pass, and arms it again.
-    pub fn collect(
+    /// What was written since the last pass. Where that is no more than `limit` pages and nothing was left unarmed before, it is
+    /// armed again in the same step; otherwise it waits for [`Self::arm`].
+    pub fn collect(&mut self, target: &mut ProcessAttach, limit: u64) -> Result<Collected, Stopped> {
+        let regions = Arc::clone(&self.regions);
+        let mut collected = Collected::default();
+        let mut candidates = Vec::new();
+        for region in regions.iter() {
+            if self.may_mark(region) {
+                self.mark(target, region, &mut collected.written)?;
+            } else {
+                self.find_unarmed(target, region, &mut candidates)?;
+            }
+        }
+        let candidates = range::subtract(&candidates, &self.unseen);
+        let armed = self.unseen.is_empty() && range::pages(&candidates, target.info.page_size) <= limit;
+        self.huge_now.clear();
+        let mut rest = candidates.as_slice();
+        for region in regions.iter() {
+            let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < region.end));
+            rest = behind;
+            let note_huge = region.kind() != RegionKind::HugeTlb && !region.is_shared();
+            let (written, huge_now) = (&mut collected.written, &mut self.huge_now);
+            let answer = target.pagemap.written(within, question(region), armed, |found| {
+                written.push(found.range);
+                if found.huge && note_huge {
+                    huge_now.push(found.range);
+                }
+            });
+            done(answer, target)?;
+        }
+        for range in &self.huge_now {
+            huge::note(&mut self.huge, *range);
+        }
+        range::merge(&mut collected.written);
+        if !armed {
+            collected.written = range::subtract(&collected.written, &self.unseen);
+        }
+        collected.armed = armed;
+        Ok(collected)
+    }
+
+    /// Arms for the next window what the last pass has left unarmed, as far as it is chosen.
+    pub fn arm(
         &mut self,
         target: &mut ProcessAttach,
-        written: &mut Vec<PageRange>,
+        written: &[PageRange],
+        arming: Arming,
     ) -> Result<(), Stopped> {
+        let mut due = [written, &self.unseen].concat();
+        range::merge(&mut due);
+        let chosen = match arming {
+            Arming::Everything => due.clone(),
+            Arming::Pages(mut pages) => {
+                // A huge page costs one fault as long as it is whole, and arming a part of it would split it.
+                pages.extend_from_slice(&self.huge_now);
+                range::merge(&mut pages);
+                range::intersect(&due, &pages)
+            }
+        };
+        let mut rest = chosen.as_slice();
         for region in Arc::clone(&self.regions).iter() {
-            self.collect_one(target, region, written)?;
+            let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < region.end));
+            rest = behind;
+            for range in within {
+                done(target.pagemap.arm(*range, question(region)), target)?;
+            }
         }
-        range::merge(written);
+        self.unseen = range::subtract(&due, &chosen);
         Ok(())
     }
 
-    fn collect_one(
+    /// Where pages of the region are not armed.
+    fn find_unarmed(
+        &mut self,
+        target: &mut ProcessAttach,
+        region: &MemoryRegion,
+        unarmed: &mut Vec<PageRange>,
+    ) -> Result<(), Stopped> {
+        let mut answer = target.pagemap.unarmed(region.range(), unarmed);
+        if answer == Err(Errno::EPERM) && self.watch_anew(target, region) {
+            answer = target.pagemap.unarmed(region.range(), unarmed);
+        }
+        done(answer, target)
+    }
+
+    /// Arms the whole of a shared mapping for the first time, pages that do not exist yet included.
+    fn mark(
         &mut self,
         target: &mut ProcessAttach,
         region: &MemoryRegion,
         written: &mut Vec<PageRange>,
     ) -> Result<(), Stopped> {
-        let mark = self.may_mark(region);
-        let question = match (region.is_shared(), mark) {
-            (false, _) => Question::Private,
-            (true, false) => Question::Shared,
-            (true, true) => Question::SharedWithMarkers,
+        let whole = [region.range()];
+        let mut ask = |target: &mut ProcessAttach| {
+            target
+                .pagemap
+                .written(&whole, Question::SharedWithMarkers, true, |found| written.push(found.range))
         };
-        let note_huge = region.kind() != RegionKind::HugeTlb && !region.is_shared();
-        let pid = target.info.pid;
-        let huge = &mut self.huge;
-        let mut found = |found: Found| {
-            written.push(found.range);
-            if found.huge && note_huge {
-                huge::note(huge, found.range);
-            }
-        };
-        let mut answer = target.pagemap.written(region.range(), question, &mut found);
-        if answer == Err(Errno::EPERM) {
-            // Another mapping took this place, or mremap(2) moved one here: it is not registered, so it is new.
-            match target.uffd.watch(region.range()) {
-                Ok(()) => {
-                    let question = if region.is_shared() { Question::SharedWithMarkers } else { question };
-                    answer = target.pagemap.written(region.range(), question, &mut found);
-                }
-                // It has changed once more; the next reading of the table will say how.
-                Err(Errno::ESRCH) => answer = Err(Errno::ESRCH),
-                Err(_) => answer = Ok(()),
-            }
+        let mut answer = ask(target);
+        if answer == Err(Errno::EPERM) && self.watch_anew(target, region) {
+            answer = ask(target);
         }
-        if mark && answer.is_ok() {
+        if answer.is_ok() {
             self.marked.push(region.range());
+            self.unseen = range::subtract(&self.unseen, &whole);
         }
-        match answer {
-            Ok(()) | Err(Errno::EPERM) => Ok(()),
-            Err(Errno::ESRCH) => Err(Stopped::Gone),
-            Err(errno) => {
-                Err(Stopped::Failed(CaptureError::System { operation: "PAGEMAP_SCAN", pid, errno }))
-            }
-        }
+        done(answer, target)
+    }
+
+    /// Another mapping took this place, or mremap(2) moved one here: it is not registered, so it is new. Whether it is now.
+    fn watch_anew(&mut self, target: &ProcessAttach, region: &MemoryRegion) -> bool {
+        self.unseen = range::subtract(&self.unseen, &[region.range()]);
+        target.uffd.watch(region.range()).is_ok()
     }
 
     /// Whether this is a shared mapping without marks that may have them. A page of one that is read for the first time looks
@@ -200,5 +276,22 @@ impl WatchSet {
         region.is_shared()
             && !self.marked.contains(&region.range())
             && marked() + region.len() <= MARKED_AT_MOST
+    }
+}
+
+/// How written pages of a region are told from others, once its marks are set.
+fn question(region: &MemoryRegion) -> Question {
+    if region.is_shared() { Question::Shared } else { Question::Private }
+}
+
+/// A region that is not registered any more has changed once more; the next reading of the table will say how.
+fn done(answer: Result<(), Errno>, target: &ProcessAttach) -> Result<(), Stopped> {
+    match answer {
+        Ok(()) | Err(Errno::EPERM) => Ok(()),
+        Err(Errno::ESRCH) => Err(Stopped::Gone),
+        Err(errno) => {
+            let pid = target.info.pid;
+            Err(Stopped::Failed(CaptureError::System { operation: "PAGEMAP_SCAN", pid, errno }))
+        }
     }
 }
