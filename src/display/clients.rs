@@ -11,8 +11,9 @@ use nix::libc;
 use nix::sys::signal::SigSet;
 use smithay::reexports::rustix::process::{Pid, PidfdFlags, pidfd_open};
 use smithay::reexports::wayland_server::backend::{ClientData, ClientId, DisconnectReason};
-use smithay::reexports::wayland_server::{Display, DisplayHandle};
+use smithay::reexports::wayland_server::{Client, Display, DisplayHandle};
 use smithay::wayland::compositor::CompositorClientState;
+use smithay::wayland::security_context::SecurityContext;
 use smithay::wayland::socket::ListeningSocketSource;
 use tracing::{debug, info, warn};
 
@@ -22,6 +23,14 @@ use super::{Compositor, DisplayError};
 #[derive(Debug, Default)]
 pub(crate) struct ClientState {
     pub(crate) compositor: CompositorClientState,
+    /// The sandbox that it comes from, if any.
+    pub(crate) confined: Option<SecurityContext>,
+}
+
+/// Whether a client may look at the screen, type for the person, or read what others have copied: every program that the person
+/// has started, unless a sandbox has let it in by a socket of its own. Each global of that kind is shown to these only.
+pub(crate) fn is_unconfined(client: &Client) -> bool {
+    client.get_data::<ClientState>().is_some_and(|state| state.confined.is_none())
 }
 
 impl ClientData for ClientState {

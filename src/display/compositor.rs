@@ -12,6 +12,7 @@ use tracing::{debug, error, info};
 use super::backend::{Backend, Headless, Tty};
 use super::clients::{self, WaylandSource};
 use super::desk::Desk;
+use super::screen_copy::Copies;
 use super::settings::Settings;
 use super::{BackendKind, CompositorConfig, DisplayError, Placement};
 use crate::render::{Image, Picture, RenderEvent, RenderWorker};
@@ -34,6 +35,8 @@ pub struct Compositor {
     // First, so that it is dropped first: the screen is given back while the rest still stands.
     pub(crate) backend: Backend,
     pub(crate) desk: Desk,
+    /// What other programs want to see of the screen.
+    pub(crate) copies: Copies,
     /// Hotkeys that are held down: their release is not for clients.
     pub(crate) held_hotkeys: Vec<Keycode>,
     /// The finger that moves the pointer.
@@ -82,7 +85,8 @@ impl Compositor {
             desk.cursor.status = CursorImageStatus::Hidden;
         }
         let outputs = backend.start(&mut desk);
-        let mut compositor = Compositor { backend, desk, held_hotkeys: Vec::new(), finger: None };
+        let copies = Copies::new(&desk.display);
+        let mut compositor = Compositor { backend, desk, copies, held_hotkeys: Vec::new(), finger: None };
         for output in outputs {
             compositor.desk.add_output(output);
         }
@@ -210,5 +214,6 @@ impl Compositor {
         self.desk.space.refresh();
         self.desk.popups.cleanup();
         self.redraw_due();
+        self.serve_copies();
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use smithay::backend::allocator::Fourcc;
 use smithay::backend::renderer::element::memory::MemoryRenderBuffer;
 use smithay::input::pointer::{CursorIcon, CursorImageStatus};
-use smithay::utils::{Logical, Point, Transform};
+use smithay::utils::{Logical, Point, Size, Transform};
 use xcursor::CursorTheme;
 use xcursor::parser::parse_xcursor;
 
@@ -38,6 +38,7 @@ const ARROW: [&str; 19] = [
 /// One picture of the pointer.
 pub(crate) struct PointerImage {
     pub(crate) pixels: MemoryRenderBuffer,
+    pub(crate) size: Size<i32, Logical>,
     pub(crate) hot_spot: Point<i32, Logical>,
 }
 
@@ -164,6 +165,7 @@ fn image(pixels: &[u8], (width, height): (u32, u32), (x, y): (u32, u32)) -> Poin
             Transform::Normal,
             None,
         ),
+        size: Size::from((width as i32, height as i32)),
         hot_spot: Point::from((x as i32, y as i32)),
     }
 }

@@ -168,7 +168,8 @@ impl Compositor {
         self.press(event.button_code(), event.state(), event.time_msec());
     }
 
-    fn press(&mut self, button: u32, state: ButtonState, time: u32) {
+    /// A button at the pointer.
+    pub(crate) fn press(&mut self, button: u32, state: ButtonState, time: u32) {
         let Some(pointer) = self.desk.seat.get_pointer() else { return };
         if state == ButtonState::Pressed && !pointer.is_grabbed() {
             let window = self.window_under(self.desk.pointer_at).map(|(window, _)| window);
@@ -193,7 +194,6 @@ impl Compositor {
     }
 
     fn axis<B: InputBackend>(&mut self, event: &B::PointerAxisEvent) {
-        let Some(pointer) = self.desk.seat.get_pointer() else { return };
         let mut frame = AxisFrame::new(event.time_msec()).source(event.source());
         for axis in [Axis::Horizontal, Axis::Vertical] {
             let steps = event.amount_v120(axis);
@@ -210,6 +210,12 @@ impl Compositor {
                 frame = frame.stop(axis);
             }
         }
+        self.scroll(frame);
+    }
+
+    /// Scrolls what is under the pointer.
+    pub(crate) fn scroll(&mut self, frame: AxisFrame) {
+        let Some(pointer) = self.desk.seat.get_pointer() else { return };
         pointer.axis(self, frame);
         pointer.frame(self);
     }

@@ -31,6 +31,7 @@ mod placement;
 mod redraw;
 mod render_element;
 mod scene;
+mod screen_copy;
 pub mod settings;
 mod shell;
 mod slots;

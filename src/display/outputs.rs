@@ -24,6 +24,8 @@ pub(crate) struct OutputState {
     pub(crate) redraw: Redraw,
     pub(crate) map: MapView,
     pub(crate) frames: FrameStatistics,
+    /// When the newest frame came onto the screen, by the monotonic clock.
+    pub(crate) presented_at: Option<Duration>,
 }
 
 impl Desk {
@@ -40,6 +42,7 @@ impl Desk {
             redraw: Redraw::default(),
             map,
             frames: FrameStatistics::default(),
+            presented_at: None,
         });
         // The order of names, not of appearance: an output that comes back is where it was.
         self.outputs.sort_by_key(|state| state.output.name());

@@ -57,6 +57,7 @@ impl Compositor {
         let Some(state) = self.desk.output_state(output) else { return };
         let due = state.redraw.timer();
         self.backend.timer_fired(&mut self.desk, output);
+        self.finish_copies();
         self.desk.send_frame_callbacks(output);
         if due {
             self.desk.wake.ping();
@@ -67,6 +68,7 @@ impl Compositor {
     pub(crate) fn vblank(&mut self, output: &Output) {
         let Some(state) = self.desk.output_state(output) else { return };
         let due = state.redraw.vblank();
+        self.finish_copies();
         self.desk.send_frame_callbacks(output);
         if due {
             self.desk.wake.ping();

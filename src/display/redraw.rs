@@ -57,6 +57,21 @@ impl Redraw {
         self == Redraw::Queued
     }
 
+    /// Whether something has changed that no frame shows yet.
+    pub fn behind(self) -> bool {
+        matches!(
+            self,
+            Redraw::Queued
+                | Redraw::WaitingForVblank { again: true }
+                | Redraw::WaitingForTimer { again: true }
+        )
+    }
+
+    /// Whether a frame is on its way to the screen.
+    pub fn in_flight(self) -> bool {
+        matches!(self, Redraw::WaitingForVblank { .. })
+    }
+
     /// After drawing.
     pub fn drawn(&mut self, outcome: Drawn) {
         *self = match outcome {
@@ -164,11 +179,7 @@ mod tests {
                 }
                 prop_assert!(in_flight <= 1);
                 if dirty {
-                    let kept = matches!(
-                        redraw,
-                        Redraw::Queued | Redraw::WaitingForVblank { again: true } | Redraw::WaitingForTimer { again: true }
-                    );
-                    prop_assert!(kept, "{redraw:?}");
+                    prop_assert!(redraw.behind(), "{redraw:?}");
                 }
             }
         }

@@ -34,8 +34,17 @@ where
     pub(crate) has_map: bool,
 }
 
-/// Builds the scene of an output. `planes` says whether the map may go onto a plane.
-pub(crate) fn build<R>(desk: &mut Desk, renderer: &mut R, output: &Output, planes: bool) -> Scene<R>
+/// What a scene is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The screen; the map may go onto a plane, or not.
+    Screen { planes: bool },
+    /// A picture of the screen, with or without the pointer.
+    Picture { pointer: bool },
+}
+
+/// Builds the scene of an output.
+pub(crate) fn build<R>(desk: &mut Desk, renderer: &mut R, output: &Output, purpose: Purpose) -> Scene<R>
 where
     R: Renderer + ImportAll + ImportMem + ImportDma,
     R::TextureId: Clone + Send + 'static,
@@ -46,7 +55,10 @@ where
     let Some(geometry) = desk.space.output_geometry(output) else {
         return Scene { elements, slot: None, has_map: false };
     };
-    push_pointer(&mut elements, desk, renderer, geometry.loc, geometry.size, scale);
+    if purpose != (Purpose::Picture { pointer: false }) {
+        push_pointer(&mut elements, desk, renderer, geometry.loc, geometry.size, scale);
+    }
+    let planes = purpose == (Purpose::Screen { planes: true });
     let (slot, has_map) = push_map(&mut elements, desk, renderer, output, planes, scale);
     for window in desk.space.elements_for_output(output).rev() {
         let Some(place) = desk.space.element_location(window) else { continue };
@@ -142,6 +154,27 @@ fn push_pointer<R>(
     {
         return;
     }
+    push_pointer_image(elements, desk, renderer, at, scale);
+    if let Some(icon) = desk.drag_icon.as_ref().filter(|icon| icon.alive()) {
+        let at = at.to_physical(scale).to_i32_round();
+        let surfaces: Vec<WaylandSurfaceRenderElement<R>> =
+            render_elements_from_surface_tree(renderer, icon, at, scale, 1.0, Kind::Unspecified);
+        elements.extend(surfaces.into_iter().map(|surface| SceneElement::Client(Composited(surface))));
+    }
+}
+
+/// The pointer's image, pointing at this point of the output.
+pub(crate) fn push_pointer_image<R>(
+    elements: &mut Vec<SceneElement<R>>,
+    desk: &mut Desk,
+    renderer: &mut R,
+    at: Point<f64, Logical>,
+    scale: Scale<f64>,
+) where
+    R: Renderer + ImportAll + ImportMem,
+    R::TextureId: Clone + Send + 'static,
+    R::Error: 'static,
+{
     if matches!(&desk.cursor.status, CursorImageStatus::Surface(surface) if !surface.alive()) {
         desk.cursor.status = CursorImageStatus::default_named();
     }
@@ -174,15 +207,10 @@ fn push_pointer<R>(
             elements.extend(surfaces.into_iter().map(SceneElement::Pointer));
         }
     }
-    if let Some(icon) = desk.drag_icon.as_ref().filter(|icon| icon.alive()) {
-        let at = at.to_physical(scale).to_i32_round();
-        let surfaces: Vec<WaylandSurfaceRenderElement<R>> =
-            render_elements_from_surface_tree(renderer, icon, at, scale, 1.0, Kind::Unspecified);
-        elements.extend(surfaces.into_iter().map(|surface| SceneElement::Client(Composited(surface))));
-    }
 }
 
-fn hot_spot(surface: &WlSurface) -> Point<i32, Logical> {
+/// Where a client's pointer image points.
+pub(crate) fn hot_spot(surface: &WlSurface) -> Point<i32, Logical> {
     with_states(surface, |states| {
         states
             .data_map

@@ -12,13 +12,13 @@ use smithay::utils::{Monotonic, Size, Time};
 use smithay::wayland::presentation::Refresh;
 use tracing::warn;
 
-use super::screenshot;
 use crate::display::DisplayError;
 use crate::display::desk::Desk;
 use crate::display::error::chain;
 use crate::display::pacing::interval;
 use crate::display::redraw::Drawn;
-use crate::display::scene::{self, BACKDROP};
+use crate::display::scene::{self, BACKDROP, Purpose};
+use crate::display::screen_copy::{self, Changed, CopyError, Job};
 use crate::display::status::MapPath;
 use crate::render::Image;
 
@@ -65,7 +65,7 @@ impl Headless {
 
     /// Composites into memory. There is no flip to wait for, so the timer always follows.
     pub(super) fn draw(&mut self, desk: &mut Desk, output: &Output) -> Drawn {
-        let scene = scene::build(desk, &mut self.renderer, output, false);
+        let scene = scene::build(desk, &mut self.renderer, output, Purpose::Screen { planes: false });
         let mut target = match self.renderer.bind(&mut self.screen) {
             Ok(target) => target,
             Err(error) => return failed(desk, output, &chain(&error)),
@@ -99,11 +99,21 @@ impl Headless {
         feedback.presented(now, Refresh::fixed(interval(output)), self.sequence, Kind::empty());
         if let Some(state) = desk.output_state(output) {
             state.frames.presented(path, 0);
+            state.presented_at = Some(now.into());
         }
     }
 
     pub(super) fn screenshot(&mut self, desk: &mut Desk, output: &Output) -> Result<Image, DisplayError> {
-        screenshot::take::<_, PixmanImage<'static, 'static>>(desk, &mut self.renderer, output)
+        screen_copy::take::<_, PixmanImage<'static, 'static>>(desk, &mut self.renderer, output)
+    }
+
+    pub(super) fn copy(
+        &mut self,
+        desk: &mut Desk,
+        output: &Output,
+        job: Job<'_>,
+    ) -> Result<Option<Changed>, CopyError> {
+        screen_copy::copy::<_, PixmanImage<'static, 'static>>(desk, &mut self.renderer, output, job)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What shows the frames: a display that is ours ([`Tty`]), or memory ([`Headless`]). The compositor asks the same of both.
 
 mod headless;
-mod screenshot;
 mod tty;
 
 pub(crate) use headless::Headless;
@@ -15,6 +14,7 @@ use super::DisplayError;
 use super::desk::Desk;
 use super::map_view::Ring;
 use super::redraw::Drawn;
+use super::screen_copy::{Changed, CopyError, DmabufFormats, Job};
 use super::settings::Settings;
 use crate::render::Image;
 
@@ -115,6 +115,27 @@ impl Backend {
         match self {
             Backend::Tty(tty) => tty.screenshot(desk, output),
             Backend::Headless(headless) => headless.screenshot(desk, output),
+        }
+    }
+
+    /// Copies what this output shows into a client's buffer; `None` when nothing has changed and that was the condition.
+    pub(crate) fn copy(
+        &mut self,
+        desk: &mut Desk,
+        output: &Output,
+        job: Job<'_>,
+    ) -> Result<Option<Changed>, CopyError> {
+        match self {
+            Backend::Tty(tty) => tty.copy(desk, output, job),
+            Backend::Headless(headless) => headless.copy(desk, output, job),
+        }
+    }
+
+    /// GPU buffers of clients that this output can be copied into.
+    pub(crate) fn copy_formats(&self, output: &Output) -> Option<DmabufFormats> {
+        match self {
+            Backend::Tty(tty) => tty.copy_formats(output),
+            Backend::Headless(_) => None,
         }
     }
 }

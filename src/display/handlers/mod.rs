@@ -4,18 +4,22 @@ mod compositor;
 mod dmabuf;
 mod output;
 mod seat;
+mod security_context;
 mod selection;
 mod small;
+mod virtual_pointer;
 mod xdg_shell;
 
 use smithay::input::SeatState;
 use smithay::reexports::wayland_server::DisplayHandle;
+use smithay::reexports::wayland_server::backend::GlobalId;
 use smithay::wayland::compositor::CompositorState;
 use smithay::wayland::cursor_shape::CursorShapeManagerState;
 use smithay::wayland::dmabuf::DmabufState;
 use smithay::wayland::fractional_scale::FractionalScaleManagerState;
 use smithay::wayland::output::OutputManagerState;
 use smithay::wayland::presentation::PresentationState;
+use smithay::wayland::security_context::SecurityContextState;
 use smithay::wayland::selection::data_device::DataDeviceState;
 use smithay::wayland::selection::primary_selection::PrimarySelectionState;
 use smithay::wayland::shell::xdg::XdgShellState;
@@ -25,6 +29,7 @@ use smithay::wayland::single_pixel_buffer::SinglePixelBufferState;
 use smithay::wayland::viewporter::ViewporterState;
 
 use super::Compositor;
+use super::clients::is_unconfined;
 
 /// The state of every protocol; the globals live as long as this.
 pub(crate) struct Protocols {
@@ -42,6 +47,8 @@ pub(crate) struct Protocols {
     _cursor_shape: CursorShapeManagerState,
     _fractional_scale: FractionalScaleManagerState,
     _single_pixel_buffer: SinglePixelBufferState,
+    _security_context: SecurityContextState,
+    _virtual_pointer: GlobalId,
 }
 
 impl Protocols {
@@ -63,6 +70,9 @@ impl Protocols {
             _cursor_shape: CursorShapeManagerState::new::<Compositor>(display),
             _fractional_scale: FractionalScaleManagerState::new::<Compositor>(display),
             _single_pixel_buffer: SinglePixelBufferState::new::<Compositor>(display),
+            // A sandbox within a sandbox would be a way out of the outer one.
+            _security_context: SecurityContextState::new::<Compositor, _>(display, is_unconfined),
+            _virtual_pointer: virtual_pointer::global(display),
         }
     }
 }

@@ -16,8 +16,8 @@ use calloop::LoopHandle;
 use smithay::backend::allocator::dmabuf::Dmabuf;
 use smithay::backend::drm::DrmNode;
 use smithay::backend::libinput::{LibinputInputBackend, LibinputSessionInterface};
-use smithay::backend::renderer::ImportDma;
 use smithay::backend::renderer::gles::GlesTexture;
+use smithay::backend::renderer::{Bind, ImportDma};
 use smithay::backend::session::Session;
 use smithay::backend::session::libseat::LibSeatSession;
 use smithay::backend::udev::{UdevBackend, all_gpus};
@@ -30,11 +30,11 @@ use tracing::{debug, info, warn};
 
 use self::card::Card;
 use self::surface::Surface;
-use super::screenshot;
 use crate::display::desk::Desk;
 use crate::display::error::chain;
 use crate::display::map_view::Ring;
 use crate::display::redraw::Drawn;
+use crate::display::screen_copy::{self, Changed, CopyError, DmabufFormats, Job};
 use crate::display::settings::Settings;
 use crate::display::{Compositor, CompositorConfig, DisplayError, PlanePolicy};
 use crate::render::Image;
@@ -177,7 +177,23 @@ impl Tty {
 
     pub(super) fn screenshot(&mut self, desk: &mut Desk, output: &Output) -> Result<Image, DisplayError> {
         let (card, _) = self.surface_mut(output).ok_or(DisplayError::NoOutput)?;
-        screenshot::take::<_, GlesTexture>(desk, card.renderer_mut(), output)
+        screen_copy::take::<_, GlesTexture>(desk, card.renderer_mut(), output)
+    }
+
+    pub(super) fn copy(
+        &mut self,
+        desk: &mut Desk,
+        output: &Output,
+        job: Job<'_>,
+    ) -> Result<Option<Changed>, CopyError> {
+        let (card, _) = self.surface_mut(output).ok_or(CopyError::Failed("the output is gone".into()))?;
+        screen_copy::copy::<_, GlesTexture>(desk, card.renderer_mut(), output, job)
+    }
+
+    pub(super) fn copy_formats(&self, output: &Output) -> Option<DmabufFormats> {
+        let card = self.cards.iter().find(|card| card.crtc_of(output).is_some())?;
+        let formats = Bind::<Dmabuf>::supported_formats(card.renderer())?;
+        Some(DmabufFormats { device: card.render_node().dev_id(), formats })
     }
 
     pub(super) fn configure_input(&mut self, settings: &Settings) {

@@ -21,7 +21,7 @@ use crate::display::desk::Desk;
 use crate::display::error::chain;
 use crate::display::pacing::interval;
 use crate::display::redraw::Drawn;
-use crate::display::scene::{self, BACKDROP};
+use crate::display::scene::{self, BACKDROP, Purpose};
 use crate::display::status::MapPath;
 
 type Frames =
@@ -110,7 +110,7 @@ impl Surface {
     pub(super) fn draw(&mut self, desk: &mut Desk, renderer: &mut GlesRenderer) -> Drawn {
         let output = self.output.clone();
         let try_planes = self.plane_rule == PlaneRule::Try && !self.overlays.is_empty();
-        let scene = scene::build(desk, renderer, &output, try_planes);
+        let scene = scene::build(desk, renderer, &output, Purpose::Screen { planes: try_planes });
         let flags = if self.fresh {
             FrameFlags::empty()
         } else {
@@ -220,6 +220,7 @@ impl Surface {
         let Desk { outputs, worker, .. } = desk;
         if let Some(state) = outputs.iter_mut().find(|state| state.output == self.output) {
             state.frames.presented(in_flight.path, late as u64);
+            state.presented_at = Some(time);
             state.map.presented(worker.as_ref());
         }
         let was_fresh = in_flight.fresh && self.fresh;
