@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::display::hotkey::Hotkeys;
 use crate::display::settings::{
-    CursorSettings, Keyboard, Mouse, OutputRule, Settings, Touchpad, expand_home, within,
+    CursorSettings, Keyboard, LayoutSettings, Mouse, OutputRule, Settings, Tablet, TouchRule, Touchpad,
+    expand_home, within,
 };
 use crate::ipc::{Mode, Palette, Placement};
 use crate::map::{HilbertConfig, InvalidOrder, MAX_ORDER, MIN_ORDER};
@@ -48,8 +49,14 @@ pub struct Config {
     pub touchpad: Touchpad,
     /// Mice.
     pub mouse: Mouse,
+    /// Rules for touch screens.
+    pub touch: Vec<TouchRule>,
+    /// Drawing tablets.
+    pub tablet: Tablet,
     /// The pointer's image.
     pub cursor: CursorSettings,
+    /// How windows are laid out.
+    pub layout: LayoutSettings,
     /// Rules for outputs.
     pub output: Vec<OutputRule>,
 }
@@ -70,7 +77,10 @@ impl Default for Config {
             keyboard: Keyboard::default(),
             touchpad: Touchpad::default(),
             mouse: Mouse::default(),
+            touch: Vec::new(),
+            tablet: Tablet::default(),
             cursor: CursorSettings::default(),
+            layout: LayoutSettings::default(),
             output: Vec::new(),
         }
     }
@@ -156,7 +166,10 @@ impl Config {
             keyboard: self.keyboard.clone(),
             touchpad: self.touchpad.clone(),
             mouse: self.mouse.clone(),
+            touch: self.touch.clone(),
+            tablet: self.tablet.clone(),
             cursor: self.cursor.clone(),
+            layout: self.layout.clone(),
             outputs: self.output.clone(),
         }
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use memory_glass::config::Config;
-use memory_glass::display::Placement;
 use memory_glass::display::settings::{
-    AccelProfile, CursorSettings, Keyboard, Mouse, OutputRule, Settings, Touchpad,
+    AccelProfile, ClickMethod, CursorSettings, Keyboard, LayoutSettings, Mouse, OutputRule, ScrollMethod,
+    Settings, Tablet, TapButtons, TouchRule, Touchpad,
 };
+use memory_glass::display::{MasterSide, Placement};
 use memory_glass::ipc;
 
 const DEFAULT_FILE: &str = include_str!("../session/config.toml");
@@ -49,24 +50,60 @@ fn everything() -> Config {
             options: "caps:escape".into(),
             repeat_delay_ms: 300,
             repeat_rate: 40,
+            num_lock: true,
+            caps_lock: true,
         },
         touchpad: Touchpad {
+            off: true,
+            off_with_mouse: true,
             tap: false,
+            tap_buttons: Some(TapButtons::LeftMiddleRight),
             tap_and_drag: Some(true),
+            drag_lock: Some(true),
             natural_scroll: Some(true),
             disable_while_typing: Some(false),
             left_handed: Some(true),
+            middle_emulation: Some(true),
+            click_method: Some(ClickMethod::Clickfinger),
+            scroll_method: Some(ScrollMethod::Edge),
+            scroll_button: Some(274),
             accel_speed: Some(0.5),
             accel_profile: Some(AccelProfile::Flat),
         },
         mouse: Mouse {
+            off: true,
             natural_scroll: Some(true),
             left_handed: Some(false),
             middle_emulation: Some(true),
+            scroll_method: Some(ScrollMethod::OnButtonDown),
+            scroll_button: Some(273),
+            scroll_button_lock: Some(true),
             accel_speed: Some(-0.25),
             accel_profile: Some(AccelProfile::Adaptive),
         },
-        cursor: CursorSettings { theme: Some("Adwaita".into()), size: Some(48), hide_after_ms: 3000 },
+        touch: vec![TouchRule {
+            device: Some("ELAN".into()),
+            output: Some("DP-1".into()),
+            calibration: Some([-1.0, 0.0, 1.0, 0.0, -1.0, 1.0]),
+            off: true,
+        }],
+        tablet: Tablet {
+            output: Some("DP-2".into()),
+            left_handed: Some(true),
+            calibration: Some([1.0, 0.0, 0.0, 0.0, 1.0, 0.5]),
+        },
+        cursor: CursorSettings {
+            theme: Some("Adwaita".into()),
+            size: Some(48),
+            hide_after_ms: 3000,
+            hide_when_typing: true,
+        },
+        layout: LayoutSettings {
+            gaps: 8,
+            master_ratio: 0.6,
+            master_side: MasterSide::Right,
+            focus_follows_pointer: true,
+        },
         output: vec![OutputRule {
             connector: Some("DP-1".into()),
             make: Some("ACME".into()),

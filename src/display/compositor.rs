@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use calloop::EventLoop;
 use calloop::channel::{self, Channel, Event};
-use smithay::backend::input::Keycode;
 use smithay::input::pointer::CursorImageStatus;
 use smithay::reexports::wayland_server::Display;
 use tracing::{debug, error, info};
@@ -12,9 +11,10 @@ use tracing::{debug, error, info};
 use super::backend::{Backend, Headless, Tty};
 use super::clients::{self, WaylandSource};
 use super::desk::Desk;
+use super::input::{Devices, Keys};
 use super::screen_copy::Copies;
 use super::settings::Settings;
-use super::{BackendKind, CompositorConfig, DisplayError, Placement};
+use super::{BackendKind, CompositorConfig, DisplayError, Placement, WindowStatus};
 use crate::render::{Image, Picture, RenderEvent, RenderWorker};
 
 /// What the display does by itself, or cannot do alone.
@@ -37,10 +37,8 @@ pub struct Compositor {
     pub(crate) desk: Desk,
     /// What other programs want to see of the screen.
     pub(crate) copies: Copies,
-    /// Hotkeys that are held down: their release is not for clients.
-    pub(crate) held_hotkeys: Vec<Keycode>,
-    /// The finger that moves the pointer.
-    pub(crate) finger: Option<i32>,
+    pub(crate) keys: Keys,
+    pub(crate) devices: Devices,
 }
 
 impl Compositor {
@@ -86,7 +84,9 @@ impl Compositor {
         }
         let outputs = backend.start(&mut desk);
         let copies = Copies::new(&desk.display);
-        let mut compositor = Compositor { backend, desk, copies, held_hotkeys: Vec::new(), finger: None };
+        let (keys, devices) = (Keys::default(), Devices::default());
+        let mut compositor = Compositor { backend, desk, copies, keys, devices };
+        compositor.lock_keys(&compositor.desk.config.settings.keyboard.clone());
         for output in outputs {
             compositor.desk.add_output(output);
         }
@@ -163,21 +163,25 @@ impl Compositor {
         if settings == old {
             return Ok(());
         }
-        if settings.keyboard != old.keyboard
-            && let Some(keyboard) = self.desk.seat.get_keyboard()
-        {
-            keyboard.set_xkb_config(self, settings.keyboard.xkb()).map_err(|_| DisplayError::Keyboard)?;
-            let (delay, rate) = settings.keyboard.repeat();
-            keyboard.change_repeat_info(rate, delay);
+        if settings.keyboard != old.keyboard {
+            self.set_keyboard(&settings.keyboard, &old.keyboard)?;
         }
         if settings.cursor != old.cursor {
             self.desk.cursor.set(&settings.cursor);
         }
-        let pointers = settings.touchpad != old.touchpad || settings.mouse != old.mouse;
+        let devices = settings.touchpad != old.touchpad
+            || settings.mouse != old.mouse
+            || settings.touch != old.touch
+            || settings.tablet != old.tablet;
         let outputs = settings.outputs != old.outputs;
+        let layout = settings.layout != old.layout;
         self.desk.config.settings = settings;
-        if pointers {
+        if devices {
             self.backend.configure_input(&self.desk.config.settings);
+        }
+        if layout {
+            self.desk.forget_ratios();
+            self.desk.arrange_windows();
         }
         if outputs {
             self.arrange();
@@ -185,6 +189,16 @@ impl Compositor {
         }
         self.pointer_used();
         Ok(())
+    }
+
+    /// Every window that shows something.
+    pub fn windows(&self) -> Vec<WindowStatus> {
+        self.desk.window_status()
+    }
+
+    /// The number of the window that has the keyboard.
+    pub fn focused_window(&self) -> Option<u32> {
+        self.desk.focused_window()
     }
 
     /// What the first output shows, drawn once more into memory: clients, map and pointer.
@@ -212,6 +226,7 @@ impl Compositor {
     fn tidy_and_redraw(&mut self) {
         self.apply_focus();
         self.desk.space.refresh();
+        self.refresh_pointer();
         self.desk.popups.cleanup();
         self.redraw_due();
         self.serve_copies();

@@ -107,12 +107,17 @@ impl Cursor {
     pub(crate) fn rested(&mut self) -> Rest {
         let left = self.hide_after.map(|after| after.saturating_sub(self.used_at.elapsed()));
         self.timer = left.is_some_and(|left| !left.is_zero());
-        self.resting = left.is_some_and(|left| left.is_zero());
+        self.resting |= left.is_some_and(|left| left.is_zero());
         match left {
             None => Rest::Never,
             Some(Duration::ZERO) => Rest::Hidden,
             Some(left) => Rest::Wait(left),
         }
+    }
+
+    /// It disappears until it is moved. Returns whether it was to be seen.
+    pub(crate) fn hide(&mut self) -> bool {
+        !std::mem::replace(&mut self.resting, true)
     }
 
     /// Whether it has disappeared because nobody moves it.
@@ -220,6 +225,13 @@ mod tests {
         assert_eq!(cursor.rested(), Rest::Hidden);
         assert!(cursor.resting());
         assert_eq!(cursor.used(), Some(hour), "and again");
+        assert!(!cursor.resting());
+        assert!(cursor.hide() && !cursor.hide() && cursor.resting());
+        assert!(
+            matches!(cursor.rested(), Rest::Wait(_)) && cursor.resting(),
+            "it stays away until it is moved"
+        );
+        cursor.used();
         assert!(!cursor.resting());
     }
 }

@@ -33,6 +33,10 @@ pub(crate) struct Desk {
     pub(crate) seat: Seat<Compositor>,
     pub(crate) cursor: Cursor,
     pub(crate) pointer_at: Point<f64, Logical>,
+    /// It was moved at least once: there is a pointer.
+    pub(crate) pointer_known: bool,
+    /// Something may have moved under it.
+    pub(crate) pointer_stale: bool,
     pub(crate) drag_icon: Option<WlSurface>,
     pub(crate) space: Space<Window>,
     pub(crate) windows: Windows,
@@ -77,6 +81,8 @@ impl Desk {
             seat,
             cursor,
             pointer_at: Point::from((0.0, 0.0)),
+            pointer_known: false,
+            pointer_stale: false,
             drag_icon: None,
             space: Space::default(),
             windows: Windows::default(),

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use smithay::input::keyboard::{Keysym, ModifiersState, keysyms, xkb};
 
+use super::shell::{Direction, WindowCommand};
+
 /// What a hotkey asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -20,61 +22,108 @@ pub enum Action {
     Freeze,
     /// A picture of the screen is written.
     Screenshot,
+    /// The keyboard's next layout.
+    NextKeyboardLayout,
+    /// Something with windows.
+    Window(WindowCommand),
     /// Another virtual terminal.
     SwitchVt(i32),
 }
 
-/// The keys of the session itself. Those for virtual terminals, Ctrl+Alt+F1 to F12, are always the same.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Hotkeys {
-    /// [`Action::Quit`].
-    pub quit: Chord,
-    /// [`Action::Terminal`].
-    pub terminal: Chord,
-    /// [`Action::NextPlacement`].
-    pub placement: Chord,
-    /// [`Action::NextPalette`].
-    pub palette: Chord,
-    /// [`Action::Freeze`].
-    pub freeze: Chord,
-    /// [`Action::Screenshot`].
-    pub screenshot: Chord,
+/// A hotkey as it is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// The keys; none when it is switched off.
+    pub chord: Chord,
+    /// What they do.
+    pub action: Action,
+    /// The same in words, for the list of hotkeys.
+    pub words: &'static str,
 }
 
-impl Default for Hotkeys {
-    fn default() -> Self {
-        let logo =
-            |shift: bool, key: u32| Chord(Some(Keys { logo: true, shift, ctrl: false, alt: false, key }));
-        Self {
-            quit: logo(true, keysyms::KEY_e),
-            terminal: logo(false, keysyms::KEY_Return),
-            placement: logo(false, keysyms::KEY_o),
-            palette: logo(false, keysyms::KEY_p),
-            freeze: logo(false, keysyms::KEY_space),
-            screenshot: logo(false, keysyms::KEY_s),
+/// One line a hotkey: its name in the configuration, what it does, its usual keys, and the same in words, which are the
+/// field's documentation and the line in the list of hotkeys.
+macro_rules! hotkeys {
+    ($(#[doc = $words:literal] $name:ident: $action:expr, $keys:literal;)*) => {
+        /// The keys of the session itself. Those for virtual terminals, Ctrl+Alt+F1 to F12, are always the same.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+        pub struct Hotkeys {
+            $(#[doc = $words] pub $name: Chord,)*
         }
-    }
+
+        impl Default for Hotkeys {
+            fn default() -> Self {
+                let chord = |keys: &str| Chord::try_from(keys.to_owned()).expect("the usual keys are keys");
+                Self { $($name: chord($keys),)* }
+            }
+        }
+
+        impl Hotkeys {
+            /// All of them, in the order of the list.
+            pub fn all(&self) -> Vec<Bound> {
+                vec![$(Bound { chord: self.$name, action: $action, words: $words.trim_ascii() },)*]
+            }
+        }
+    };
+}
+
+hotkeys! {
+    /// placement of the map: beside, over, full, off
+    placement: Action::NextPlacement, "Super+O";
+    /// colours of the map
+    palette: Action::NextPalette, "Super+P";
+    /// hold the picture still, or let it go on
+    freeze: Action::Freeze, "Super+Space";
+    /// picture of the screen
+    screenshot: Action::Screenshot, "Super+S";
+    /// terminal
+    terminal: Action::Terminal, "Super+Return";
+    /// next window
+    focus_next: Action::Window(WindowCommand::FocusNext), "Super+Tab";
+    /// previous window
+    focus_previous: Action::Window(WindowCommand::FocusPrevious), "Super+Shift+Tab";
+    /// window or output at the left
+    focus_left: Action::Window(WindowCommand::Focus(Direction::Left)), "Super+Left";
+    /// window or output at the right
+    focus_right: Action::Window(WindowCommand::Focus(Direction::Right)), "Super+Right";
+    /// window or output above
+    focus_up: Action::Window(WindowCommand::Focus(Direction::Up)), "Super+Up";
+    /// window or output below
+    focus_down: Action::Window(WindowCommand::Focus(Direction::Down)), "Super+Down";
+    /// window to the output at the left
+    move_left: Action::Window(WindowCommand::MoveTo(Direction::Left)), "Super+Shift+Left";
+    /// window to the output at the right
+    move_right: Action::Window(WindowCommand::MoveTo(Direction::Right)), "Super+Shift+Right";
+    /// window to the output above
+    move_up: Action::Window(WindowCommand::MoveTo(Direction::Up)), "Super+Shift+Up";
+    /// window to the output below
+    move_down: Action::Window(WindowCommand::MoveTo(Direction::Down)), "Super+Shift+Down";
+    /// change places with the master window
+    swap_master: Action::Window(WindowCommand::SwapMaster), "Super+Shift+Return";
+    /// larger master window
+    grow_master: Action::Window(WindowCommand::Grow), "Super+Ctrl+Right";
+    /// smaller master window
+    shrink_master: Action::Window(WindowCommand::Shrink), "Super+Ctrl+Left";
+    /// fullscreen
+    fullscreen: Action::Window(WindowCommand::Fullscreen), "Super+F";
+    /// let the window float, or tile it
+    float: Action::Window(WindowCommand::Float), "Super+V";
+    /// close the window
+    close: Action::Window(WindowCommand::Close), "Super+Q";
+    /// next keyboard layout
+    keyboard_layout: Action::NextKeyboardLayout, "Super+Shift+Space";
+    /// end the session
+    quit: Action::Quit, "Super+Shift+E";
 }
 
 impl Hotkeys {
-    fn all(&self) -> [(Chord, Action); 6] {
-        [
-            (self.quit, Action::Quit),
-            (self.terminal, Action::Terminal),
-            (self.placement, Action::NextPlacement),
-            (self.palette, Action::NextPalette),
-            (self.freeze, Action::Freeze),
-            (self.screenshot, Action::Screenshot),
-        ]
-    }
-
     /// As it stands in a file: no two actions may have the same keys.
     pub(crate) fn distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let hotkeys = Self::deserialize(deserializer)?;
         let all = hotkeys.all();
-        for (at, (chord, _)) in all.iter().enumerate() {
-            if chord.0.is_some() && all[..at].iter().any(|(earlier, _)| earlier == chord) {
+        for (at, Bound { chord, .. }) in all.iter().enumerate() {
+            if chord.0.is_some() && all[..at].iter().any(|earlier| earlier.chord == *chord) {
                 return Err(serde::de::Error::custom(format!(
                     "{chord} is there twice: give each action keys of its own, or \"\" for none"
                 )));
@@ -160,11 +209,13 @@ impl fmt::Display for Chord {
     }
 }
 
-/// Small letters for capital ones, and one Return.
+/// Small letters for capital ones, one Return and one Tab.
 fn plain_key(key: u32) -> u32 {
     match key {
         keysyms::KEY_A..=keysyms::KEY_Z => key + (keysyms::KEY_a - keysyms::KEY_A),
         keysyms::KEY_KP_Enter => keysyms::KEY_Return,
+        // Shift makes another symbol of it.
+        keysyms::KEY_ISO_Left_Tab => keysyms::KEY_Tab,
         _ => key,
     }
 }
@@ -193,7 +244,7 @@ pub fn action(
         alt: modifiers.alt,
         key: plain_key(key),
     };
-    hotkeys.all().into_iter().find(|(chord, _)| chord.0 == Some(held)).map(|(_, action)| action)
+    hotkeys.all().into_iter().find(|bound| bound.chord.0 == Some(held)).map(|bound| bound.action)
 }
 
 #[cfg(test)]
@@ -234,6 +285,11 @@ mod tests {
         assert_eq!(press(logo, KEY_p, KEY_p), Some(Action::NextPalette));
         assert_eq!(press(logo, KEY_space, KEY_space), Some(Action::Freeze));
         assert_eq!(press(logo, KEY_s, KEY_s), Some(Action::Screenshot));
+        let window = |command| Some(Action::Window(command));
+        assert_eq!(press(logo, KEY_Tab, KEY_Tab), window(WindowCommand::FocusNext));
+        let shifted = held(true, true, false, false);
+        assert_eq!(press(shifted, KEY_ISO_Left_Tab, KEY_Tab), window(WindowCommand::FocusPrevious));
+        assert_eq!(press(shifted, KEY_Left, KEY_Left), window(WindowCommand::MoveTo(Direction::Left)));
         // With caps lock the plain key still counts.
         assert_eq!(
             press(ModifiersState { caps_lock: true, ..logo }, KEY_O, KEY_o),
@@ -260,6 +316,15 @@ mod tests {
         assert_eq!(press(held(false, false, true, false), KEY_F1, KEY_F1), None);
         assert_eq!(press(held(true, false, false, false), KEY_e, KEY_e), None, "quitting needs Shift");
         assert_eq!(press(held(true, false, true, false), KEY_o, KEY_o), None);
+    }
+
+    #[test]
+    fn every_hotkey_has_keys_of_its_own_and_words() {
+        let all = Hotkeys::default().all();
+        for (at, bound) in all.iter().enumerate() {
+            assert!(bound.chord != Chord(None) && !bound.words.is_empty(), "{bound:?}");
+            assert!(all[..at].iter().all(|other| other.chord != bound.chord), "{bound:?}");
+        }
     }
 
     fn chord(text: &str) -> Result<Chord, String> {

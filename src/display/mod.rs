@@ -41,5 +41,7 @@ pub mod survey;
 pub use compositor::{Compositor, Notice};
 pub use config::{BackendKind, CompositorConfig, PlanePolicy};
 pub use error::DisplayError;
+pub use input::KeyboardLayouts;
 pub use placement::{Division, Placement};
+pub use shell::{Direction, MasterSide, WindowCommand, WindowStatus};
 pub use status::{FrameStatistics, OutputStatus, PlaneUse};

@@ -207,6 +207,7 @@ impl Compositor {
             self.center_pointer();
         }
         self.arrange();
+        self.desk.refocus();
         self.desk.notify(Notice::Changed);
     }
 
@@ -215,6 +216,7 @@ impl Compositor {
         info!(output = output.name(), "output disconnected");
         self.desk.remove_output(output);
         self.arrange();
+        self.desk.refocus();
         self.desk.notify(Notice::Changed);
     }
 

@@ -69,23 +69,6 @@ impl Placement {
     }
 }
 
-/// Equal tiles for `count` windows: columns on a wide area, rows on a tall one, and the last takes what the division leaves.
-pub fn tile(area: Rectangle<i32, Logical>, count: usize) -> Vec<Rectangle<i32, Logical>> {
-    let Ok(n) = i32::try_from(count) else { return Vec::new() };
-    let (length, wide) = (area.size.w.max(area.size.h), area.size.w >= area.size.h);
-    (0..n)
-        .map(|i| {
-            let (from, to) = (i64::from(length) * i64::from(i), i64::from(length) * i64::from(i + 1));
-            let (from, to) = ((from / i64::from(n)) as i32, (to / i64::from(n)) as i32);
-            if wide {
-                rectangle(area.loc.x + from, area.loc.y, to - from, area.size.h)
-            } else {
-                rectangle(area.loc.x, area.loc.y + from, area.size.w, to - from)
-            }
-        })
-        .collect()
-}
-
 fn rectangle(x: i32, y: i32, w: i32, h: i32) -> Rectangle<i32, Logical> {
     Rectangle::new(Point::from((x, y)), Size::from((w, h)))
 }
@@ -136,21 +119,6 @@ mod tests {
                         let area = |r: Rectangle<i32, Logical>| i64::from(r.size.w) * i64::from(r.size.h);
                         prop_assert_eq!(area(map) + area(clients), area(whole));
                     }
-                }
-            }
-        }
-
-        #[test]
-        fn tiles_cover_the_area_without_overlap(x in 0..100i32, y in 0..100i32, w in 1..4000i32, h in 1..4000i32, n in 1..9usize) {
-            let area = rectangle(x, y, w, h);
-            let tiles = tile(area, n);
-            prop_assert_eq!(tiles.len(), n);
-            let total: i64 = tiles.iter().map(|t| i64::from(t.size.w) * i64::from(t.size.h)).sum();
-            prop_assert_eq!(total, i64::from(w) * i64::from(h));
-            for (i, a) in tiles.iter().enumerate() {
-                prop_assert!(area.contains_rect(*a));
-                for b in &tiles[i + 1..] {
-                    prop_assert!(!a.overlaps(*b));
                 }
             }
         }

@@ -3,10 +3,16 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use smithay::input::keyboard::XkbConfig;
 
-use super::Placement;
 use super::hotkey::Hotkeys;
+use super::{MasterSide, Placement};
+
+mod input;
+
+pub use input::{
+    AccelProfile, ClickMethod, CursorSettings, Keyboard, Mouse, ScrollMethod, Tablet, TapButtons, TouchRule,
+    Touchpad,
+};
 
 /// Everything that can change while the session runs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,139 +27,47 @@ pub struct Settings {
     pub touchpad: Touchpad,
     /// Mice, and all other pointers without a surface.
     pub mouse: Mouse,
+    /// Rules for touch screens; the first that fits holds.
+    pub touch: Vec<TouchRule>,
+    /// Drawing tablets.
+    pub tablet: Tablet,
     /// The pointer's image.
     pub cursor: CursorSettings,
+    /// How windows are laid out.
+    pub layout: LayoutSettings,
     /// Rules for outputs; the first that fits holds.
     pub outputs: Vec<OutputRule>,
 }
 
-/// The layout, as xkeyboard-config(7) names it; what is empty is taken from the `XKB_DEFAULT_*` variables.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Keyboard {
-    /// Rules, e.g. "evdev".
-    pub rules: String,
-    /// Model, e.g. "pc105".
-    pub model: String,
-    /// Layouts, e.g. "us,de".
-    pub layout: String,
-    /// Variants of the layouts, e.g. ",neo".
-    pub variant: String,
-    /// Options, e.g. "grp:alt_shift_toggle,caps:escape".
-    pub options: String,
-    /// How long a key is held until it repeats, milliseconds.
-    #[serde(deserialize_with = "within::<50, 10000, _>")]
-    pub repeat_delay_ms: u32,
-    /// Repetitions a second; none when 0.
-    #[serde(deserialize_with = "within::<0, 500, _>")]
-    pub repeat_rate: u32,
-}
-
-impl Default for Keyboard {
-    fn default() -> Self {
-        Self {
-            rules: String::new(),
-            model: String::new(),
-            layout: String::new(),
-            variant: String::new(),
-            options: String::new(),
-            repeat_delay_ms: 400,
-            repeat_rate: 30,
-        }
-    }
-}
-
-impl Keyboard {
-    pub(crate) fn xkb(&self) -> XkbConfig<'_> {
-        XkbConfig {
-            rules: &self.rules,
-            model: &self.model,
-            layout: &self.layout,
-            variant: &self.variant,
-            options: (!self.options.is_empty()).then(|| self.options.clone()),
-        }
-    }
-
-    /// Milliseconds until a key repeats, and repetitions a second.
-    pub(crate) fn repeat(&self) -> (i32, i32) {
-        (self.repeat_delay_ms.cast_signed(), self.repeat_rate.cast_signed())
-    }
-}
-
-/// How the speed of a finger or a hand becomes that of the pointer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AccelProfile {
-    /// The faster, the further.
-    Adaptive,
-    /// Always the same.
-    Flat,
-}
-
-/// Touchpads. What is `None` is as the device has it by itself.
+/// How windows are laid out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Touchpad {
-    /// A tap is a click.
-    pub tap: bool,
-    /// A tap and then a movement drag.
-    pub tap_and_drag: Option<bool>,
-    /// The content follows the fingers.
-    pub natural_scroll: Option<bool>,
-    /// Nothing moves while the keyboard is used.
-    pub disable_while_typing: Option<bool>,
-    /// Left and right button change places.
-    pub left_handed: Option<bool>,
-    /// From -1, slowest, to 1, fastest.
-    #[serde(deserialize_with = "speed")]
-    pub accel_speed: Option<f64>,
-    /// How speed is translated.
-    pub accel_profile: Option<AccelProfile>,
+pub struct LayoutSettings {
+    /// Pixels between two windows.
+    #[serde(deserialize_with = "within::<0, 500, _>")]
+    pub gaps: u32,
+    /// The master window's share, 0.1..0.9.
+    #[serde(deserialize_with = "ratio")]
+    pub master_ratio: f64,
+    /// Where the master window is.
+    pub master_side: MasterSide,
+    /// The window under the pointer gets the keyboard without a click.
+    pub focus_follows_pointer: bool,
 }
 
-impl Default for Touchpad {
+impl Default for LayoutSettings {
     fn default() -> Self {
-        Self {
-            tap: true,
-            tap_and_drag: None,
-            natural_scroll: None,
-            disable_while_typing: None,
-            left_handed: None,
-            accel_speed: None,
-            accel_profile: None,
-        }
+        Self { gaps: 0, master_ratio: 0.5, master_side: MasterSide::Auto, focus_follows_pointer: false }
     }
 }
 
-/// Mice. What is `None` is as the device has it by itself.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Mouse {
-    /// The content follows the wheel.
-    pub natural_scroll: Option<bool>,
-    /// Left and right button change places.
-    pub left_handed: Option<bool>,
-    /// Pressing left and right together is the middle button.
-    pub middle_emulation: Option<bool>,
-    /// From -1, slowest, to 1, fastest.
-    #[serde(deserialize_with = "speed")]
-    pub accel_speed: Option<f64>,
-    /// How speed is translated.
-    pub accel_profile: Option<AccelProfile>,
-}
-
-/// The pointer's image.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct CursorSettings {
-    /// The theme; `$XCURSOR_THEME` when left out.
-    pub theme: Option<String>,
-    /// Its size in pixels; `$XCURSOR_SIZE` or 24 when left out.
-    #[serde(deserialize_with = "cursor_size")]
-    pub size: Option<u32>,
-    /// It disappears when it was not moved for so long; never when 0.
-    #[serde(deserialize_with = "within::<0, 86400000, _>")]
-    pub hide_after_ms: u32,
+fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let ratio = f64::deserialize(deserializer)?;
+    if (0.1..=0.9).contains(&ratio) {
+        Ok(ratio)
+    } else {
+        Err(serde::de::Error::custom(format!("{ratio} is out of bounds: from 0.1 to 0.9 is allowed")))
+    }
 }
 
 /// What holds for some outputs. One that names nothing fits every output.
@@ -187,6 +101,16 @@ pub struct OutputIdentity {
     pub serial: String,
 }
 
+impl OutputIdentity {
+    /// Whether this is "make model serial" of it, as `memory-glass msg outputs` lists them.
+    pub(crate) fn describes(&self, name: &str) -> bool {
+        let words = [&self.make, &self.model, &self.serial];
+        let own: Vec<&str> = words.iter().flat_map(|part| part.split_whitespace()).collect();
+        let given: Vec<&str> = name.split_whitespace().collect();
+        !own.is_empty() && own.join(" ").eq_ignore_ascii_case(&given.join(" "))
+    }
+}
+
 impl OutputRule {
     /// Whether this rule is about that output.
     pub fn fits(&self, output: &OutputIdentity) -> bool {
@@ -209,6 +133,11 @@ impl Settings {
             (Some(false), _) | (_, Placement::Off) => Placement::Off,
             _ => rule.placement.unwrap_or(everywhere),
         }
+    }
+
+    /// What holds for a touch screen of this name.
+    pub(crate) fn touch_rule(&self, device: &str) -> Option<&TouchRule> {
+        self.touch.iter().find(|rule| rule.fits(device))
     }
 
     /// The command that opens a terminal.
@@ -237,19 +166,6 @@ pub(crate) fn within<'de, const LOW: u32, const HIGH: u32, D: Deserializer<'de>>
     u32::try_from(number).ok().filter(|number| (LOW..=HIGH).contains(number)).ok_or_else(|| {
         serde::de::Error::custom(format!("{number} is out of bounds: from {LOW} to {HIGH} is allowed"))
     })
-}
-
-fn cursor_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    within::<8, 256, _>(deserializer).map(Some)
-}
-
-fn speed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    let speed = f64::deserialize(deserializer)?;
-    if (-1.0..=1.0).contains(&speed) {
-        Ok(Some(speed))
-    } else {
-        Err(serde::de::Error::custom(format!("{speed} is out of bounds: from -1.0 to 1.0 is allowed")))
-    }
 }
 
 #[cfg(test)]

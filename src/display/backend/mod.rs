@@ -5,6 +5,7 @@ mod tty;
 
 pub(crate) use headless::Headless;
 use smithay::backend::allocator::dmabuf::Dmabuf;
+use smithay::input::keyboard::LedState;
 use smithay::output::Output;
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::utils::{Logical, Size};
@@ -86,10 +87,18 @@ impl Backend {
         }
     }
 
-    /// Touchpads and mice get these settings.
+    /// The input devices get these settings.
     pub(crate) fn configure_input(&mut self, settings: &Settings) {
         match self {
             Backend::Tty(tty) => tty.configure_input(settings),
+            Backend::Headless(_) => {}
+        }
+    }
+
+    /// The lamps of the keyboards.
+    pub(crate) fn set_leds(&mut self, leds: LedState) {
+        match self {
+            Backend::Tty(tty) => tty.set_leds(leds),
             Backend::Headless(_) => {}
         }
     }

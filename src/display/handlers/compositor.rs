@@ -94,7 +94,9 @@ impl Compositor {
             } else if has_picture {
                 self.desk.map_window(&window);
             }
-        } else if !has_picture {
+        } else if has_picture {
+            self.desk.rearrange_if_resized(&window);
+        } else {
             self.desk.unmap_window(root, false);
         }
     }

@@ -1,5 +1,6 @@
 //! The seat: who has the keyboard, and what the pointer looks like.
 
+use smithay::input::keyboard::LedState;
 use smithay::input::pointer::CursorImageStatus;
 use smithay::input::{Seat, SeatHandler, SeatState};
 use smithay::reexports::wayland_server::Resource;
@@ -25,6 +26,10 @@ impl SeatHandler for Compositor {
         set_data_device_focus(&self.desk.display, seat, client.clone());
         set_primary_focus(&self.desk.display, seat, client);
         self.desk.show_focus(focused);
+    }
+
+    fn led_state_changed(&mut self, _seat: &Seat<Self>, leds: LedState) {
+        self.backend.set_leds(leds);
     }
 
     fn cursor_image(&mut self, _seat: &Seat<Self>, image: CursorImageStatus) {

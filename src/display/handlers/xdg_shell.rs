@@ -7,6 +7,8 @@ use smithay::input::Seat;
 use smithay::input::pointer::Focus;
 use smithay::output::Output;
 use smithay::reexports::wayland_protocols::xdg::decoration::zv1::server::zxdg_toplevel_decoration_v1::Mode;
+use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel::ResizeEdge;
+use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
 use smithay::reexports::wayland_server::protocol::wl_seat::WlSeat;
 use smithay::utils::Serial;
@@ -18,6 +20,7 @@ use smithay::{delegate_xdg_decoration, delegate_xdg_shell};
 use tracing::debug;
 
 use crate::display::Compositor;
+use crate::display::shell::Held;
 
 impl XdgShellHandler for Compositor {
     fn xdg_shell_state(&mut self) -> &mut XdgShellState {
@@ -34,7 +37,7 @@ impl XdgShellHandler for Compositor {
 
     fn fullscreen_request(&mut self, surface: ToplevelSurface, output: Option<WlOutput>) {
         let output = output.as_ref().and_then(Output::from_resource);
-        self.desk.set_fullscreen(surface.wl_surface(), true, output);
+        self.desk.set_fullscreen(surface.wl_surface(), true, output.as_ref());
         answer(&surface);
     }
 
@@ -54,6 +57,22 @@ impl XdgShellHandler for Compositor {
 
     fn parent_changed(&mut self, _surface: ToplevelSurface) {
         self.desk.arrange_windows();
+    }
+
+    fn title_changed(&mut self, _surface: ToplevelSurface) {
+        self.desk.windows_changed();
+    }
+
+    fn app_id_changed(&mut self, _surface: ToplevelSurface) {
+        self.desk.windows_changed();
+    }
+
+    fn move_request(&mut self, surface: ToplevelSurface, _seat: WlSeat, serial: Serial) {
+        self.hold_if_pressed(&surface, serial, Held::Move);
+    }
+
+    fn resize_request(&mut self, surface: ToplevelSurface, _seat: WlSeat, serial: Serial, edges: ResizeEdge) {
+        self.hold_if_pressed(&surface, serial, Held::Resize(edges.into()));
     }
 
     fn new_popup(&mut self, surface: PopupSurface, positioner: PositionerState) {
@@ -101,6 +120,21 @@ impl XdgShellHandler for Compositor {
                 return;
             }
             pointer.set_grab(self, PopupPointerGrab::new(&grab), serial, Focus::Keep);
+        }
+    }
+}
+
+impl Compositor {
+    /// A client may only have its window moved by a button that was pressed on it.
+    fn hold_if_pressed(&mut self, toplevel: &ToplevelSurface, serial: Serial, held: Held) {
+        let Some(pointer) = self.desk.seat.get_pointer().filter(|pointer| pointer.has_grab(serial)) else {
+            return;
+        };
+        let Some(start) = pointer.grab_start_data() else { return };
+        let surface = toplevel.wl_surface();
+        let own = start.focus.as_ref().is_some_and(|(focus, _)| focus.id().same_client_as(&surface.id()));
+        if own {
+            self.hold_window(surface, held, start);
         }
     }
 }

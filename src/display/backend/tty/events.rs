@@ -28,6 +28,10 @@ impl Compositor {
                 InputEvent::DeviceAdded { device } => {
                     super::devices::configure(device, settings);
                     tty.devices.push(device.clone());
+                    tty.set_leds(tty.leds);
+                    if let Some(output) = device.output_name() {
+                        self.devices.belongs_to(device.sysname().to_owned(), output.to_owned());
+                    }
                 }
                 InputEvent::DeviceRemoved { device } => tty.devices.retain(|known| known != device),
                 _ => {}

@@ -21,8 +21,9 @@ use smithay::backend::renderer::{Bind, ImportDma};
 use smithay::backend::session::Session;
 use smithay::backend::session::libseat::LibSeatSession;
 use smithay::backend::udev::{UdevBackend, all_gpus};
+use smithay::input::keyboard::LedState;
 use smithay::output::Output;
-use smithay::reexports::input::{Device, Libinput};
+use smithay::reexports::input::{Device, DeviceCapability, Libinput};
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::utils::{Logical, Size};
 use smithay::wayland::dmabuf::DmabufFeedbackBuilder;
@@ -46,6 +47,8 @@ pub(crate) struct Tty {
     libinput: Libinput,
     /// Every input device there is, and what they are set to.
     devices: Vec<Device>,
+    /// The lamps of the keyboards.
+    leds: LedState,
     handle: LoopHandle<'static, Compositor>,
     /// The only card to use, when one was asked for.
     only: Option<PathBuf>,
@@ -76,6 +79,7 @@ impl Tty {
             session,
             libinput: libinput.clone(),
             devices: Vec::new(),
+            leds: LedState::default(),
             handle: handle.clone(),
             only: config.card.clone(),
             planes: config.planes,
@@ -199,6 +203,15 @@ impl Tty {
     pub(super) fn configure_input(&mut self, settings: &Settings) {
         for device in &mut self.devices {
             devices::configure(device, settings);
+        }
+    }
+
+    pub(super) fn set_leds(&mut self, leds: LedState) {
+        self.leds = leds;
+        for device in &mut self.devices {
+            if device.has_capability(DeviceCapability::Keyboard) {
+                device.led_update(leds.into());
+            }
         }
     }
 

@@ -1,0 +1,31 @@
+//! What a hotkey does.
+
+use tracing::{info, warn};
+
+use crate::display::hotkey::Action;
+use crate::display::{Compositor, Notice};
+
+impl Compositor {
+    /// Does what the hotkey asks for, or tells the session, whose business it is.
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Quit => {
+                info!("quit by hotkey");
+                self.stop();
+            }
+            Action::Terminal => {
+                let terminal = self.desk.config.settings.terminal();
+                if let Err(error) = self.spawn(&terminal) {
+                    warn!(%error, "no terminal");
+                }
+            }
+            Action::NextPlacement => self.set_placement(self.desk.config.placement.next()),
+            Action::NextPalette => self.desk.notify(Notice::NextPalette),
+            Action::Freeze => self.desk.notify(Notice::Freeze),
+            Action::Screenshot => self.desk.notify(Notice::Screenshot),
+            Action::NextKeyboardLayout => self.next_keyboard_layout(),
+            Action::Window(command) => self.desk.window_command(command),
+            Action::SwitchVt(vt) => self.backend.switch_vt(vt),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Who has the keyboard. Each output has its own focus, the window there that was used last; the active output's has the keys.
+
+use smithay::desktop::Window;
+use smithay::output::Output;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::utils::{IsAlive, SERIAL_COUNTER};
+
+use super::windows::surface_of;
+use crate::display::Compositor;
+use crate::display::compositor::Notice;
+use crate::display::desk::Desk;
+
+impl Desk {
+    /// The output that keys and new windows go to.
+    pub(crate) fn active_output(&self) -> Option<&Output> {
+        let named = self.windows.active.as_ref();
+        self.outputs
+            .iter()
+            .find(|state| named.is_some_and(|name| *name == state.output.name()))
+            .or(self.outputs.first())
+            .map(|state| &state.output)
+    }
+
+    /// The keyboard goes to this window, and its output is the active one.
+    pub(crate) fn focus(&mut self, window: Option<Window>) {
+        let placed = window.as_ref().and_then(|window| self.windows.of(window));
+        if let Some((id, shown)) = placed.map(|placed| (placed.id, placed.shown.clone())) {
+            self.windows.use_now(id);
+            if let Some(output) = shown {
+                self.windows.active = Some(output);
+            }
+            // What floats or is fullscreen comes to the front.
+            self.arrange_windows();
+        }
+        self.wants_focus = Some(window);
+        self.wake.ping();
+    }
+
+    /// This output is the active one, and the window there that was used last has the keyboard.
+    pub(crate) fn activate_output(&mut self, output: &Output) {
+        self.windows.active = Some(output.name());
+        self.refocus();
+    }
+
+    /// The keyboard goes to the window of the active output that was used last.
+    pub(crate) fn refocus(&mut self) {
+        let active = self.active_output().map(Output::name);
+        let last = self
+            .windows
+            .mapped()
+            .filter(|placed| placed.shown == active && self.is_seen(placed.id))
+            .max_by_key(|placed| placed.used)
+            .map(|placed| placed.window.clone());
+        self.wants_focus = Some(last);
+        self.wake.ping();
+    }
+
+    /// Whether something of this window can be seen: it is not behind a fullscreen one.
+    pub(super) fn is_seen(&self, id: u32) -> bool {
+        let Some(shown) = self.windows.get(id).and_then(|placed| placed.shown.as_ref()) else { return false };
+        let places = self.places(&self.screens(), None);
+        let here =
+            |other: u32| self.windows.get(other).is_some_and(|placed| placed.shown.as_ref() == Some(shown));
+        let covered = places
+            .iter()
+            .skip_while(|place| place.id != id)
+            .skip(1)
+            .any(|place| place.layer == super::places::Layer::Fullscreen && here(place.id));
+        !covered
+    }
+
+    /// Tells the clients which window is the active one.
+    pub(crate) fn show_focus(&mut self, focused: Option<&WlSurface>) {
+        let before = self.windows.focused;
+        self.windows.focused = None;
+        for placed in self.windows.list.iter().filter(|placed| placed.mapped) {
+            let active = focused.is_some_and(|surface| placed.is(surface));
+            if active {
+                self.windows.focused = Some(placed.id);
+            }
+            if placed.window.set_activated(active)
+                && let Some(toplevel) = placed.window.toplevel()
+                && toplevel.is_initial_configure_sent()
+            {
+                toplevel.send_pending_configure();
+            }
+        }
+        if self.windows.focused != before {
+            self.windows_changed();
+        }
+    }
+
+    /// Windows have come, gone or changed.
+    pub(crate) fn windows_changed(&self) {
+        self.notify(Notice::Changed);
+    }
+}
+
+impl Compositor {
+    /// Carries out what [`Desk::focus`] asked for. Setting the focus calls back into the whole compositor, so it is done here.
+    pub(crate) fn apply_focus(&mut self) {
+        let Some(wanted) = self.desk.wants_focus.take() else { return };
+        let surface = wanted.as_ref().and_then(surface_of).filter(IsAlive::alive);
+        if let Some(keyboard) = self.desk.seat.get_keyboard() {
+            keyboard.set_focus(self, surface, SERIAL_COUNTER.next_serial());
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What can be told about a window.
+
+use smithay::desktop::Window;
+use smithay::reexports::wayland_server::Resource;
+use smithay::wayland::compositor::with_states;
+use smithay::wayland::shell::xdg::XdgToplevelSurfaceData;
+
+use super::windows::Placed;
+use crate::display::desk::Desk;
+
+/// One window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowStatus {
+    /// Its number in this session.
+    pub id: u32,
+    /// Its title, as the client has it.
+    pub title: String,
+    /// Which program it is of, as the client has it.
+    pub app_id: String,
+    /// The client's process.
+    pub pid: Option<u32>,
+    /// The output that it is shown on.
+    pub output: Option<String>,
+    /// It has the clients' part of its output alone.
+    pub fullscreen: bool,
+    /// It is no tile.
+    pub floating: bool,
+}
+
+impl Desk {
+    /// Every window that shows something, in the order in which they are tiled.
+    pub(crate) fn window_status(&self) -> Vec<WindowStatus> {
+        self.windows.mapped().map(|placed| self.status_of(placed)).collect()
+    }
+
+    /// The number of the window that has the keyboard.
+    pub(crate) fn focused_window(&self) -> Option<u32> {
+        self.windows.focused
+    }
+
+    /// Whether this window has the keyboard.
+    pub(crate) fn is_focused(&self, window: &Window) -> bool {
+        self.windows.focused().is_some_and(|placed| &placed.window == window)
+    }
+
+    fn status_of(&self, placed: &Placed) -> WindowStatus {
+        let surface = placed.surface();
+        let names = placed.window.toplevel().map(|toplevel| {
+            with_states(toplevel.wl_surface(), |states| {
+                let data = states.data_map.get::<XdgToplevelSurfaceData>()?.lock().ok()?;
+                Some((data.title.clone().unwrap_or_default(), data.app_id.clone().unwrap_or_default()))
+            })
+        });
+        let (title, app_id) = names.flatten().unwrap_or_default();
+        let credentials = surface
+            .and_then(|surface| surface.client())
+            .and_then(|client| client.get_credentials(&self.display).ok());
+        WindowStatus {
+            id: placed.id,
+            title,
+            app_id,
+            pid: credentials.and_then(|credentials| u32::try_from(credentials.pid).ok()),
+            output: placed.shown.clone(),
+            fullscreen: placed.fullscreen,
+            floating: placed.floating(),
+        }
+    }
+}
