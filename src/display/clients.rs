@@ -59,8 +59,7 @@ pub(crate) fn listen(
     let name = socket.socket_name().to_string_lossy().into_owned();
     handle
         .insert_source(socket, |stream: UnixStream, (), compositor: &mut Compositor| {
-            let client = Arc::new(ClientState::default());
-            if let Err(error) = compositor.desk.display.insert_client(stream, client) {
+            if let Err(error) = admit(&mut compositor.desk.display, stream, ClientState::default()) {
                 warn!(%error, "a client could not be let in");
             }
         })
@@ -69,6 +68,15 @@ pub(crate) fn listen(
             reason: error.to_string(),
         })?;
     Ok(name)
+}
+
+/// Lets a client in.
+pub(crate) fn admit(
+    display: &mut DisplayHandle,
+    stream: UnixStream,
+    state: ClientState,
+) -> std::io::Result<Client> {
+    display.insert_client(stream, Arc::new(state))
 }
 
 /// Reads what clients ask, and sends what they are told right before the loop sleeps: whoever runs the loop needs to know

@@ -226,8 +226,9 @@ impl Compositor {
     fn tidy_and_redraw(&mut self) {
         self.apply_focus();
         self.desk.space.refresh();
-        self.refresh_pointer();
         self.desk.popups.cleanup();
+        self.desk.weigh_inhibitors();
+        self.refresh_pointer();
         self.redraw_due();
         self.serve_copies();
     }

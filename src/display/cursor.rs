@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use smithay::backend::allocator::Fourcc;
 use smithay::backend::renderer::element::memory::MemoryRenderBuffer;
 use smithay::input::pointer::{CursorIcon, CursorImageStatus};
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point, Size, Transform};
 use xcursor::CursorTheme;
 use xcursor::parser::parse_xcursor;
@@ -40,6 +41,13 @@ pub(crate) struct PointerImage {
     pub(crate) pixels: MemoryRenderBuffer,
     pub(crate) size: Size<i32, Logical>,
     pub(crate) hot_spot: Point<i32, Logical>,
+}
+
+/// What is dragged along with the pointer.
+pub(crate) struct DragIcon {
+    pub(crate) surface: WlSurface,
+    /// Where its corner is, seen from the pointer.
+    pub(crate) offset: Point<i32, Logical>,
 }
 
 /// The pointer.

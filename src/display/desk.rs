@@ -6,16 +6,23 @@ use std::time::Duration;
 use calloop::channel::Sender;
 use calloop::ping::Ping;
 use calloop::{LoopHandle, LoopSignal};
+use smithay::desktop::utils::{
+    OutputPresentationFeedback, send_frames_surface_tree, take_presentation_feedback_surface_tree,
+};
 use smithay::desktop::{PopupManager, Space, Window};
 use smithay::input::{Seat, SeatState};
 use smithay::output::Output;
+use smithay::reexports::wayland_protocols::wp::presentation_time::server::wp_presentation_feedback::Kind as PresentationKind;
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Clock, Logical, Monotonic, Point};
+use smithay::wayland::compositor::SurfaceData;
 
 use super::compositor::Notice;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, DragIcon};
+use super::focus::Focus;
 use super::handlers::Protocols;
+use super::lock::Lock;
 use super::outputs::OutputState;
 use super::shell::Windows;
 use super::{Compositor, CompositorConfig, DisplayError};
@@ -35,12 +42,13 @@ pub(crate) struct Desk {
     pub(crate) pointer_at: Point<f64, Logical>,
     /// It was moved at least once: there is a pointer.
     pub(crate) pointer_known: bool,
-    /// Something may have moved under it.
-    pub(crate) pointer_stale: bool,
-    pub(crate) drag_icon: Option<WlSurface>,
+    /// The surface that it was over when clients last heard of it, and where that was.
+    pub(crate) pointer_over: Option<(WlSurface, Point<f64, Logical>)>,
+    pub(crate) drag_icon: Option<DragIcon>,
     pub(crate) space: Space<Window>,
     pub(crate) windows: Windows,
-    pub(crate) wants_focus: Option<Option<Window>>,
+    pub(crate) focus: Focus,
+    pub(crate) lock: Lock,
     pub(crate) popups: PopupManager,
     pub(crate) outputs: Vec<OutputState>,
     pub(crate) worker: Option<RenderWorker>,
@@ -68,7 +76,7 @@ impl Desk {
         let (delay, rate) = keyboard.repeat();
         seat.add_keyboard(keyboard.xkb(), delay, rate).map_err(|_| DisplayError::Keyboard)?;
         seat.add_pointer();
-        let protocols = Protocols::new(&display, seat_state);
+        let protocols = Protocols::new(&display, &handle, seat_state);
         let cursor = Cursor::new(&config.settings.cursor);
         Ok(Self {
             display,
@@ -82,11 +90,12 @@ impl Desk {
             cursor,
             pointer_at: Point::from((0.0, 0.0)),
             pointer_known: false,
-            pointer_stale: false,
+            pointer_over: None,
             drag_icon: None,
             space: Space::default(),
             windows: Windows::default(),
-            wants_focus: None,
+            focus: Focus::default(),
+            lock: Lock::default(),
             popups: PopupManager::default(),
             outputs: Vec::new(),
             worker: None,
@@ -98,6 +107,11 @@ impl Desk {
         })
     }
 
+    /// The time as input events have it.
+    pub(crate) fn milliseconds(&self) -> u32 {
+        Duration::from(self.clock.now()).as_millis() as u32
+    }
+
     /// Tells whoever listens.
     pub(crate) fn notify(&self, notice: Notice) {
         if let Some(notices) = &self.notices {
@@ -106,28 +120,33 @@ impl Desk {
         }
     }
 
+    /// Who wants to know when this output's next frame is on the screen.
+    pub(crate) fn take_presentation_feedback(
+        &self,
+        output: &Output,
+        mut flags: impl FnMut(&WlSurface, &SurfaceData) -> PresentationKind,
+    ) -> OutputPresentationFeedback {
+        let mut feedback = OutputPresentationFeedback::new(output);
+        for root in self.roots_on(output) {
+            take_presentation_feedback_surface_tree(
+                &root,
+                &mut feedback,
+                |_, _| Some(output.clone()),
+                &mut flags,
+            );
+        }
+        feedback
+    }
+
     /// The frame is on the screen: clients may draw their next one.
     pub(crate) fn send_frame_callbacks(&self, output: &Output) {
         let now = self.clock.now();
-        for window in self.space.elements_for_output(output) {
-            window.send_frame(output, now, Some(Duration::ZERO), |_, _| Some(output.clone()));
-        }
         // A window that has no place yet still has to be able to draw its first picture.
         for window in self.windows.unmapped() {
             window.send_frame(output, now, Some(Duration::ZERO), |_, _| Some(output.clone()));
         }
-        let pointer = match &self.cursor.status {
-            smithay::input::pointer::CursorImageStatus::Surface(surface) => Some(surface),
-            _ => None,
-        };
-        for surface in pointer.into_iter().chain(&self.drag_icon) {
-            smithay::desktop::utils::send_frames_surface_tree(
-                surface,
-                output,
-                now,
-                Some(Duration::ZERO),
-                |_, _| Some(output.clone()),
-            );
+        for root in self.roots_on(output) {
+            send_frames_surface_tree(&root, output, now, Some(Duration::ZERO), |_, _| Some(output.clone()));
         }
     }
 }

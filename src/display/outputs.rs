@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use smithay::desktop::layer_map_for_output;
 use smithay::output::Output;
 use smithay::reexports::wayland_server::backend::GlobalId;
-use smithay::utils::{Logical, Point};
+use smithay::utils::{Logical, Point, Rectangle};
 use tracing::info;
 
 use super::compositor::Notice;
 use super::desk::Desk;
 use super::map_view::MapView;
+use super::placement::Division;
 use super::redraw::Redraw;
 use super::settings::OutputIdentity;
 use super::{Compositor, FrameStatistics, OutputStatus, Placement, PlaneUse};
@@ -54,6 +56,8 @@ impl Desk {
         let Some(at) = self.outputs.iter().position(|state| &state.output == output) else { return };
         let mut state = self.outputs.remove(at);
         state.map.close(self.worker.as_ref());
+        self.close_layers(output);
+        self.lock.remove_output(output);
         self.space.unmap_output(output);
         // Clients that bind it in this very moment are not to be killed for it.
         self.display.disable_global::<Compositor>(state.global.clone());
@@ -90,6 +94,20 @@ impl Desk {
     /// Where the map lies on this output.
     pub(crate) fn placement(&self, output: &Output) -> Placement {
         self.config.settings.placement(&identity(output), self.config.placement)
+    }
+
+    /// What the map and the clients have of this output: what layer surfaces keep for themselves is taken off before.
+    pub(crate) fn division(&self, output: &Output) -> Option<Division> {
+        let whole = self.space.output_geometry(output)?.size;
+        let zone = layer_map_for_output(output).non_exclusive_zone();
+        let placement = self.placement(output);
+        let mut division = placement.divide(zone.size);
+        division.clients.loc += zone.loc;
+        division.map = match (placement, division.map) {
+            (Placement::Full, Some(_)) => Some(Rectangle::from_size(whole)),
+            (_, map) => map.map(|map| Rectangle::new(map.loc + zone.loc, map.size)),
+        };
+        Some(division)
     }
 
     /// Something on this output changed.
@@ -183,11 +201,13 @@ impl Compositor {
     /// Gives the map and the windows their places, after anything that decides about them has changed.
     pub(crate) fn arrange(&mut self) {
         let Compositor { backend, desk, .. } = self;
-        let Desk { config, outputs, space, .. } = desk;
-        for state in outputs {
-            let Some(geometry) = space.output_geometry(&state.output) else { continue };
-            let placement = config.settings.placement(&identity(&state.output), config.placement);
-            let area = placement.divide(geometry.size).map;
+        for state in &desk.outputs {
+            layer_map_for_output(&state.output).arrange();
+        }
+        desk.fit_lock_surfaces();
+        let divisions: Vec<_> = desk.outputs.iter().map(|state| desk.division(&state.output)).collect();
+        for (state, division) in desk.outputs.iter_mut().zip(divisions) {
+            let Some(Division { map: area, .. }) = division else { continue };
             let (output, display) = (&state.output, &mut desk.display);
             state.map.place(area, desk.worker.as_ref(), &mut desk.target_ids, || match area {
                 Some(area) => backend.map_buffers(display, output, area.size),

@@ -23,7 +23,9 @@ impl Compositor {
             .map(|state| state.output.clone())
             .collect();
         for output in due {
+            self.desk.tell_scale(&output);
             let drawn = self.backend.draw(&mut self.desk, &output);
+            self.desk.lock.drawn(&output, drawn);
             if let Some(state) = self.desk.output_state(&output) {
                 state.redraw.drawn(drawn);
             }
@@ -69,6 +71,7 @@ impl Compositor {
         let Some(state) = self.desk.output_state(output) else { return };
         let due = state.redraw.vblank();
         self.finish_copies();
+        self.desk.lock.presented(output);
         self.desk.send_frame_callbacks(output);
         if due {
             self.desk.wake.ping();

@@ -1,10 +1,10 @@
-//! Puts the things on an output in order, front to back: pointer, map, windows. The same for every renderer.
+//! What is drawn of an output, front to back: the pointer, and the map among the clients' surfaces. The same for every renderer.
 
+use smithay::backend::renderer::element::Kind;
 use smithay::backend::renderer::element::memory::MemoryRenderBufferRenderElement;
 use smithay::backend::renderer::element::surface::{
     WaylandSurfaceRenderElement, render_elements_from_surface_tree,
 };
-use smithay::backend::renderer::element::{AsRenderElements, Kind};
 use smithay::backend::renderer::{ImportAll, ImportDma, ImportMem, Renderer};
 use smithay::input::pointer::{CursorImageAttributes, CursorImageStatus};
 use smithay::output::Output;
@@ -18,6 +18,7 @@ use super::error::chain;
 use super::map_view::Front;
 use super::outputs::POINTER_REACH;
 use super::render_element::{Composited, MapElement, SceneElement};
+use super::stack::Piece;
 
 /// The backdrop where no window is.
 pub(crate) const BACKDROP: [f32; 4] = [0.05, 0.05, 0.06, 1.0];
@@ -55,19 +56,36 @@ where
     let Some(geometry) = desk.space.output_geometry(output) else {
         return Scene { elements, slot: None, has_map: false };
     };
+    let stack = desk.stack(output);
     if purpose != (Purpose::Picture { pointer: false }) {
         push_pointer(&mut elements, desk, renderer, geometry.loc, geometry.size, scale);
     }
+    push_pieces(&mut elements, &stack.above, renderer, geometry.loc, scale);
     let planes = purpose == (Purpose::Screen { planes: true });
-    let (slot, has_map) = push_map(&mut elements, desk, renderer, output, planes, scale);
-    for window in desk.space.elements_for_output(output).rev() {
-        let Some(place) = desk.space.element_location(window) else { continue };
-        let at = (place - window.geometry().loc - geometry.loc).to_physical_precise_round(scale);
+    let (slot, has_map) = match stack.map {
+        true => push_map(&mut elements, desk, renderer, output, planes, scale),
+        false => (None, false),
+    };
+    push_pieces(&mut elements, &stack.below, renderer, geometry.loc, scale);
+    Scene { elements, slot, has_map }
+}
+
+fn push_pieces<R>(
+    elements: &mut Vec<SceneElement<R>>,
+    pieces: &[Piece],
+    renderer: &mut R,
+    origin: Point<i32, Logical>,
+    scale: Scale<f64>,
+) where
+    R: Renderer + ImportAll + ImportMem,
+    R::TextureId: Clone + 'static,
+{
+    for piece in pieces {
+        let at = (piece.place - origin).to_physical_precise_round(scale);
         let surfaces: Vec<WaylandSurfaceRenderElement<R>> =
-            AsRenderElements::<R>::render_elements(window, renderer, at, scale, 1.0);
+            render_elements_from_surface_tree(renderer, &piece.surface, at, scale, 1.0, Kind::Unspecified);
         elements.extend(surfaces.into_iter().map(|surface| SceneElement::Client(Composited(surface))));
     }
-    Scene { elements, slot, has_map }
 }
 
 fn push_map<R>(
@@ -155,10 +173,10 @@ fn push_pointer<R>(
         return;
     }
     push_pointer_image(elements, desk, renderer, at, scale);
-    if let Some(icon) = desk.drag_icon.as_ref().filter(|icon| icon.alive()) {
-        let at = at.to_physical(scale).to_i32_round();
+    if let Some(icon) = desk.drag_icon.as_ref().filter(|icon| icon.surface.alive()) {
+        let at = (at + icon.offset.to_f64()).to_physical(scale).to_i32_round();
         let surfaces: Vec<WaylandSurfaceRenderElement<R>> =
-            render_elements_from_surface_tree(renderer, icon, at, scale, 1.0, Kind::Unspecified);
+            render_elements_from_surface_tree(renderer, &icon.surface, at, scale, 1.0, Kind::Unspecified);
         elements.extend(surfaces.into_iter().map(|surface| SceneElement::Client(Composited(surface))));
     }
 }

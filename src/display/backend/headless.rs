@@ -77,14 +77,7 @@ impl Headless {
                 Err(error) => return failed(desk, output, &chain(&error)),
             };
         if damaged {
-            let mut feedback = OutputPresentationFeedback::new(output);
-            for window in desk.space.elements_for_output(output) {
-                window.take_presentation_feedback(
-                    &mut feedback,
-                    |_, _| Some(output.clone()),
-                    |_, _| Kind::empty(),
-                );
-            }
+            let feedback = desk.take_presentation_feedback(output, |_, _| Kind::empty());
             let path = if scene.has_map { MapPath::Composited } else { MapPath::Absent };
             self.frame = Some((feedback, path));
         }

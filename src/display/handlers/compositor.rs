@@ -1,16 +1,18 @@
 //! Surfaces: what a commit brings about.
 
+use calloop::EventSource;
 use smithay::backend::renderer::utils::{on_commit_buffer_handler, with_renderer_surface_state};
 use smithay::delegate_compositor;
-use smithay::input::pointer::CursorImageStatus;
+use smithay::input::pointer::{CursorImageAttributes, CursorImageStatus};
 use smithay::reexports::calloop::Interest;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{Client, Resource};
 use smithay::wayland::compositor::{
-    BufferAssignment, CompositorClientState, CompositorHandler, CompositorState, SurfaceAttributes,
+    Blocker, BufferAssignment, CompositorClientState, CompositorHandler, CompositorState, SurfaceAttributes,
     add_blocker, add_pre_commit_hook, get_parent, is_sync_subsurface, with_states,
 };
 use smithay::wayland::dmabuf::get_dmabuf;
+use smithay::wayland::drm_syncobj::DrmSyncobjCachedState;
 
 use crate::display::Compositor;
 use crate::display::clients::ClientState;
@@ -40,14 +42,16 @@ impl CompositorHandler for Compositor {
                 root = parent;
             }
             self.commit_toplevel(&root);
+            self.commit_layer(&root);
         }
         self.desk.popups.commit(surface);
         self.commit_popup(surface);
+        self.commit_pointer(surface);
         self.redraw_for(surface);
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
-        if self.desk.drag_icon.as_ref() == Some(surface) {
+        if self.desk.drag_icon.as_ref().is_some_and(|icon| icon.surface == *surface) {
             self.desk.drag_icon = None;
         }
     }
@@ -58,6 +62,13 @@ delegate_compositor!(Compositor);
 impl Compositor {
     /// A client's GPU may still be drawing what the client commits. The commit waits for it, so that the screen never does.
     fn wait_for_buffer(&mut self, surface: &WlSurface) {
+        let acquire = with_states(surface, |states| {
+            states.cached_state.get::<DrmSyncobjCachedState>().pending().acquire_point.clone()
+        });
+        if let Some((blocker, source)) = acquire.and_then(|point| point.generate_blocker().ok()) {
+            self.hold_commit(surface, blocker, source);
+            return;
+        }
         let dmabuf = with_states(surface, |states| {
             let mut attributes = states.cached_state.get::<SurfaceAttributes>();
             match attributes.pending().buffer.as_ref() {
@@ -65,10 +76,18 @@ impl Compositor {
                 _ => None,
             }
         });
-        let Some((blocker, source)) = dmabuf.and_then(|dmabuf| dmabuf.generate_blocker(Interest::READ).ok())
-        else {
-            return;
-        };
+        if let Some((blocker, source)) =
+            dmabuf.and_then(|dmabuf| dmabuf.generate_blocker(Interest::READ).ok())
+        {
+            self.hold_commit(surface, blocker, source);
+        }
+    }
+
+    /// The commit counts when the source fires.
+    fn hold_commit<S>(&mut self, surface: &WlSurface, blocker: impl Blocker + Send + 'static, source: S)
+    where
+        S: EventSource<Event = (), Ret = Result<(), std::io::Error>> + 'static,
+    {
         let Some(client) = surface.client() else { return };
         let watched = self.desk.handle.insert_source(source, move |(), _, compositor: &mut Compositor| {
             let display = compositor.desk.display.clone();
@@ -93,10 +112,12 @@ impl Compositor {
                 self.desk.configure_new(&window);
             } else if has_picture {
                 self.desk.map_window(&window);
+                self.desk.list_window(&window);
             }
         } else if has_picture {
             self.desk.rearrange_if_resized(&window);
         } else {
+            self.desk.unlist_window(&window);
             self.desk.unmap_window(root, false);
         }
     }
@@ -107,6 +128,30 @@ impl Compositor {
         {
             // Only refused for a popup that may not be configured again, which the first time is not.
             let _sent = popup.send_configure();
+        }
+    }
+
+    /// What is drawn at the pointer may have moved against it.
+    fn commit_pointer(&mut self, surface: &WlSurface) {
+        let icon = self.desk.drag_icon.as_mut().filter(|icon| icon.surface == *surface);
+        let is_cursor =
+            matches!(&self.desk.cursor.status, CursorImageStatus::Surface(cursor) if cursor == surface);
+        if icon.is_none() && !is_cursor {
+            return;
+        }
+        let moved = with_states(surface, |states| {
+            let mut attributes = states.cached_state.get::<SurfaceAttributes>();
+            let moved = attributes.current().buffer_delta.take().unwrap_or_default();
+            if is_cursor
+                && let Some(image) = states.data_map.get::<std::sync::Mutex<CursorImageAttributes>>()
+                && let Ok(mut image) = image.lock()
+            {
+                image.hotspot -= moved;
+            }
+            moved
+        });
+        if let Some(icon) = icon {
+            icon.offset += moved;
         }
     }
 

@@ -1,10 +1,11 @@
-//! Clients' GPU buffers.
+//! Clients' GPU buffers, and the points in time at which they may be read and written again.
 
 use smithay::backend::allocator::dmabuf::Dmabuf;
-use smithay::delegate_dmabuf;
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::wayland::buffer::BufferHandler;
 use smithay::wayland::dmabuf::{DmabufGlobal, DmabufHandler, DmabufState, ImportNotifier};
+use smithay::wayland::drm_syncobj::{DrmSyncobjHandler, DrmSyncobjState};
+use smithay::{delegate_dmabuf, delegate_drm_syncobj};
 use tracing::debug;
 
 use crate::display::Compositor;
@@ -32,4 +33,11 @@ impl DmabufHandler for Compositor {
     }
 }
 
+impl DrmSyncobjHandler for Compositor {
+    fn drm_syncobj_state(&mut self) -> Option<&mut DrmSyncobjState> {
+        self.desk.protocols.drm_syncobj.as_mut()
+    }
+}
+
 delegate_dmabuf!(Compositor);
+delegate_drm_syncobj!(Compositor);

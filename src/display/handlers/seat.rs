@@ -1,5 +1,6 @@
 //! The seat: who has the keyboard, and what the pointer looks like.
 
+use smithay::backend::input::TabletToolDescriptor;
 use smithay::input::keyboard::LedState;
 use smithay::input::pointer::CursorImageStatus;
 use smithay::input::{Seat, SeatHandler, SeatState};
@@ -8,7 +9,7 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::selection::data_device::set_data_device_focus;
 use smithay::wayland::selection::primary_selection::set_primary_focus;
 use smithay::wayland::tablet_manager::TabletSeatHandler;
-use smithay::{delegate_cursor_shape, delegate_seat};
+use smithay::{delegate_cursor_shape, delegate_seat, delegate_tablet_manager};
 
 use crate::display::Compositor;
 
@@ -38,8 +39,14 @@ impl SeatHandler for Compositor {
     }
 }
 
-// The cursor-shape protocol covers tablets too; there is no tablet support, so nothing to do for one.
-impl TabletSeatHandler for Compositor {}
+impl TabletSeatHandler for Compositor {
+    // A tool moves the pointer, and looks as its client wants it.
+    fn tablet_tool_image(&mut self, _tool: &TabletToolDescriptor, image: CursorImageStatus) {
+        self.desk.cursor.status = image;
+        self.desk.queue_redraw_all();
+    }
+}
 
 delegate_seat!(Compositor);
 delegate_cursor_shape!(Compositor);
+delegate_tablet_manager!(Compositor);

@@ -1,16 +1,21 @@
-//! Copy, paste, and drag-and-drop between clients.
+//! Copy, paste, and drag-and-drop between clients, and clipboard managers.
 
 use smithay::input::Seat;
 use smithay::reexports::wayland_server::protocol::wl_data_source::WlDataSource;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::utils::Point;
 use smithay::wayland::selection::SelectionHandler;
 use smithay::wayland::selection::data_device::{
     ClientDndGrabHandler, DataDeviceHandler, DataDeviceState, ServerDndGrabHandler,
 };
 use smithay::wayland::selection::primary_selection::{PrimarySelectionHandler, PrimarySelectionState};
-use smithay::{delegate_data_device, delegate_primary_selection};
+use smithay::wayland::selection::{ext_data_control, wlr_data_control};
+use smithay::{
+    delegate_data_control, delegate_data_device, delegate_ext_data_control, delegate_primary_selection,
+};
 
 use crate::display::Compositor;
+use crate::display::cursor::DragIcon;
 
 impl SelectionHandler for Compositor {
     type SelectionUserData = ();
@@ -24,7 +29,7 @@ impl DataDeviceHandler for Compositor {
 
 impl ClientDndGrabHandler for Compositor {
     fn started(&mut self, _source: Option<WlDataSource>, icon: Option<WlSurface>, _seat: Seat<Self>) {
-        self.desk.drag_icon = icon;
+        self.desk.drag_icon = icon.map(|surface| DragIcon { surface, offset: Point::default() });
         self.desk.queue_redraw_all();
     }
 
@@ -42,5 +47,19 @@ impl PrimarySelectionHandler for Compositor {
     }
 }
 
+impl wlr_data_control::DataControlHandler for Compositor {
+    fn data_control_state(&self) -> &wlr_data_control::DataControlState {
+        &self.desk.protocols.wlr_data_control
+    }
+}
+
+impl ext_data_control::DataControlHandler for Compositor {
+    fn data_control_state(&self) -> &ext_data_control::DataControlState {
+        &self.desk.protocols.ext_data_control
+    }
+}
+
+delegate_data_control!(Compositor);
+delegate_ext_data_control!(Compositor);
 delegate_data_device!(Compositor);
 delegate_primary_selection!(Compositor);

@@ -1,10 +1,7 @@
 //! Windows and their popups.
 
-use smithay::desktop::{
-    PopupKeyboardGrab, PopupKind, PopupPointerGrab, PopupUngrabStrategy, find_popup_root_surface,
-};
+use smithay::desktop::PopupKind;
 use smithay::input::Seat;
-use smithay::input::pointer::Focus;
 use smithay::output::Output;
 use smithay::reexports::wayland_protocols::xdg::decoration::zv1::server::zxdg_toplevel_decoration_v1::Mode;
 use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel::ResizeEdge;
@@ -32,6 +29,9 @@ impl XdgShellHandler for Compositor {
     }
 
     fn toplevel_destroyed(&mut self, surface: ToplevelSurface) {
+        if let Some((window, _)) = self.desk.windows.find(surface.wl_surface()) {
+            self.desk.unlist_window(&window);
+        }
         self.desk.unmap_window(surface.wl_surface(), true);
     }
 
@@ -57,14 +57,6 @@ impl XdgShellHandler for Compositor {
 
     fn parent_changed(&mut self, _surface: ToplevelSurface) {
         self.desk.arrange_windows();
-    }
-
-    fn title_changed(&mut self, _surface: ToplevelSurface) {
-        self.desk.windows_changed();
-    }
-
-    fn app_id_changed(&mut self, _surface: ToplevelSurface) {
-        self.desk.windows_changed();
     }
 
     fn move_request(&mut self, surface: ToplevelSurface, _seat: WlSeat, serial: Serial) {
@@ -96,30 +88,25 @@ impl XdgShellHandler for Compositor {
     }
 
     fn grab(&mut self, surface: PopupSurface, seat: WlSeat, serial: Serial) {
-        let Some(seat) = Seat::<Compositor>::from_resource(&seat) else { return };
-        let kind = PopupKind::Xdg(surface);
-        let Ok(root) = find_popup_root_surface(&kind) else { return };
-        let Ok(mut grab) = self.desk.popups.grab_popup(root, kind, &seat, serial) else { return };
-        if let Some(keyboard) = seat.get_keyboard() {
-            let other = keyboard.is_grabbed()
-                && !(keyboard.has_grab(serial)
-                    || keyboard.has_grab(grab.previous_serial().unwrap_or(serial)));
-            if other {
-                grab.ungrab(PopupUngrabStrategy::All);
-                return;
-            }
-            keyboard.set_focus(self, grab.current_grab(), serial);
-            keyboard.set_grab(self, PopupKeyboardGrab::new(&grab), serial);
+        if let Some(seat) = Seat::<Compositor>::from_resource(&seat) {
+            self.grab_popup(surface, &seat, serial);
         }
-        if let Some(pointer) = seat.get_pointer() {
-            let other = pointer.is_grabbed()
-                && !(pointer.has_grab(serial)
-                    || pointer.has_grab(grab.previous_serial().unwrap_or_else(|| grab.serial())));
-            if other {
-                grab.ungrab(PopupUngrabStrategy::All);
-                return;
-            }
-            pointer.set_grab(self, PopupPointerGrab::new(&grab), serial, Focus::Keep);
+    }
+
+    fn title_changed(&mut self, surface: ToplevelSurface) {
+        self.relist(&surface);
+    }
+
+    fn app_id_changed(&mut self, surface: ToplevelSurface) {
+        self.relist(&surface);
+    }
+}
+
+impl Compositor {
+    fn relist(&mut self, surface: &ToplevelSurface) {
+        if let Some((window, true)) = self.desk.windows.find(surface.wl_surface()) {
+            self.desk.list_window(&window);
+            self.desk.windows_changed();
         }
     }
 }

@@ -4,7 +4,7 @@ use smithay::backend::input::{Event, InputBackend, KeyState, KeyboardKeyEvent, K
 use smithay::input::keyboard::{FilterResult, Layout};
 use smithay::utils::SERIAL_COUNTER;
 
-use crate::display::hotkey::action;
+use crate::display::hotkey::{Action, action};
 use crate::display::settings::Keyboard;
 use crate::display::{Compositor, DisplayError, Notice};
 
@@ -45,11 +45,12 @@ impl Compositor {
             }
             let hotkeys = &compositor.desk.config.settings.hotkeys;
             match action(hotkeys, modifiers, key.modified_sym(), key.raw_latin_sym_or_raw_current_sym()) {
-                Some(action) => {
+                // Nothing of the session is to be had through its lock, and ending it could open a shell.
+                Some(action) if !compositor.desk.lock.is_on() || matches!(action, Action::SwitchVt(_)) => {
                     compositor.keys.held.push(code);
                     FilterResult::Intercept(Some(action))
                 }
-                None => {
+                _ => {
                     compositor.pointer_hides_for_typing(key.modified_sym());
                     FilterResult::Forward
                 }

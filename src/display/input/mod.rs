@@ -24,9 +24,18 @@ use super::Compositor;
 impl Compositor {
     /// One event of any input device.
     pub(crate) fn input<B: InputBackend>(&mut self, event: InputEvent<B>) {
+        if !matches!(event, InputEvent::DeviceAdded { .. } | InputEvent::DeviceRemoved { .. }) {
+            self.desk.notice_activity();
+        }
         match event {
-            InputEvent::DeviceAdded { device } => self.device_added(&device),
-            InputEvent::DeviceRemoved { device } => self.device_removed(&device),
+            InputEvent::DeviceAdded { ref device } => {
+                self.device_added(device);
+                self.tablet(&event);
+            }
+            InputEvent::DeviceRemoved { ref device } => {
+                self.device_removed(device);
+                self.tablet(&event);
+            }
             InputEvent::Keyboard { event } => self.key::<B>(&event),
             InputEvent::PointerMotion { event } => self.pointer_moved::<B>(&event),
             InputEvent::PointerMotionAbsolute { event } => {
@@ -41,7 +50,10 @@ impl Compositor {
             InputEvent::TouchUp { event } => self.touch_up::<B>(&event),
             InputEvent::TouchCancel { .. } => self.touch_cancel(),
             InputEvent::TouchFrame { .. } => self.touch_frame(),
-            _ => {}
+            event => {
+                self.tablet(&event);
+                self.gesture(&event);
+            }
         }
     }
 }

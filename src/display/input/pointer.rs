@@ -35,48 +35,56 @@ impl Compositor {
 
     pub(crate) fn pointer_to(&mut self, to: Point<f64, Logical>, time: u32) {
         let Some(pointer) = self.desk.seat.get_pointer() else { return };
+        self.pointer_used();
+        let Some(to) = self.desk.constrain(&pointer, to) else {
+            // Held in place: how it was moved is told by the relative motion alone.
+            pointer.frame(self);
+            return;
+        };
         let from = std::mem::replace(&mut self.desk.pointer_at, to);
         self.desk.pointer_known = true;
         let under = self.under(to);
+        self.desk.pointer_over.clone_from(&under);
         let motion = MotionEvent { location: to, serial: SERIAL_COUNTER.next_serial(), time };
         pointer.motion(self, under, &motion);
         pointer.frame(self);
+        self.activate_constraint();
         if self.desk.config.settings.layout.focus_follows_pointer && !pointer.is_grabbed() {
             self.focus_under_pointer();
         }
         self.desk.queue_redraw_near(&[from, to]);
-        self.pointer_used();
     }
 
-    /// The windows have moved under a pointer that stands still.
+    /// Something has moved under a pointer that stands still.
     pub(crate) fn refresh_pointer(&mut self) {
-        let stale = std::mem::take(&mut self.desk.pointer_stale);
         let Some(pointer) = self.desk.seat.get_pointer() else { return };
-        if !stale || !self.desk.pointer_known || pointer.is_grabbed() {
+        if !self.desk.pointer_known || pointer.is_grabbed() {
             return;
         }
         let location = self.desk.pointer_at;
         let under = self.under(location);
-        if under.as_ref().map(|(surface, _)| surface) != pointer.current_focus().as_ref() {
-            let time = Duration::from(self.desk.clock.now()).as_millis() as u32;
+        if under != self.desk.pointer_over {
+            self.desk.pointer_over.clone_from(&under);
+            let time = self.desk.milliseconds();
             let motion = MotionEvent { location, serial: SERIAL_COUNTER.next_serial(), time };
             pointer.motion(self, under, &motion);
             pointer.frame(self);
+            self.activate_constraint();
         }
     }
 
     /// The window under the pointer gets the keyboard, if it has not.
     fn focus_under_pointer(&mut self) {
-        let Some((window, _)) = self.window_under(self.desk.pointer_at) else { return };
+        let Some(window) = self.window_under(self.desk.pointer_at) else { return };
         if !self.desk.is_focused(&window) {
             self.desk.focus(Some(window));
         }
     }
 
     /// A click or a finger at this point: what is there gets the keyboard, its output is the active one.
-    pub(super) fn activate_at(&mut self, at: Point<f64, Logical>) {
-        if let Some((window, _)) = self.window_under(at) {
-            self.desk.focus(Some(window));
+    pub(crate) fn activate_at(&mut self, at: Point<f64, Logical>) {
+        if let Some(under) = self.desk.under(at) {
+            self.desk.focus_owner(under.owner);
             self.apply_focus();
             return;
         }
@@ -150,9 +158,13 @@ impl Compositor {
                 self.activate_at(self.desk.pointer_at);
             }
         }
-        let serial = SERIAL_COUNTER.next_serial();
+        let (serial, menu) = (SERIAL_COUNTER.next_serial(), pointer.is_grabbed());
         pointer.button(self, &ButtonEvent { button, state, serial, time });
         pointer.frame(self);
+        if state == ButtonState::Pressed && menu && !pointer.has_grab(serial) && !pointer.is_grabbed() {
+            // The click that dismissed a menu is one on what is under it, too.
+            self.activate_at(self.desk.pointer_at);
+        }
     }
 
     pub(super) fn axis<B: InputBackend>(&mut self, event: &B::PointerAxisEvent) {

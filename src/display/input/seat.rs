@@ -45,7 +45,7 @@ impl Compositor {
     }
 
     /// Where on the screen an event of a device is that covers an output.
-    pub(super) fn absolute<B: InputBackend, E: AbsolutePositionEvent<B>>(
+    pub(crate) fn absolute<B: InputBackend, E: AbsolutePositionEvent<B>>(
         &self,
         event: &E,
     ) -> Option<Point<f64, Logical>> {

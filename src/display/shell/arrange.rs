@@ -26,9 +26,8 @@ pub(super) struct Told {
 impl Desk {
     /// The part of an output that windows may take.
     pub(crate) fn clients_area(&self, output: &Output) -> Option<Rectangle<i32, Logical>> {
-        let geometry = self.space.output_geometry(output)?;
-        let mut area = self.placement(output).divide(geometry.size).clients;
-        area.loc += geometry.loc;
+        let mut area = self.division(output)?.clients;
+        area.loc += self.space.output_geometry(output)?.loc;
         Some(area)
     }
 
@@ -89,7 +88,6 @@ impl Desk {
             self.space.map_element(window, at, false);
         }
         self.space.refresh();
-        self.pointer_stale = true;
         self.queue_redraw_all();
     }
 

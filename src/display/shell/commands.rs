@@ -3,7 +3,7 @@
 use smithay::desktop::Window;
 use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::utils::{Logical, Rectangle};
+use smithay::utils::{Logical, Point, Rectangle};
 
 use super::windows::Placed;
 use crate::display::desk::Desk;
@@ -141,6 +141,18 @@ impl Desk {
         self.windows_changed();
     }
 
+    /// The window of this surface floats with its corner at this point of the desk. Returns whether there is one.
+    pub(crate) fn float_window_at(&mut self, surface: &WlSurface, at: Point<i32, Logical>) -> bool {
+        let Some(area) = self.active_output().and_then(|output| self.clients_area(output)) else {
+            return false;
+        };
+        let Some(placed) = self.windows.of_surface_mut(surface) else { return false };
+        placed.floats = Some(true);
+        placed.at = Some(at - area.loc);
+        self.arrange_windows();
+        true
+    }
+
     fn swap_master(&mut self, id: u32) {
         let Some(shown) = self.windows.get(id).and_then(|placed| placed.shown.clone()) else { return };
         let list = &mut self.windows.list;
@@ -252,7 +264,7 @@ fn nearest<T>(
 
 #[cfg(test)]
 mod tests {
-    use smithay::utils::{Point, Size};
+    use smithay::utils::Size;
 
     use super::*;
 

@@ -1,12 +1,9 @@
-//! Who has the keyboard. Each output has its own focus, the window there that was used last; the active output's has the keys.
+//! Which window has the keyboard, if a window has it. Each output has its own focus, the window there that was used last; the active output's has the keys.
 
-use smithay::desktop::Window;
+use smithay::desktop::{Window, find_popup_root_surface};
 use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::utils::{IsAlive, SERIAL_COUNTER};
 
-use super::windows::surface_of;
-use crate::display::Compositor;
 use crate::display::compositor::Notice;
 use crate::display::desk::Desk;
 
@@ -32,8 +29,7 @@ impl Desk {
             // What floats or is fullscreen comes to the front.
             self.arrange_windows();
         }
-        self.wants_focus = Some(window);
-        self.wake.ping();
+        self.wish_focus(window);
     }
 
     /// This output is the active one, and the window there that was used last has the keyboard.
@@ -51,8 +47,7 @@ impl Desk {
             .filter(|placed| placed.shown == active && self.is_seen(placed.id))
             .max_by_key(|placed| placed.used)
             .map(|placed| placed.window.clone());
-        self.wants_focus = Some(last);
-        self.wake.ping();
+        self.wish_focus(last);
     }
 
     /// Whether something of this window can be seen: it is not behind a fullscreen one.
@@ -71,6 +66,10 @@ impl Desk {
 
     /// Tells the clients which window is the active one.
     pub(crate) fn show_focus(&mut self, focused: Option<&WlSurface>) {
+        // A menu has the keyboard in its window's name.
+        let root = focused.and_then(|surface| self.popups.find_popup(surface));
+        let root = root.and_then(|popup| find_popup_root_surface(&popup).ok());
+        let focused = root.as_ref().or(focused);
         let before = self.windows.focused;
         self.windows.focused = None;
         for placed in self.windows.list.iter().filter(|placed| placed.mapped) {
@@ -93,16 +92,5 @@ impl Desk {
     /// Windows have come, gone or changed.
     pub(crate) fn windows_changed(&self) {
         self.notify(Notice::Changed);
-    }
-}
-
-impl Compositor {
-    /// Carries out what [`Desk::focus`] asked for. Setting the focus calls back into the whole compositor, so it is done here.
-    pub(crate) fn apply_focus(&mut self) {
-        let Some(wanted) = self.desk.wants_focus.take() else { return };
-        let surface = wanted.as_ref().and_then(surface_of).filter(IsAlive::alive);
-        if let Some(keyboard) = self.desk.seat.get_keyboard() {
-            keyboard.set_focus(self, surface, SERIAL_COUNTER.next_serial());
-        }
     }
 }

@@ -90,7 +90,7 @@ impl Compositor {
     /// Super and a button take hold of the window under the pointer. Returns whether there is one.
     pub(crate) fn hold_window_under_pointer(&mut self, button: u32, resize: bool) -> bool {
         let at = self.desk.pointer_at;
-        let Some((window, _)) = self.window_under(at) else { return false };
+        let Some(window) = self.window_under(at) else { return false };
         let Some(geometry) = self.desk.space.element_geometry(&window) else { return false };
         let Some(surface) = super::windows::surface_of(&window) else { return false };
         self.desk.focus(Some(window));
@@ -300,7 +300,7 @@ impl Compositor {
     fn drop_tile(&mut self, id: u32) {
         let at = self.desk.pointer_at;
         let Some(output) = self.desk.space.output_under(at).next().cloned() else { return };
-        let below = self.window_under(at).and_then(|(window, _)| {
+        let below = self.window_under(at).and_then(|window| {
             let placed = self.desk.windows.of(&window)?;
             (!placed.floating() && !placed.fullscreen).then_some(placed.id)
         });

@@ -17,7 +17,6 @@ mod focus;
 mod grabs;
 mod mapping;
 mod places;
-mod popups;
 mod status;
 mod tiling;
 mod windows;

@@ -109,6 +109,11 @@ impl Windows {
             .map(|placed| (placed.window.clone(), placed.mapped))
     }
 
+    /// The name of the output that this window is shown on.
+    pub(crate) fn shown_on(&self, window: &Window) -> Option<String> {
+        self.of(window)?.shown.clone()
+    }
+
     pub(super) fn add(&mut self, window: Window, home: String) {
         self.next_id += 1;
         self.list.push(Placed {

@@ -130,6 +130,10 @@ impl Card {
         self.token
     }
 
+    pub(super) fn device(&self) -> &DrmDeviceFd {
+        self.drm.device_fd()
+    }
+
     pub(super) fn renderer(&self) -> &GlesRenderer {
         &self.renderer
     }

@@ -27,6 +27,7 @@ use smithay::reexports::input::{Device, DeviceCapability, Libinput};
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::utils::{Logical, Size};
 use smithay::wayland::dmabuf::DmabufFeedbackBuilder;
+use smithay::wayland::drm_syncobj::{DrmSyncobjState, supports_syncobj_eventfd};
 use tracing::{debug, info, warn};
 
 use self::card::Card;
@@ -120,6 +121,10 @@ impl Tty {
             warn!("no display is connected: waiting for one");
         }
         let Some(card) = self.cards.first() else { return outputs };
+        if supports_syncobj_eventfd(card.device()) {
+            let state = DrmSyncobjState::new::<Compositor>(&desk.display, card.device().clone());
+            desk.protocols.drm_syncobj = Some(state);
+        }
         let formats = card.renderer().dmabuf_formats();
         match DmabufFeedbackBuilder::new(card.render_node().dev_id(), formats).build() {
             Ok(feedback) => {

@@ -149,14 +149,9 @@ impl Surface {
                 state.map.plane_answer(Some(self.refusal(reason).to_owned()));
             }
         }
-        let mut feedback = OutputPresentationFeedback::new(&output);
-        for window in desk.space.elements_for_output(&output) {
-            window.take_presentation_feedback(
-                &mut feedback,
-                |_, _| Some(output.clone()),
-                |surface, _| surface_presentation_feedback_flags_from_states(surface, &result.states),
-            );
-        }
+        let feedback = desk.take_presentation_feedback(&output, |surface, _| {
+            surface_presentation_feedback_flags_from_states(surface, &result.states)
+        });
         drop(result);
         let now = Duration::from(desk.clock.now());
         let in_flight = InFlight {

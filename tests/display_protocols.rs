@@ -1,0 +1,452 @@
+//! Protocols as clients see them: real clients against the compositor, in one process.
+
+mod wayland;
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+
+use memory_glass::display::Placement;
+use wayland::{BLUE, Bench, GREEN, LEFT_BUTTON, RED, Said, WHITE, at};
+use wayland_client::Proxy;
+use wayland_client::protocol::wl_data_device_manager::WlDataDeviceManager;
+use wayland_protocols::ext::data_control::v1::client::ext_data_control_manager_v1::ExtDataControlManagerV1;
+use wayland_protocols::ext::foreign_toplevel_list::v1::client::ext_foreign_toplevel_list_v1::ExtForeignToplevelListV1;
+use wayland_protocols::ext::idle_notify::v1::client::ext_idle_notifier_v1::ExtIdleNotifierV1;
+use wayland_protocols::ext::session_lock::v1::client::ext_session_lock_manager_v1::ExtSessionLockManagerV1;
+use wayland_protocols::wp::fractional_scale::v1::client::wp_fractional_scale_manager_v1::WpFractionalScaleManagerV1;
+use wayland_protocols::wp::idle_inhibit::zv1::client::zwp_idle_inhibit_manager_v1::ZwpIdleInhibitManagerV1;
+use wayland_protocols::wp::pointer_constraints::zv1::client::zwp_pointer_constraints_v1::{
+    Lifetime, ZwpPointerConstraintsV1,
+};
+use wayland_protocols::wp::presentation_time::client::wp_presentation::WpPresentation;
+use wayland_protocols::wp::relative_pointer::zv1::client::zwp_relative_pointer_manager_v1::ZwpRelativePointerManagerV1;
+use wayland_protocols::xdg::activation::v1::client::xdg_activation_v1::XdgActivationV1;
+use wayland_protocols_wlr::layer_shell::v1::client::zwlr_layer_shell_v1::Layer;
+use wayland_protocols_wlr::layer_shell::v1::client::zwlr_layer_surface_v1::{Anchor, KeyboardInteractivity};
+
+const KEY_A: u32 = 30;
+
+#[test]
+fn a_menu_has_the_keyboard_until_a_click_outside_dismisses_it_and_what_is_nested_in_it() {
+    let mut bench = Bench::new();
+    let (one, other) = (bench.program(), bench.program());
+    let window = bench.window(one, RED);
+    // The window opened last has the keyboard; a press on the other gives it that.
+    let neighbour = bench.window(other, BLUE);
+    let serial = bench.press(one, 20.0, 20.0);
+    bench.release();
+    let menu = bench.menu(one, &window.xdg, (400, 50), serial);
+    bench.until_said(one, &Said::KeyboardEnter(menu.panel.id()));
+    // It reaches over the neighbour, which was opened later, and is seen there.
+    bench.until_colour("the menu over the neighbour", 480, 60, WHITE);
+    let nested = bench.menu(one, &menu.xdg, (10, 40), serial);
+    bench.until_said(one, &Said::KeyboardEnter(nested.panel.id()));
+    bench[one].heard.said.clear();
+    bench.key(KEY_A);
+    bench.until_said(one, &Said::Key(KEY_A, true));
+    // A click within is for the client to act on.
+    bench.click(420.0, 100.0);
+    bench.until_said(one, &Said::Button(LEFT_BUTTON, true));
+    assert!(!bench[one].heard.said.iter().any(|said| matches!(said, Said::PopupDone(_))));
+    // One outside ends both, and is a click on the neighbour.
+    bench.click(800.0, 500.0);
+    bench.until_said(one, &Said::PopupDone(nested.panel.id()));
+    bench.until_said(one, &Said::PopupDone(menu.panel.id()));
+    bench.until_said(other, &Said::KeyboardEnter(neighbour.panel.id()));
+}
+
+#[test]
+fn a_menu_stays_on_the_screen() {
+    let mut bench = Bench::new();
+    let program = bench.program();
+    let window = bench.window(program, RED);
+    let serial = bench.press(program, 20.0, 20.0);
+    bench.release();
+    // It would reach beyond the right and the lower edge.
+    let menu = bench.menu(program, &window.xdg, (880, 590), serial);
+    bench.until_said(program, &Said::PopupAt(800, 520, 100, 80));
+    bench.until_colour("the menu in the corner", 899, 599, WHITE);
+    menu.popup.destroy();
+}
+
+#[test]
+fn bars_take_their_part_and_the_map_and_the_windows_share_what_is_left() {
+    let mut bench = Bench::with_map(Some(Placement::Beside));
+    let (bar, program) = (bench.program(), bench.program());
+    let window = bench.window(program, RED);
+    bench.until_said(program, &Said::Configured(window.panel.id(), 450, 600));
+    let panel = bench[bar].layer(Layer::Top, GREEN);
+    panel.layer.set_anchor(Anchor::Top | Anchor::Left | Anchor::Right);
+    panel.layer.set_size(0, 40);
+    panel.layer.set_exclusive_zone(40);
+    panel.panel.surface.commit();
+    bench.until_said(bar, &Said::LayerConfigured(900, 40));
+    // 900 × 560 is left, of which the map is half.
+    bench.until_said(program, &Said::Configured(window.panel.id(), 450, 560));
+    bench.until("bar and window", |bench| {
+        let screen = bench.screen();
+        let right =
+            at(&screen, 10, 39) == GREEN && at(&screen, 890, 39) == GREEN && at(&screen, 10, 40) == RED;
+        right.then_some(())
+    });
+    bench[program].heard.said.clear();
+    panel.layer.destroy();
+    panel.panel.surface.destroy();
+    bench.until_said(program, &Said::Configured(window.panel.id(), 450, 600));
+}
+
+#[test]
+fn layers_lie_in_their_order_and_have_the_keyboard_when_they_want_it() {
+    let mut bench = Bench::new();
+    let (shell, program) = (bench.program(), bench.program());
+    let wallpaper = bench[shell].layer(Layer::Background, BLUE);
+    wallpaper.layer.set_anchor(Anchor::all());
+    wallpaper.layer.set_exclusive_zone(-1);
+    wallpaper.panel.surface.commit();
+    bench.until_colour("a wallpaper", 450, 300, BLUE);
+    let window = bench.window(program, RED);
+    bench.until_colour("a window over it", 450, 300, RED);
+    bench.until_said(program, &Said::KeyboardEnter(window.panel.id()));
+    let launcher = bench[shell].layer(Layer::Overlay, GREEN);
+    launcher.layer.set_size(200, 100);
+    launcher.layer.set_keyboard_interactivity(KeyboardInteractivity::Exclusive);
+    launcher.panel.surface.commit();
+    bench.until_colour("a launcher over that", 450, 300, GREEN);
+    bench.until_said(shell, &Said::KeyboardEnter(launcher.panel.id()));
+    bench.until_said(program, &Said::KeyboardLeave(window.panel.id()));
+    bench[program].heard.said.clear();
+    bench.click(20.0, 20.0);
+    assert!(
+        !bench[program].heard.said.contains(&Said::KeyboardEnter(window.panel.id())),
+        "it is not to be had by a click"
+    );
+    // Its menus belong to it.
+    let menu = bench[shell].layer_popup(&launcher.layer, (150, 50), (100, 80));
+    bench.until_colour("its menu", 590, 370, WHITE);
+    menu.popup.destroy();
+    launcher.layer.destroy();
+    bench.until_said(program, &Said::KeyboardEnter(window.panel.id()));
+    bench.until_colour("the window is back", 450, 300, RED);
+}
+
+#[test]
+fn a_locked_session_shows_and_hears_nothing_but_its_lock() {
+    let mut bench = Bench::with_map(Some(Placement::Beside));
+    let (program, locker) = (bench.program(), bench.program());
+    let window = bench.window(program, RED);
+    bench.until_colour("the window", 20, 20, RED);
+    let manager: ExtSessionLockManagerV1 = bench[locker].bind(1);
+    let handle = bench[locker].handle.clone();
+    let lock = manager.lock(&handle, ());
+    bench.until_said(locker, &Said::SessionLocked);
+    let screen = bench.screen();
+    let blank = at(&screen, 20, 20);
+    assert!(blank != RED && screen.pixels.iter().all(|pixel| *pixel == blank), "not even the map is left");
+    let (panel, surface) = bench[locker].lock_panel(&lock, GREEN);
+    bench.until_said(locker, &Said::LockConfigured(900, 600));
+    bench.until_colour("the lock's own picture", 20, 20, GREEN);
+    bench.until_said(locker, &Said::KeyboardEnter(panel.id()));
+    // A second one is refused, and does not disturb the first.
+    manager.lock(&handle, ());
+    bench.until_said(locker, &Said::LockFinished);
+
+    bench[program].heard.said.clear();
+    bench[locker].heard.said.clear();
+    bench.click(20.0, 20.0);
+    bench.key(KEY_A);
+    bench.until_said(locker, &Said::Button(LEFT_BUTTON, true));
+    bench.until_said(locker, &Said::Key(KEY_A, true));
+    let heard = &bench[program].heard.said;
+    let input = |said: &Said| matches!(said, Said::Button(..) | Said::Key(..) | Said::PointerEnter(..));
+    assert!(!heard.iter().any(input), "{heard:?}");
+    // A window that opens meanwhile is not to be seen, and does not get the keyboard.
+    let late = bench[program].window(BLUE);
+    bench.settle();
+    assert!(bench.screen().pixels.iter().all(|pixel| *pixel == GREEN));
+    assert!(!bench[program].heard.said.contains(&Said::KeyboardEnter(late.panel.id())));
+
+    lock.unlock_and_destroy();
+    surface.destroy();
+    panel.surface.destroy();
+    bench.until("the session is open", |bench| (at(&bench.screen(), 20, 20) != GREEN).then_some(()));
+    bench.until("somebody has the keyboard again", |bench| {
+        let heard = &bench[program].heard.said;
+        let open = [&window, &late].map(|window| Said::KeyboardEnter(window.panel.id()));
+        heard.iter().any(|said| open.contains(said)).then_some(())
+    });
+}
+
+#[test]
+fn a_session_stays_locked_when_its_lock_dies_until_another_one_opens_it() {
+    let mut bench = Bench::new();
+    let (program, dying, rescuer) = (bench.program(), bench.program(), bench.program());
+    let _window = bench.window(program, RED);
+    bench.until_colour("the window", 20, 20, RED);
+    let manager: ExtSessionLockManagerV1 = bench[dying].bind(1);
+    let handle = bench[dying].handle.clone();
+    let lock = manager.lock(&handle, ());
+    let _panel = bench[dying].lock_panel(&lock, GREEN);
+    bench.until_said(dying, &Said::SessionLocked);
+    bench.until_colour("locked", 20, 20, GREEN);
+    bench.kill(dying);
+    bench.until("the dead one's picture is gone", |bench| {
+        (at(&bench.screen(), 20, 20) != GREEN).then_some(())
+    });
+    assert_ne!(at(&bench.screen(), 20, 20), RED, "and nothing else is there");
+    bench.click(20.0, 20.0);
+    assert!(!bench[program].heard.said.contains(&Said::Button(LEFT_BUTTON, true)));
+
+    let manager: ExtSessionLockManagerV1 = bench[rescuer].bind(1);
+    let handle = bench[rescuer].handle.clone();
+    let lock = manager.lock(&handle, ());
+    bench.until_said(rescuer, &Said::SessionLocked);
+    let (panel, surface) = bench[rescuer].lock_panel(&lock, BLUE);
+    bench.until_colour("locked by another", 20, 20, BLUE);
+    lock.unlock_and_destroy();
+    surface.destroy();
+    panel.surface.destroy();
+    bench.until_colour("open", 20, 20, RED);
+}
+
+#[test]
+fn a_locked_pointer_stays_and_its_movement_is_told() {
+    let mut bench = Bench::new();
+    let program = bench.program();
+    let window = bench.window(program, RED);
+    bench.move_to(300.0, 200.0);
+    let handle = bench[program].handle.clone();
+    let pointer = bench[program].pointer.clone();
+    let relative: ZwpRelativePointerManagerV1 = bench[program].bind(1);
+    relative.get_relative_pointer(&pointer, &handle, ());
+    let constraints: ZwpPointerConstraintsV1 = bench[program].bind(1);
+    let held =
+        constraints.lock_pointer(&window.panel.surface, &pointer, None, Lifetime::Persistent, &handle, ());
+    bench.until_said(program, &Said::PointerLocked);
+    bench[program].heard.said.clear();
+    bench.compositor.puppet().move_by(40.0, 30.0);
+    bench.until_said(program, &Said::RelativeMotion(40.0, 30.0));
+    bench.settle();
+    assert!(!bench[program].heard.said.iter().any(|said| matches!(said, Said::PointerMotion(..))));
+    held.destroy();
+    bench.settle();
+    bench.compositor.puppet().move_by(5.0, 7.0);
+    bench.until_said(program, &Said::PointerMotion(305.0, 207.0));
+}
+
+#[test]
+fn a_confined_pointer_slides_along_the_windows_edge() {
+    let mut bench = Bench::new();
+    let (program, other) = (bench.program(), bench.program());
+    let window = bench.window(program, RED);
+    let _neighbour = bench.window(other, BLUE);
+    bench.move_to(300.0, 200.0);
+    let handle = bench[program].handle.clone();
+    let pointer = bench[program].pointer.clone();
+    let constraints: ZwpPointerConstraintsV1 = bench[program].bind(1);
+    constraints.confine_pointer(&window.panel.surface, &pointer, None, Lifetime::Persistent, &handle, ());
+    bench.until_said(program, &Said::PointerConfined);
+    bench[program].heard.said.clear();
+    bench.compositor.puppet().move_by(500.0, 50.0);
+    bench.settle();
+    let heard = bench[program].heard.said.clone();
+    let Some(Said::PointerMotion(x, y)) = heard.last() else { panic!("{heard:?}") };
+    assert!((449.9..450.0).contains(x) && (*y - 250.0).abs() < 0.1, "{x}, {y}");
+    assert!(!bench[other].heard.said.iter().any(|said| matches!(said, Said::PointerEnter(..))));
+}
+
+#[test]
+fn a_window_comes_to_the_front_only_by_who_has_the_persons_attention() {
+    let mut bench = Bench::new();
+    let (one, other) = (bench.program(), bench.program());
+    let window = bench.window(one, RED);
+    let _front = bench.window(other, BLUE);
+    let token = |bench: &mut Bench, program: usize, serial: Option<u32>| {
+        let activation: XdgActivationV1 = bench[program].bind(1);
+        let handle = bench[program].handle.clone();
+        bench[program].heard.said.retain(|said| !matches!(said, Said::Token(_)));
+        let token = activation.get_activation_token(&handle, ());
+        if let Some(serial) = serial {
+            token.set_serial(serial, &bench[program].seat);
+        }
+        token.commit();
+        bench.until("a token", |bench| {
+            bench[program].heard.said.iter().find_map(|said| match said {
+                Said::Token(token) => Some(token.clone()),
+                _ => None,
+            })
+        })
+    };
+    let activation: XdgActivationV1 = bench[one].bind(1);
+    let entered = Said::KeyboardEnter(window.panel.id());
+    bench[one].heard.said.clear();
+    // Without an event, and by one that has not the keyboard, whatever number it makes up.
+    for refused in [token(&mut bench, other, None), token(&mut bench, one, Some(u32::MAX / 4))] {
+        activation.activate(refused, &window.panel.surface);
+        bench.settle();
+        assert!(!bench[one].heard.said.contains(&entered));
+    }
+    // By the one that was just clicked.
+    let serial = bench.press(other, 800.0, 300.0);
+    bench.release();
+    let given = token(&mut bench, other, Some(serial));
+    activation.activate(given.clone(), &window.panel.surface);
+    bench.until_said(one, &entered);
+    // A token is good for once.
+    bench.click(800.0, 300.0);
+    bench[one].heard.said.clear();
+    activation.activate(given, &window.panel.surface);
+    bench.settle();
+    assert!(!bench[one].heard.said.contains(&entered));
+}
+
+#[test]
+fn idleness_is_told_and_ends_with_any_input_and_a_film_holds_it_off() {
+    let mut bench = Bench::new();
+    let (watcher, player) = (bench.program(), bench.program());
+    let handle = bench[watcher].handle.clone();
+    let notifier: ExtIdleNotifierV1 = bench[watcher].bind(1);
+    let seat = bench[watcher].seat.clone();
+    notifier.get_idle_notification(50, &seat, &handle, ());
+    bench.until_said(watcher, &Said::Idled);
+    bench.move_to(10.0, 10.0);
+    bench.until_said(watcher, &Said::Resumed);
+    bench[watcher].heard.said.clear();
+    bench.until_said(watcher, &Said::Idled);
+    bench.key(KEY_A);
+    bench.until_said(watcher, &Said::Resumed);
+
+    let film = bench.window(player, RED);
+    let inhibit: ZwpIdleInhibitManagerV1 = bench[player].bind(1);
+    let handle = bench[player].handle.clone();
+    let inhibitor = inhibit.create_inhibitor(&film.panel.surface, &handle, ());
+    bench.settle();
+    bench[watcher].heard.said.clear();
+    let started = std::time::Instant::now();
+    while started.elapsed() < std::time::Duration::from_millis(300) {
+        bench.turn();
+    }
+    assert!(!bench[watcher].heard.said.contains(&Said::Idled));
+    inhibitor.destroy();
+    bench.until_said(watcher, &Said::Idled);
+}
+
+#[test]
+fn clients_are_told_when_their_pictures_are_on_the_screen() {
+    let mut bench = Bench::new();
+    let program = bench.program();
+    let window = bench.window(program, RED);
+    let handle = bench[program].handle.clone();
+    let presentation: WpPresentation = bench[program].bind(1);
+    bench.until_said(program, &Said::Clock(1));
+    let mut shown = Vec::new();
+    for _ in 0..3 {
+        bench[program].heard.said.clear();
+        presentation.feedback(&window.panel.surface, &handle, ());
+        window.panel.draw();
+        let presented = bench.until("it is presented", |bench| {
+            bench[program].heard.said.iter().find_map(|said| match said {
+                Said::Presented { time_ns, refresh_ns, sequence, .. } => {
+                    Some((*time_ns, *refresh_ns, *sequence))
+                }
+                _ => None,
+            })
+        });
+        shown.push(presented);
+    }
+    assert!(shown.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].2 < pair[1].2), "{shown:?}");
+    assert!(shown.iter().all(|(_, refresh, _)| *refresh == 16_666_666), "{shown:?}");
+}
+
+#[test]
+fn a_window_is_told_how_large_to_draw_itself_before_it_draws() {
+    let mut bench = Bench::new();
+    let program = bench.program();
+    let handle = bench[program].handle.clone();
+    let manager: WpFractionalScaleManagerV1 = bench[program].bind(1);
+    let panel = bench[program].panel((10, 10), RED);
+    manager.get_fractional_scale(&panel.surface, &handle, ());
+    // In 120ths.
+    bench.until_said(program, &Said::PreferredScale(120));
+}
+
+#[test]
+fn a_clipboard_manager_gives_and_takes_without_a_window() {
+    let mut bench = Bench::new();
+    let (manager, program) = (bench.program(), bench.program());
+    let handle = bench[program].handle.clone();
+    let devices: WlDataDeviceManager = bench[program].bind(3);
+    let seat = bench[program].seat.clone();
+    devices.get_data_device(&seat, &handle, ());
+    let _window = bench.window(program, RED);
+
+    let control: ExtDataControlManagerV1 = bench[manager].bind(1);
+    let handle = bench[manager].handle.clone();
+    let source = control.create_data_source(&handle, ());
+    source.offer("text/plain".into());
+    let device = control.get_data_device(&bench[manager].seat.clone(), &handle, ());
+    device.set_selection(Some(&source));
+    bench.until_said(program, &Said::Selection(true));
+    let offer = bench[program].heard.offer.clone().expect("an offer");
+    let (mut read, write) = std::io::pipe().expect("a pipe");
+    offer.receive("text/plain".into(), write.as_fd());
+    drop(write);
+    let (kind, file) = bench.until("somebody wants it", |bench| bench[manager].heard.wanted.pop());
+    assert_eq!(kind, "text/plain");
+    std::fs::File::from(file).write_all(b"4096 bytes").expect("written");
+    let mut text = String::new();
+    read.read_to_string(&mut text).expect("read");
+    assert_eq!(text, "4096 bytes");
+}
+
+#[test]
+fn windows_are_listed_with_their_titles() {
+    let mut bench = Bench::new();
+    let (bar, program) = (bench.program(), bench.program());
+    let _list: ExtForeignToplevelListV1 = bench[bar].bind(1);
+    bench.settle();
+    let window = bench.window(program, RED);
+    window.toplevel.set_title("a terminal".into());
+    bench.until_said(bar, &Said::Title("a terminal".into()));
+    window.toplevel.destroy();
+    window.xdg.destroy();
+    bench.until_said(bar, &Said::ToplevelClosed);
+}
+
+#[test]
+fn a_finger_is_the_clients_that_it_comes_down_on() {
+    let mut bench = Bench::new();
+    let (one, other) = (bench.program(), bench.program());
+    let window = bench.window(one, RED);
+    let _front = bench.window(other, BLUE);
+    bench.compositor.puppet().touch_down(0, 30.0, 40.0);
+    bench.until_said(one, &Said::TouchDown(window.panel.id(), 30.0, 40.0));
+    bench.until_said(one, &Said::KeyboardEnter(window.panel.id()));
+    bench.compositor.puppet().touch_up(0);
+}
+
+#[test]
+fn every_protocol_is_there_and_those_with_power_over_others_too() {
+    let mut bench = Bench::new();
+    let program = bench.program();
+    for interface in [
+        "wp_alpha_modifier_v1",
+        "wp_content_type_manager_v1",
+        "wp_cursor_shape_manager_v1",
+        "zwp_tablet_manager_v2",
+        "zwp_text_input_manager_v3",
+        "zwp_input_method_manager_v2",
+        "zwp_virtual_keyboard_manager_v1",
+        "zwp_pointer_gestures_v1",
+        "zwlr_data_control_manager_v1",
+        "ext_data_control_manager_v1",
+        "zxdg_exporter_v2",
+        "zxdg_importer_v2",
+        "xdg_wm_dialog_v1",
+        "zxdg_decoration_manager_v1",
+        "org_kde_kwin_server_decoration_manager",
+    ] {
+        assert!(bench[program].sees(interface), "{interface}");
+    }
+    assert_eq!(bench[program].error(), None);
+    assert!(bench[program].pointer.is_alive());
+}
