@@ -23,6 +23,11 @@ struct Stage {
     edges: u32,
     mask: u32,
     mask_row: u32,
+    // What of the picture is to be drawn, as one map may lie on several displays.
+    part_x: u32,
+    part_y: u32,
+    part_width: u32,
+    part_height: u32,
     // The palette begins at a multiple of 16 bytes.
     _unused: vec2<u32>,
     // 0xffRRGGBB for 0..1.
@@ -74,7 +79,12 @@ fn words(coverage: u32) -> u32 {
 }
 
 fn put(x: u32, y: u32, color: u32) {
-    picture[stage.first + y * stage.stride + x] = color;
+    // What lies left of the part or above it wraps round to more than its size.
+    let column = x - stage.part_x;
+    let row = y - stage.part_y;
+    if column < stage.part_width && row < stage.part_height {
+        picture[stage.first + row * stage.stride + column] = color;
+    }
 }
 
 // One entry point for each part of the picture: a software driver computes every branch that any pixel of a group takes.

@@ -54,9 +54,9 @@ struct SessionArgs {
     /// The process to watch: its number, or its name when only one has it
     #[arg(long, value_name = "PID|NAME")]
     target: Option<String>,
-    /// The graphics card to use, e.g. /dev/dri/card1 [default: every card of the seat with a connected output]
+    /// A graphics card to use, e.g. /dev/dri/card1; may be given several times [default: every card of the seat]
     #[arg(long, value_name = "DEVICE")]
-    card: Option<PathBuf>,
+    card: Vec<PathBuf>,
     /// Where the map lies [default: as configured, beside]
     #[arg(long, value_enum)]
     placement: Option<ipc::Placement>,
@@ -72,6 +72,9 @@ struct SessionArgs {
     /// Let the services of the person's systemd and D-Bus find the session
     #[arg(long)]
     export_environment: bool,
+    /// How many headless outputs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    outputs: u32,
     /// Name of the Wayland socket [default: the first free wayland-N]
     #[arg(long, value_name = "NAME")]
     socket: Option<String>,
@@ -221,9 +224,10 @@ fn session(args: SessionArgs) -> Result<ExitCode> {
             Backend::Tty => BackendKind::Tty,
             Backend::Headless => BackendKind::Headless,
         }),
-        card: args.card,
+        cards: args.card,
         planes: if args.no_planes { PlanePolicy::Never } else { PlanePolicy::Auto },
         headless_size: args.size,
+        headless_outputs: args.outputs,
         socket_name: args.socket,
         config: args.config,
         overrides: Overrides {

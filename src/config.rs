@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::display::hotkey::Hotkeys;
 use crate::display::settings::{
-    CursorSettings, Keyboard, LayoutSettings, Mouse, OutputRule, Settings, Tablet, TouchRule, Touchpad,
-    expand_home, within,
+    CursorSettings, Keyboard, LayoutSettings, Mouse, OutputRule, PowerSettings, Settings, SpanRule, Tablet,
+    TouchRule, Touchpad, expand_home, opacity, within,
 };
 use crate::ipc::{Mode, Palette, Placement};
 use crate::map::{HilbertConfig, InvalidOrder, MAX_ORDER, MIN_ORDER};
@@ -25,6 +25,9 @@ pub struct Config {
     pub mode: Mode,
     /// Where the map lies.
     pub placement: Placement,
+    /// How much of a map that lies over the programs is to be seen, 0.1 to 1; all when left out.
+    #[serde(deserialize_with = "opacity")]
+    pub opacity: Option<f64>,
     /// The colours of the map.
     pub palette: Palette,
     /// The order of the Hilbert curve; automatic when left out.
@@ -57,8 +60,12 @@ pub struct Config {
     pub cursor: CursorSettings,
     /// How windows are laid out.
     pub layout: LayoutSettings,
+    /// When displays are switched off.
+    pub power: PowerSettings,
     /// Rules for outputs.
     pub output: Vec<OutputRule>,
+    /// Outputs that share a map.
+    pub span: Vec<SpanRule>,
 }
 
 impl Default for Config {
@@ -67,6 +74,7 @@ impl Default for Config {
             target: None,
             mode: Mode::default(),
             placement: Placement::default(),
+            opacity: None,
             palette: Palette::default(),
             order: None,
             window_ms: 100,
@@ -81,7 +89,9 @@ impl Default for Config {
             tablet: Tablet::default(),
             cursor: CursorSettings::default(),
             layout: LayoutSettings::default(),
+            power: PowerSettings::default(),
             output: Vec::new(),
+            span: Vec::new(),
         }
     }
 }
@@ -171,6 +181,9 @@ impl Config {
             cursor: self.cursor.clone(),
             layout: self.layout.clone(),
             outputs: self.output.clone(),
+            spans: self.span.clone(),
+            opacity: self.opacity,
+            power: self.power.clone(),
         }
     }
 

@@ -49,6 +49,22 @@ pub enum Request {
     Watch {
         /// A process number, or a name that one process has.
         target: String,
+        /// On the map of this output or span only; everywhere that says nothing else when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
+    },
+    /// The output's or span's map shows again what is configured for it, or the session's own target.
+    Follow {
+        /// The output or span.
+        output: String,
+    },
+    /// Switches displays on or off. They stay outputs, and programs on them keep their sizes.
+    Power {
+        /// On or off.
+        on: bool,
+        /// This output or span, until it is said again; all of them when left out, off until somebody uses the session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
     },
     /// Lets the watched process go.
     Unwatch,
@@ -61,6 +77,9 @@ pub enum Request {
     Placement {
         /// The new placement.
         placement: Placement,
+        /// On this output or span only; everywhere, whatever was said about single ones, when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
     },
     /// The colours of the map.
     Palette {
@@ -262,6 +281,30 @@ pub struct OutputState {
     pub refresh_mhz: u32,
     /// Where the map lies on it.
     pub placement: Placement,
+    /// Where its left edge is among the outputs, logical pixels.
+    #[serde(default)]
+    pub x: i32,
+    /// Where its upper edge is.
+    #[serde(default)]
+    pub y: i32,
+    /// Its pixels for a thousand logical ones.
+    #[serde(default)]
+    pub scale_thousandths: u32,
+    /// How it is turned, as in the configuration.
+    #[serde(default)]
+    pub transform: String,
+    /// The output that it mirrors.
+    #[serde(default)]
+    pub mirrors: Option<String>,
+    /// Why it is switched off.
+    #[serde(default)]
+    pub off: Option<String>,
+    /// Why something that is configured for it is not in force.
+    #[serde(default)]
+    pub problem: Option<String>,
+    /// The process that its map shows.
+    #[serde(default)]
+    pub target: Option<Target>,
 }
 
 /// One output in full.
@@ -274,6 +317,22 @@ pub struct Output {
     pub map: MapPath,
     /// What was shown so far.
     pub frames: Frames,
+    /// From the end of a capture window until the map that shows it is on the screen; nothing until there is one.
+    #[serde(default)]
+    pub latency: Option<Latency>,
+}
+
+/// Times from the end of a capture window until the map that shows it is on the screen, over the last thousand pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Pictures that were measured, the older ones included.
+    pub pictures: u64,
+    /// Half of them took no longer, microseconds.
+    pub p50_us: u64,
+    /// 99 of 100 took no longer.
+    pub p99_us: u64,
+    /// The longest.
+    pub max_us: u64,
 }
 
 /// How the map gets onto the screen.
@@ -305,6 +364,9 @@ pub struct Frames {
     pub map_composited: u64,
     /// Frames that reached the screen later than they were drawn for.
     pub missed: u64,
+    /// By how many refreshes, together.
+    #[serde(default)]
+    pub late: u64,
     /// Frames that the card or the renderer refused.
     pub failed: u64,
 }

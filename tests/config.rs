@@ -5,8 +5,8 @@ use std::path::Path;
 
 use memory_glass::config::Config;
 use memory_glass::display::settings::{
-    AccelProfile, ClickMethod, CursorSettings, Keyboard, LayoutSettings, Mouse, OutputRule, ScrollMethod,
-    Settings, Tablet, TapButtons, TouchRule, Touchpad,
+    AccelProfile, ClickMethod, CursorSettings, Keyboard, LayoutSettings, Mouse, OutputRule, PowerSettings,
+    ScrollMethod, Settings, SpanRule, Tablet, TapButtons, TouchRule, Touchpad, Turn,
 };
 use memory_glass::display::{MasterSide, Placement};
 use memory_glass::ipc;
@@ -35,6 +35,7 @@ fn everything() -> Config {
         target: Some("redis-server".into()),
         mode: ipc::Mode::Heatmap,
         placement: ipc::Placement::Over,
+        opacity: Some(0.75),
         palette: ipc::Palette::Viridis,
         order: Some(8),
         window_ms: 50,
@@ -104,13 +105,30 @@ fn everything() -> Config {
             master_side: MasterSide::Right,
             focus_follows_pointer: true,
         },
+        power: PowerSettings {
+            idle_off_s: 600,
+            off: vec!["22:00-06:30".to_owned().try_into().expect("a period")],
+        },
         output: vec![OutputRule {
             connector: Some("DP-1".into()),
             make: Some("ACME".into()),
             model: Some("Wall".into()),
             serial: Some("1".into()),
+            enabled: Some(false),
+            mode: Some("1920x1080@60".to_owned().try_into().expect("a mode")),
+            position: Some([-1920, 0]),
+            scale: Some(1.5),
+            transform: Some(Turn::Quarter),
+            mirror: Some("DP-2".into()),
             map: Some(false),
             placement: Some(Placement::Full),
+            opacity: Some(0.5),
+            target: Some("postgres".into()),
+        }],
+        span: vec![SpanRule {
+            name: "wall".into(),
+            outputs: vec!["DP-1".into(), "DP-2".into()],
+            target: Some("redis-server".into()),
         }],
     }
 }

@@ -33,8 +33,20 @@ fn target() -> impl Strategy<Value = Target> {
 }
 
 fn output_state() -> impl Strategy<Value = OutputState> {
-    (any::<[String; 4]>(), any::<[u32; 3]>(), placement()).prop_map(
-        |([connector, make, model, serial], [width, height, refresh_mhz], placement)| OutputState {
+    let more = (
+        any::<[i32; 2]>(),
+        any::<u32>(),
+        any::<String>(),
+        any::<[Option<String>; 3]>(),
+        option::of(target()),
+    );
+    (any::<[String; 4]>(), any::<[u32; 3]>(), placement(), more).prop_map(
+        |(
+            [connector, make, model, serial],
+            [width, height, refresh_mhz],
+            placement,
+            ([x, y], scale_thousandths, transform, [mirrors, off, problem], target),
+        )| OutputState {
             connector,
             make,
             model,
@@ -43,6 +55,14 @@ fn output_state() -> impl Strategy<Value = OutputState> {
             height,
             refresh_mhz,
             placement,
+            x,
+            y,
+            scale_thousandths,
+            transform,
+            mirrors,
+            off,
+            problem,
+            target,
         },
     )
 }
@@ -53,11 +73,17 @@ fn output() -> impl Strategy<Value = Output> {
         any::<String>().prop_map(|reason| MapPath::Composited { reason }),
         Just(MapPath::Off),
     ];
-    (output_state(), map, any::<[u64; 5]>()).prop_map(
-        |(state, map, [presented, map_on_plane, map_composited, missed, failed])| Output {
+    (output_state(), map, any::<[u64; 6]>(), option::of(any::<[u64; 4]>())).prop_map(
+        |(state, map, [presented, map_on_plane, map_composited, missed, late, failed], latency)| Output {
             state,
             map,
-            frames: Frames { presented, map_on_plane, map_composited, missed, failed },
+            frames: Frames { presented, map_on_plane, map_composited, missed, late, failed },
+            latency: latency.map(|[pictures, p50_us, p99_us, max_us]| Latency {
+                pictures,
+                p50_us,
+                p99_us,
+                max_us,
+            }),
         },
     )
 }
@@ -117,10 +143,14 @@ fn request() -> impl Strategy<Value = Request> {
         Just(Request::Outputs),
         Just(Request::Targets),
         Just(Request::State),
-        any::<String>().prop_map(|target| Request::Watch { target }),
+        (any::<String>(), option::of(any::<String>()))
+            .prop_map(|(target, output)| Request::Watch { target, output }),
+        any::<String>().prop_map(|output| Request::Follow { output }),
+        (any::<bool>(), option::of(any::<String>())).prop_map(|(on, output)| Request::Power { on, output }),
         Just(Request::Unwatch),
         Just(Request::Mode { mode: Mode::Heatmap }),
-        placement().prop_map(|placement| Request::Placement { placement }),
+        (placement(), option::of(any::<String>()))
+            .prop_map(|(placement, output)| Request::Placement { placement, output }),
         palette().prop_map(|palette| Request::Palette { palette }),
         option::of(any::<bool>()).prop_map(|frozen| Request::Freeze { frozen }),
         option::of(any::<String>()).prop_map(|path| Request::Screenshot { path }),
@@ -200,7 +230,10 @@ proptest! {
 fn the_words_are_those_that_are_documented() {
     let lines = [
         (Request::Outputs, "\"outputs\""),
-        (Request::Watch { target: "redis-server".into() }, "{\"watch\":{\"target\":\"redis-server\"}}"),
+        (
+            Request::Watch { target: "redis-server".into(), output: None },
+            "{\"watch\":{\"target\":\"redis-server\"}}",
+        ),
         (Request::Freeze { frozen: None }, "{\"freeze\":{}}"),
         (Request::EventStream, "\"event_stream\""),
     ];

@@ -5,7 +5,7 @@ mod render;
 use std::sync::{Arc, OnceLock};
 
 use memory_glass::render::layout::PictureLayout;
-use memory_glass::render::{ColorPalette, Gpu, Heatmap, MapTarget, RenderError};
+use memory_glass::render::{ColorPalette, Gpu, Heatmap, Image, MapTarget, Part, RenderError};
 use memory_glass::sensing::DensityMap;
 use proptest::prelude::*;
 use render::{Noise, assert_same, drawn, gpu, picture, program, reference};
@@ -112,6 +112,38 @@ fn one_hot_cell_among_sixteen_million_is_seen() {
         let seen = (0..image.pixels.len()).filter(|&at| on_map(at) && image.pixels[at] == hot).count();
         assert_eq!(seen, 1);
     }
+}
+
+#[test]
+fn parts_put_together_are_the_whole() {
+    let gpu = gpu();
+    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    // Cells larger than pixels and smaller, words beside the map and below it, and a strip that shows no map at all.
+    for (order, (width, height), (column, row)) in
+        [(4, (640, 300), (320, 150)), (9, (300, 420), (31, 333)), (7, (512, 256), (511 - 40, 16))]
+    {
+        let picture = picture(program(order), ColorPalette::Viridis);
+        let whole = reference(&picture, width, height);
+        let mut joined = Image { width, height, pixels: vec![0; (width * height) as usize] };
+        for (x, y, w, h) in [
+            (0, 0, column, row),
+            (column, 0, width - column, row),
+            (0, row, column, height - row),
+            (column, row, width - column, height - row),
+        ] {
+            let mut target = MapTarget::offscreen(&gpu, w, h).expect("a target");
+            target.show_part(Part { whole: (width, height), at: (x, y) }).expect("a part");
+            heatmap.draw(&picture, &mut target).expect("a frame");
+            let part = target.read().expect("pixels");
+            for (line, pixels) in part.pixels.chunks_exact(w as usize).enumerate() {
+                let at = ((y as usize + line) * width as usize) + x as usize;
+                joined.pixels[at..at + w as usize].copy_from_slice(pixels);
+            }
+        }
+        assert_same(&joined, &whole, &format!("order {order}"));
+    }
+    let mut target = MapTarget::offscreen(&gpu, 64, 64).expect("a target");
+    assert!(target.show_part(Part { whole: (20_000, 64), at: (0, 0) }).is_err());
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::ipc::{
-    Candidate, Event, MapPath, Mode, Output, Palette, Placement, Reply, Request, Response, SOCKET_NAME,
-    SOCKET_VARIABLE, State, Target, Telemetry,
+    Candidate, Event, Latency, MapPath, Mode, Output, Palette, Placement, Reply, Request, Response,
+    SOCKET_NAME, SOCKET_VARIABLE, State, Target, Telemetry,
 };
 use crate::{GlassRamError, Result};
 
@@ -45,9 +45,16 @@ enum Message {
         /// Its number, or its name when only one has it
         #[arg(value_name = "PID|NAME")]
         target: String,
+        /// On the map of this output or span only
+        #[arg(long, value_name = "NAME")]
+        output: Option<String>,
     },
     /// Watch nothing
-    Unwatch,
+    Unwatch {
+        /// This output's or span's map shows again what is configured for it, or what the others show
+        #[arg(long, value_name = "NAME")]
+        output: Option<String>,
+    },
     /// What the map shows
     Mode {
         /// The new mode
@@ -57,6 +64,17 @@ enum Message {
     Placement {
         /// The new placement
         placement: Placement,
+        /// On this output or span only
+        #[arg(long, value_name = "NAME")]
+        output: Option<String>,
+    },
+    /// Switch displays on or off; programs on them keep their sizes
+    Power {
+        /// On or off
+        state: Switch,
+        /// This output or span, until it is said again [default: all, off until somebody uses the session]
+        #[arg(long, value_name = "NAME")]
+        output: Option<String>,
     },
     /// The colours of the map
     Palette {
@@ -131,10 +149,12 @@ impl Message {
             Message::Outputs => Request::Outputs,
             Message::Targets { .. } => Request::Targets,
             Message::State => Request::State,
-            Message::Watch { target } => Request::Watch { target },
-            Message::Unwatch => Request::Unwatch,
+            Message::Watch { target, output } => Request::Watch { target, output },
+            Message::Unwatch { output: None } => Request::Unwatch,
+            Message::Unwatch { output: Some(output) } => Request::Follow { output },
+            Message::Power { state, output } => Request::Power { on: state == Switch::On, output },
             Message::Mode { mode } => Request::Mode { mode },
-            Message::Placement { placement } => Request::Placement { placement },
+            Message::Placement { placement, output } => Request::Placement { placement, output },
             Message::Palette { palette } => Request::Palette { palette },
             Message::Freeze { frozen } => Request::Freeze { frozen: frozen.map(|state| state == Switch::On) },
             Message::Screenshot { file } => Request::Screenshot { path: file.map(whole_path).transpose()? },
@@ -213,7 +233,7 @@ fn words(response: &Response, all: bool) -> String {
 }
 
 fn output_words(output: &Output) -> String {
-    let Output { state, map, frames } = output;
+    let Output { state, map, frames, latency } = output;
     let refresh = f64::from(state.refresh_mhz) / 1000.0;
     let map = match map {
         MapPath::OnPlane { plane } => format!("on plane {plane}"),
@@ -225,20 +245,49 @@ fn output_words(output: &Output) -> String {
         .filter(|text| !text.is_empty())
         .map(|text| text.as_str())
         .collect();
-    format!(
-        "{}  {}×{} at {refresh:.3} Hz\n  display  {}\n  map      {}, {map}\n  frames   {} shown, {} with the map on a plane, \
-         {} with it composited; {} late, {} failed\n",
-        state.connector,
-        state.width,
-        state.height,
+    let mut text = format!("{}  {}×{} at {refresh:.3} Hz", state.connector, state.width, state.height);
+    if let Some(other) = &state.mirrors {
+        let _ = write!(text, ", mirrors {other}");
+    } else {
+        let _ = write!(text, ", at {},{}", state.x, state.y);
+    }
+    if state.scale_thousandths != 1000 {
+        let _ = write!(text, ", scale {}", f64::from(state.scale_thousandths) / 1000.0);
+    }
+    if state.transform != "normal" {
+        let _ = write!(text, ", turned {}", state.transform);
+    }
+    if let Some(off) = &state.off {
+        let _ = write!(text, ", {off}");
+    }
+    text.push('\n');
+    if let Some(problem) = &state.problem {
+        let _ = writeln!(text, "  problem  {problem}");
+    }
+    let _ = write!(
+        text,
+        "  display  {}\n  map      {} of {}, {map}\n  frames   {} shown, {} with the map on a plane, {} with it composited; \
+         {} late, {} failed\n",
         display.join(" · "),
         word(state.placement),
+        target(state.target.as_ref()),
         frames.presented,
         frames.map_on_plane,
         frames.map_composited,
         frames.missed,
         frames.failed,
-    )
+    );
+    if let Some(Latency { p50_us, p99_us, max_us, .. }) = latency {
+        let ms = |us: &u64| *us as f64 / 1000.0;
+        let _ = writeln!(
+            text,
+            "  latency  {:.1} ms, 99 of 100 within {:.1} ms, longest {:.1} ms, from the end of a window to the screen",
+            ms(p50_us),
+            ms(p99_us),
+            ms(max_us)
+        );
+    }
+    text
 }
 
 fn target_words(candidates: &[Candidate], all: bool) -> String {

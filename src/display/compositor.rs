@@ -1,6 +1,7 @@
 //! The compositor: the data of the event loop.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use calloop::EventLoop;
 use calloop::channel::{self, Channel, Event};
@@ -12,8 +13,10 @@ use super::backend::{Backend, Headless, Tty};
 use super::clients::{self, WaylandSource};
 use super::desk::Desk;
 use super::input::{Devices, Keys};
+use super::outputs::{OutputState, identity};
 use super::screen_copy::Copies;
-use super::settings::Settings;
+use super::settings::{OutputIdentity, Settings};
+use super::standby;
 use super::{BackendKind, CompositorConfig, DisplayError, Placement, WindowStatus};
 use crate::render::{Image, Picture, RenderEvent, RenderWorker};
 
@@ -58,7 +61,9 @@ impl Compositor {
         // The backend first: a machine that cannot show anything should not have a socket either.
         let mut backend = match config.backend {
             BackendKind::Tty => Backend::Tty(Box::new(Tty::open(&config, &handle)?)),
-            BackendKind::Headless => Backend::Headless(Box::new(Headless::open(config.headless_size)?)),
+            BackendKind::Headless => {
+                Backend::Headless(Box::new(Headless::open(config.headless_size, config.headless_outputs)?))
+            }
         };
         let (wake, woken) =
             calloop::ping::make_ping().map_err(|error| setup("the loop's own signal")(error.to_string()))?;
@@ -82,6 +87,7 @@ impl Compositor {
             // Nothing moves a pointer there.
             desk.cursor.status = CursorImageStatus::Hidden;
         }
+        standby::watch_clock(&handle)?;
         let outputs = backend.start(&mut desk);
         let copies = Copies::new(&desk.display);
         let (keys, devices) = (Keys::default(), Devices::default());
@@ -90,18 +96,44 @@ impl Compositor {
         for output in outputs {
             compositor.desk.add_output(output);
         }
+        compositor.set_up_outputs();
         compositor.center_pointer();
-        compositor.arrange();
         info!(socket = compositor.desk.socket, "ready for clients");
         Ok(compositor)
     }
 
-    /// Shows this picture as soon as it is drawn; the newest wins.
+    /// Shows this picture on every output as soon as it is drawn; the newest wins.
     pub fn show(&mut self, picture: Arc<Picture>) {
         for state in &mut self.desk.outputs {
-            state.map.show(picture.clone(), self.desk.worker.as_ref());
+            state.map.show(picture.clone(), None, self.desk.worker.as_ref());
         }
         self.desk.picture = Some(picture);
+    }
+
+    /// Shows this picture on one output, by its connector. `taken` is when the capture window that it shows came to its end.
+    pub fn show_on(&mut self, connector: &str, picture: Arc<Picture>, taken: Option<Instant>) {
+        let worker = self.desk.worker.as_ref();
+        if let Some(state) = self.desk.outputs.iter_mut().find(|state| state.identity.connector == connector)
+        {
+            state.map.show(picture, taken, worker);
+        }
+    }
+
+    /// Outputs that appear later show this until they are told otherwise.
+    pub fn keep(&mut self, picture: Arc<Picture>) {
+        self.desk.picture = Some(picture);
+    }
+
+    /// Every output by its connector, and the one whose map it shows: itself, or the one that it mirrors.
+    pub fn views(&self) -> Vec<(String, OutputIdentity)> {
+        let shown = |state: &OutputState| state.mirrors.as_ref().map_or(state.identity.clone(), identity);
+        self.desk.outputs.iter().map(|state| (state.identity.connector.clone(), shown(state))).collect()
+    }
+
+    /// The outputs that a person means by this name: one by its connector or by make, model and serial number, or the members of
+    /// a span.
+    pub fn called(&self, name: &str) -> Vec<OutputIdentity> {
+        self.desk.called(Some(name))
     }
 
     /// The value of `WAYLAND_DISPLAY` for clients.
@@ -126,9 +158,27 @@ impl Compositor {
         self.desk.config.placement
     }
 
-    /// Moves the map. Without a worker there is none, and this does nothing.
+    /// Moves the map of one output or of a span. Returns how many outputs are meant.
+    pub fn set_placement_on(&mut self, name: &str, placement: Placement) -> usize {
+        let meant = self.desk.called(Some(name));
+        for output in &meant {
+            self.desk.by_hand.entry(output.key()).or_default().placement = Some(placement);
+        }
+        if self.desk.worker.is_some() {
+            self.arrange();
+            self.desk.notify(Notice::Changed);
+        }
+        meant.len()
+    }
+
+    /// Moves the map everywhere: what was said about single outputs by hand is forgotten. Without a worker there is none, and this
+    /// does nothing.
     pub fn set_placement(&mut self, placement: Placement) {
-        if self.desk.worker.is_none() || placement == self.desk.config.placement {
+        let mut same = placement == self.desk.config.placement;
+        for by_hand in self.desk.by_hand.values_mut() {
+            same &= by_hand.placement.take().is_none();
+        }
+        if self.desk.worker.is_none() || same {
             return;
         }
         info!(?placement, "the map is moved");
@@ -173,8 +223,11 @@ impl Compositor {
             || settings.mouse != old.mouse
             || settings.touch != old.touch
             || settings.tablet != old.tablet;
-        let outputs = settings.outputs != old.outputs;
         let layout = settings.layout != old.layout;
+        let outputs = settings.outputs != old.outputs
+            || settings.spans != old.spans
+            || settings.opacity != old.opacity
+            || settings.power != old.power;
         self.desk.config.settings = settings;
         if devices {
             self.backend.configure_input(&self.desk.config.settings);
@@ -184,7 +237,8 @@ impl Compositor {
             self.desk.arrange_windows();
         }
         if outputs {
-            self.arrange();
+            self.rescan();
+            self.set_up_outputs();
             self.desk.notify(Notice::Changed);
         }
         self.pointer_used();

@@ -10,7 +10,7 @@ use super::{DisplayError, Placement};
 pub enum BackendKind {
     /// This process owns the display: DRM/KMS on a virtual terminal.
     Tty,
-    /// No display at all: one virtual output, composited in memory.
+    /// No display at all: virtual outputs, composited in memory.
     Headless,
 }
 
@@ -29,14 +29,16 @@ pub enum PlanePolicy {
 pub struct CompositorConfig {
     /// Which backend.
     pub backend: BackendKind,
-    /// The one card to use; all cards of the seat when `None`.
-    pub card: Option<PathBuf>,
+    /// The only cards to use; all cards of the seat when empty.
+    pub cards: Vec<PathBuf>,
     /// Where the map lies at the start.
     pub placement: Placement,
     /// The Wayland socket's name; the first free `wayland-N` when `None`.
     pub socket: Option<String>,
-    /// The virtual output's size in pixels.
+    /// The size of a virtual output in pixels.
     pub headless_size: (i32, i32),
+    /// How many virtual outputs there are.
+    pub headless_outputs: u32,
     /// Whether the map may use an overlay plane.
     pub planes: PlanePolicy,
     /// What can also be changed later.
@@ -48,10 +50,11 @@ impl CompositorConfig {
     pub fn new(backend: BackendKind) -> Self {
         Self {
             backend,
-            card: None,
+            cards: Vec::new(),
             placement: Placement::Beside,
             socket: None,
             headless_size: (1280, 800),
+            headless_outputs: 1,
             planes: PlanePolicy::Auto,
             settings: Settings::default(),
         }

@@ -1,11 +1,12 @@
 //! What the compositor has on its desk whatever the backend: clients' windows, outputs, the seat, the map.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use calloop::channel::Sender;
 use calloop::ping::Ping;
-use calloop::{LoopHandle, LoopSignal};
+use calloop::{LoopHandle, LoopSignal, RegistrationToken};
 use smithay::desktop::utils::{
     OutputPresentationFeedback, send_frames_surface_tree, take_presentation_feedback_surface_tree,
 };
@@ -23,7 +24,7 @@ use super::cursor::{Cursor, DragIcon};
 use super::focus::Focus;
 use super::handlers::Protocols;
 use super::lock::Lock;
-use super::outputs::OutputState;
+use super::outputs::{ByHand, OutputState};
 use super::shell::Windows;
 use super::{Compositor, CompositorConfig, DisplayError};
 use crate::render::{Picture, RenderWorker};
@@ -51,6 +52,14 @@ pub(crate) struct Desk {
     pub(crate) lock: Lock,
     pub(crate) popups: PopupManager,
     pub(crate) outputs: Vec<OutputState>,
+    /// By [`OutputIdentity::key`](super::settings::OutputIdentity::key).
+    pub(crate) by_hand: HashMap<String, ByHand>,
+    /// When somebody used the session last.
+    pub(crate) last_used: Instant,
+    /// Somebody has switched all displays off.
+    pub(crate) off_by_hand: bool,
+    /// For the next time that displays switch by themselves.
+    pub(crate) power_timer: Option<RegistrationToken>,
     pub(crate) worker: Option<RenderWorker>,
     pub(crate) picture: Option<Arc<Picture>>,
     pub(crate) target_ids: u64,
@@ -98,6 +107,10 @@ impl Desk {
             lock: Lock::default(),
             popups: PopupManager::default(),
             outputs: Vec::new(),
+            by_hand: HashMap::new(),
+            last_used: Instant::now(),
+            off_by_hand: false,
+            power_timer: None,
             worker: None,
             picture: None,
             target_ids: 0,

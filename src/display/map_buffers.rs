@@ -14,7 +14,7 @@ use smithay::backend::drm::{DrmDeviceFd, DrmNode};
 use smithay::backend::renderer::utils::Buffer;
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
-use smithay::utils::{Logical, Size};
+use smithay::utils::{Physical, Size};
 
 use super::Compositor;
 use super::clients::ClientState;
@@ -30,7 +30,7 @@ pub(crate) fn allocate(
     display: &mut DisplayHandle,
     gbm: &GbmDevice<DrmDeviceFd>,
     node: DrmNode,
-    size: Size<i32, Logical>,
+    size: Size<i32, Physical>,
 ) -> Result<Ring, String> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
     let client = display
@@ -50,7 +50,7 @@ pub(crate) fn allocate(
 fn allocate_one(
     gbm: &GbmDevice<DrmDeviceFd>,
     node: DrmNode,
-    size: Size<i32, Logical>,
+    size: Size<i32, Physical>,
 ) -> Result<Dmabuf, String> {
     let flags = GbmBufferFlags::SCANOUT | GbmBufferFlags::LINEAR;
     let mut allocator = GbmAllocator::new(gbm.clone(), flags);

@@ -5,17 +5,18 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Instant;
 
 use smithay::backend::allocator::Fourcc;
 use smithay::backend::allocator::dmabuf::Dmabuf;
 use smithay::backend::renderer::element::Id;
 use smithay::backend::renderer::element::memory::MemoryRenderBuffer;
 use smithay::backend::renderer::utils::{Buffer, CommitCounter};
-use smithay::utils::{Logical, Rectangle, Transform};
+use smithay::utils::{Logical, Physical, Rectangle, Size, Transform};
 use tracing::{debug, info, warn};
 
 use super::slots::Slots;
-use crate::render::{Image, Picture, RenderEvent, RenderWorker, TargetId, TargetSpec};
+use crate::render::{Image, Part, Picture, RenderEvent, RenderWorker, TargetId, TargetSpec};
 
 /// One buffer that the display controller, our renderer and the GPU's stage all know.
 pub(crate) struct MapBuffer {
@@ -54,10 +55,42 @@ pub(crate) enum Front<'a> {
     Memory(&'a MemoryRenderBuffer),
 }
 
+/// Where a map lies, and what of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Place {
+    /// On its output's part of the desk.
+    pub(crate) area: Rectangle<i32, Logical>,
+    /// On the display.
+    pub(crate) pixels: Rectangle<i32, Physical>,
+    /// The part of a larger map.
+    pub(crate) part: Option<Part>,
+    /// How much of it is to be seen over what lies below, 0 to 1.
+    pub(crate) opacity: f32,
+}
+
+impl Place {
+    /// What buffers depend on.
+    fn buffers(&self) -> (Size<i32, Physical>, Option<Part>) {
+        (self.pixels.size, self.part)
+    }
+}
+
+/// When the window that a picture shows came to its end, on its way to the screen: each is taken by the next.
+#[derive(Default)]
+struct Taken {
+    newest: Option<Instant>,
+    drawing: Option<Instant>,
+    front: Option<Instant>,
+    queued: Option<Instant>,
+}
+
 /// The map on one output.
 pub(crate) struct MapView {
     output: String,
-    area: Option<Rectangle<i32, Logical>>,
+    place: Option<Place>,
+    taken: Taken,
+    /// Nobody sees it: nothing is drawn.
+    dark: bool,
     source: Source,
     /// A new one makes the DRM compositor forget which planes had refused the map.
     id: Id,
@@ -68,6 +101,8 @@ pub(crate) struct MapView {
     upload_reason: Option<String>,
     /// Why the map is not on a plane of its own.
     plane_reason: Option<String>,
+    /// The card took the plane in its test and then refused the frame.
+    plane_fails: bool,
     failure: Option<String>,
 }
 
@@ -75,7 +110,9 @@ impl MapView {
     pub(crate) fn new(output: String) -> Self {
         Self {
             output,
-            area: None,
+            place: None,
+            taken: Taken::default(),
+            dark: false,
             source: Source::Nothing,
             id: Id::new(),
             commit: CommitCounter::default(),
@@ -83,12 +120,13 @@ impl MapView {
             undrawn: false,
             upload_reason: None,
             plane_reason: None,
+            plane_fails: false,
             failure: None,
         }
     }
 
     pub(crate) fn area(&self) -> Option<Rectangle<i32, Logical>> {
-        self.area
+        self.place.map(|place| place.area)
     }
 
     pub(crate) fn id(&self) -> &Id {
@@ -99,57 +137,56 @@ impl MapView {
         self.commit
     }
 
-    /// Puts the map into this rectangle. `make` is asked for buffers only when the size is another one.
+    /// Puts the map there. `make` is asked for buffers only when they have to be others.
     pub(crate) fn place(
         &mut self,
-        area: Option<Rectangle<i32, Logical>>,
+        place: Option<Place>,
         worker: Option<&RenderWorker>,
         ids: &mut u64,
-        make: impl FnOnce() -> Result<Ring, String>,
+        make: impl FnOnce(Size<i32, Physical>) -> Result<Ring, String>,
     ) {
-        if area == self.area {
+        if place == self.place {
             return;
         }
-        let same_size = area.map(|area| area.size) == self.area.map(|area| area.size);
-        self.area = area;
+        let same_buffers = place.map(|place| place.buffers()) == self.place.map(|place| place.buffers());
+        self.place = place;
         self.retry_planes();
-        if same_size {
+        if same_buffers {
+            self.commit.increment();
             return;
         }
         let Some(worker) = worker else { return };
         self.drop_buffers(worker);
-        let Some(area) = area else { return };
-        let place = format!("{},{},{}x{}", area.loc.x, area.loc.y, area.size.w, area.size.h);
-        info!(output = self.output, place, "the map has its place");
+        let Some(place) = place else { return };
+        let Rectangle { loc, size } = place.pixels;
+        let words = format!("{},{},{}x{}", loc.x, loc.y, size.w, size.h);
+        info!(output = self.output, place = words, "the map has its place");
         let ring = if worker.describe().dma_buf_import {
-            make()
+            make(size)
         } else {
             Err(format!("{} cannot import dma-bufs", worker.describe().name))
         };
         match ring {
-            Ok(ring) => self.use_ring(ring, worker, ids),
-            Err(reason) => self.use_memory(reason, area, worker, ids),
+            Ok(ring) => self.use_ring(ring, place, worker, ids),
+            Err(reason) => self.use_memory(reason, place, worker, ids),
         }
         self.draw_newest(worker);
     }
 
-    fn use_ring(&mut self, ring: Ring, worker: &RenderWorker, ids: &mut u64) {
+    fn use_ring(&mut self, ring: Ring, place: Place, worker: &RenderWorker, ids: &mut u64) {
         let mut targets = Vec::with_capacity(ring.buffers.len());
         for buffer in &ring.buffers {
             match super::map_buffers::plane_of(&buffer.dmabuf) {
                 Ok(plane) => {
                     let id = next(ids);
-                    worker.add_target(id, TargetSpec::DmaBuf(plane));
+                    add_target(worker, id, TargetSpec::DmaBuf(plane), place.part);
                     targets.push(id);
                 }
                 Err(reason) => {
                     for id in targets {
                         worker.remove_target(id);
                     }
-                    if let Some(area) = self.area {
-                        self.use_memory(reason, area, worker, ids);
-                    }
-                    return;
+                    return self.use_memory(reason, place, worker, ids);
                 }
             }
         }
@@ -158,16 +195,11 @@ impl MapView {
         self.source = Source::Ring { ring, targets, slots };
     }
 
-    fn use_memory(
-        &mut self,
-        reason: String,
-        area: Rectangle<i32, Logical>,
-        worker: &RenderWorker,
-        ids: &mut u64,
-    ) {
+    fn use_memory(&mut self, reason: String, place: Place, worker: &RenderWorker, ids: &mut u64) {
         let target = next(ids);
-        let (width, height) = (area.size.w.unsigned_abs(), area.size.h.unsigned_abs());
-        worker.add_target(target, TargetSpec::Offscreen { width, height });
+        let size = place.pixels.size;
+        let (width, height) = (size.w.unsigned_abs(), size.h.unsigned_abs());
+        add_target(worker, target, TargetSpec::Offscreen { width, height }, place.part);
         self.source = Source::Memory { target, drawing: false, picture: None };
         if self.upload_reason.as_ref() != Some(&reason) {
             info!(output = self.output, reason, "the map is uploaded and composited");
@@ -193,12 +225,31 @@ impl MapView {
         if let Some(worker) = worker {
             self.drop_buffers(worker);
         }
-        self.area = None;
+        self.place = None;
     }
 
-    /// A newer picture; the older one is drawn no more.
-    pub(crate) fn show(&mut self, picture: Arc<Picture>, worker: Option<&RenderWorker>) {
+    /// Nobody sees it any more, or somebody does again.
+    pub(crate) fn set_dark(&mut self, dark: bool, worker: Option<&RenderWorker>) {
+        self.dark = dark;
+        if let Some(worker) = worker {
+            self.draw_newest(worker);
+        }
+    }
+
+    /// A newer picture, and when what it shows came to its end; the older one is drawn no more. One that nobody could tell from
+    /// the one before is not drawn at all.
+    pub(crate) fn show(
+        &mut self,
+        picture: Arc<Picture>,
+        taken: Option<Instant>,
+        worker: Option<&RenderWorker>,
+    ) {
+        let drawn = !self.undrawn && !matches!(self.source, Source::Nothing);
+        if drawn && self.picture.as_ref().is_some_and(|old| picture.looks_like(old)) {
+            return;
+        }
         self.picture = Some(picture);
+        self.taken.newest = taken;
         self.undrawn = true;
         if let Some(worker) = worker {
             self.draw_newest(worker);
@@ -207,7 +258,7 @@ impl MapView {
 
     /// Hands the newest picture to the worker, when there is a free buffer.
     pub(crate) fn draw_newest(&mut self, worker: &RenderWorker) {
-        let (true, Some(picture)) = (self.undrawn, &self.picture) else { return };
+        let (true, Some(picture)) = (self.undrawn && !self.dark, &self.picture) else { return };
         let target = match &mut self.source {
             Source::Nothing => return,
             Source::Ring { targets, slots, .. } => match slots.begin() {
@@ -221,6 +272,7 @@ impl MapView {
             }
         };
         self.undrawn = false;
+        self.taken.drawing = self.taken.newest.take();
         worker.draw(target, picture.clone());
     }
 
@@ -260,6 +312,7 @@ impl MapView {
             }
         }
         self.failure = None;
+        self.taken.front = self.taken.drawing.take();
         self.commit.increment();
         true
     }
@@ -271,8 +324,8 @@ impl MapView {
             Source::Ring { slots, .. } => {
                 slots.failed(slot);
                 self.drop_buffers(worker);
-                if let Some(area) = self.area {
-                    self.use_memory(reason.to_owned(), area, worker, ids);
+                if let Some(place) = self.place {
+                    self.use_memory(reason.to_owned(), place, worker, ids);
                 }
             }
             Source::Memory { drawing, .. } => {
@@ -286,8 +339,8 @@ impl MapView {
     }
 
     /// What the next frame shows of the map, and where.
-    pub(crate) fn front(&self) -> Option<(Rectangle<i32, Logical>, Front<'_>)> {
-        let area = self.area?;
+    pub(crate) fn front(&self) -> Option<(Place, Front<'_>)> {
+        let place = self.place?;
         let front = match &self.source {
             Source::Nothing => return None,
             Source::Ring { ring, slots, .. } => {
@@ -296,33 +349,35 @@ impl MapView {
             }
             Source::Memory { picture, .. } => Front::Memory(picture.as_ref()?),
         };
-        Some((area, front))
+        Some((place, front))
     }
 
     /// The renderer cannot read the ring's buffers, so they could never be composited.
     pub(crate) fn give_up_ring(&mut self, reason: String, worker: &RenderWorker, ids: &mut u64) {
-        if let (Source::Ring { .. }, Some(area)) = (&self.source, self.area) {
+        if let (Source::Ring { .. }, Some(place)) = (&self.source, self.place) {
             self.drop_buffers(worker);
-            self.use_memory(reason, area, worker, ids);
+            self.use_memory(reason, place, worker, ids);
             self.draw_newest(worker);
         }
     }
 
     /// A frame that shows this buffer is on its way to the screen.
     pub(crate) fn queued(&mut self, slot: Option<usize>) {
+        self.taken.queued = self.taken.front.take();
         if let Source::Ring { slots, .. } = &mut self.source {
             slots.queued(slot);
         }
     }
 
-    /// That frame has arrived.
-    pub(crate) fn presented(&mut self, worker: Option<&RenderWorker>) {
+    /// That frame has arrived. Returns when the window came to its end that it is the first to show.
+    pub(crate) fn presented(&mut self, worker: Option<&RenderWorker>) -> Option<Instant> {
         if let Source::Ring { slots, .. } = &mut self.source {
             slots.presented();
         }
         if let Some(worker) = worker {
             self.draw_newest(worker);
         }
+        self.taken.queued.take()
     }
 
     /// The screen was lost or regained: buffers are free again, and planes are asked again.
@@ -340,6 +395,28 @@ impl MapView {
     pub(crate) fn retry_planes(&mut self) {
         self.id = Id::new();
         self.plane_reason = None;
+        self.plane_fails = false;
+    }
+
+    /// Whether planes are worth a try.
+    pub(crate) fn may_have_plane(&self) -> bool {
+        !self.plane_fails
+    }
+
+    /// How much of it is to be seen over what lies below, 0 to 1.
+    pub(crate) fn opacity(&self) -> f32 {
+        self.place.map_or(1.0, |place| place.opacity)
+    }
+
+    /// The card took the plane in its test and then refused the frame: it is asked again when something has changed.
+    pub(crate) fn plane_failed(&mut self, reason: &str) {
+        if !self.plane_fails {
+            warn!(
+                output = self.output,
+                reason, "a frame with the map on a plane was refused: it is composited"
+            );
+        }
+        self.plane_fails = true;
     }
 
     /// The last frame had the map on a plane (`None`) or not, for this reason, which is logged when it is a new one.
@@ -361,6 +438,13 @@ impl MapView {
     /// Whether there is anything of it on the screen.
     pub(crate) fn visible(&self) -> bool {
         self.front().is_some()
+    }
+}
+
+fn add_target(worker: &RenderWorker, id: TargetId, spec: TargetSpec, part: Option<Part>) {
+    match part {
+        Some(part) => worker.add_part(id, spec, part),
+        None => worker.add_target(id, spec),
     }
 }
 

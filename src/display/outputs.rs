@@ -1,20 +1,20 @@
-//! The outputs on the desk: which there are, where they stand, and when each is to be drawn again.
+//! The outputs on the desk: which there are, what a person wants of each, and when each is to be drawn again.
 
 use std::time::Duration;
 
 use smithay::desktop::layer_map_for_output;
 use smithay::output::Output;
 use smithay::reexports::wayland_server::backend::GlobalId;
-use smithay::utils::{Logical, Point, Rectangle};
-use tracing::info;
+use smithay::utils::{Logical, Physical, Point, Rectangle, Size};
 
-use super::compositor::Notice;
 use super::desk::Desk;
 use super::map_view::MapView;
 use super::placement::Division;
+use super::power::Off;
 use super::redraw::Redraw;
 use super::settings::OutputIdentity;
-use super::{Compositor, FrameStatistics, OutputStatus, Placement, PlaneUse};
+use super::status::Latencies;
+use super::{Compositor, FrameStatistics, Placement};
 
 /// Further than this from the pointer, nothing of its image is to be seen.
 pub(crate) const POINTER_REACH: f64 = 256.0;
@@ -22,33 +22,66 @@ pub(crate) const POINTER_REACH: f64 = 256.0;
 /// One output, whatever drives it.
 pub(crate) struct OutputState {
     pub(crate) output: Output,
-    pub(crate) global: GlobalId,
+    /// What tells it from others.
+    pub(crate) identity: OutputIdentity,
+    /// What clients know it by; they know nothing of one that only mirrors another.
+    pub(crate) global: Option<GlobalId>,
     pub(crate) redraw: Redraw,
     pub(crate) map: MapView,
     pub(crate) frames: FrameStatistics,
     /// When the newest frame came onto the screen, by the monotonic clock.
     pub(crate) presented_at: Option<Duration>,
+    pub(crate) latencies: Latencies,
+    /// The output that it shows instead of its own part of the desk.
+    pub(crate) mirrors: Option<Output>,
+    /// Why it is switched off.
+    pub(crate) off: Option<Off>,
+    /// Why something that a person has set is not in force.
+    pub(crate) problem: Option<String>,
+}
+
+/// What somebody has said about an output since the session began. It holds when the display is unplugged and comes back.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ByHand {
+    pub(crate) placement: Option<Placement>,
+    pub(crate) off: bool,
+}
+
+/// What an output shows: its own part of the desk, or that of the one that it mirrors.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    /// Whose part.
+    pub(crate) source: Output,
+    /// Where that lies on the desk.
+    pub(crate) geometry: Rectangle<i32, Logical>,
+    /// Pixels of the display for a logical one.
+    pub(crate) scale: f64,
+    /// Where on the display it begins.
+    pub(crate) origin: Point<i32, Physical>,
 }
 
 impl Desk {
-    /// An output appears, right of the others.
+    /// An output appears. It has its place when the outputs are set up again.
     pub(crate) fn add_output(&mut self, output: Output) {
-        let global = output.create_global::<Compositor>(&self.display);
         let mut map = MapView::new(output.name());
         if let Some(picture) = &self.picture {
-            map.show(picture.clone(), self.worker.as_ref());
+            map.show(picture.clone(), None, self.worker.as_ref());
         }
         self.outputs.push(OutputState {
+            identity: identity(&output),
             output,
-            global,
+            global: None,
             redraw: Redraw::default(),
             map,
             frames: FrameStatistics::default(),
             presented_at: None,
+            latencies: Latencies::default(),
+            mirrors: None,
+            off: None,
+            problem: None,
         });
         // The order of names, not of appearance: an output that comes back is where it was.
         self.outputs.sort_by_key(|state| state.output.name());
-        self.line_up();
     }
 
     /// An output is gone; its windows go to another one when the layout is made again.
@@ -59,11 +92,16 @@ impl Desk {
         self.close_layers(output);
         self.lock.remove_output(output);
         self.space.unmap_output(output);
-        // Clients that bind it in this very moment are not to be killed for it.
-        self.display.disable_global::<Compositor>(state.global.clone());
+        if let Some(global) = state.global.take() {
+            self.retire(global);
+        }
+    }
+
+    /// Clients that bind a global in this very moment are not to be killed for it.
+    pub(crate) fn retire(&self, global: GlobalId) {
+        self.display.disable_global::<Compositor>(global.clone());
         let display = self.display.clone();
         let timer = calloop::timer::Timer::from_duration(Duration::from_secs(10));
-        let global = state.global;
         let removal = self.handle.insert_source(timer, move |_, _, _| {
             display.remove_global::<Compositor>(global.clone());
             calloop::timer::TimeoutAction::Drop
@@ -71,19 +109,6 @@ impl Desk {
         if let Err(error) = removal {
             tracing::debug!(%error, "an output's global stays, disabled");
         }
-        self.line_up();
-    }
-
-    /// Outputs stand side by side, tops aligned.
-    pub(crate) fn line_up(&mut self) {
-        let mut x = 0;
-        for state in &self.outputs {
-            let at = Point::from((x, 0));
-            self.space.map_output(&state.output, at);
-            state.output.change_current_state(None, None, None, Some(at));
-            x += self.space.output_geometry(&state.output).map_or(0, |geometry| geometry.size.w);
-        }
-        self.pointer_at = self.confine(self.pointer_at, self.pointer_at);
     }
 
     /// The state of this output.
@@ -91,9 +116,41 @@ impl Desk {
         self.outputs.iter_mut().find(|state| &state.output == output)
     }
 
+    /// The outputs that a person means by this name: one, the members of a span, or all when there is no name.
+    pub(crate) fn called(&self, name: Option<&str>) -> Vec<OutputIdentity> {
+        let Some(name) = name else {
+            return self.outputs.iter().map(|state| state.identity.clone()).collect();
+        };
+        let settings = &self.config.settings;
+        let in_span = |identity: &OutputIdentity| {
+            settings.span(identity).is_some_and(|span| span.name.eq_ignore_ascii_case(name))
+        };
+        self.outputs
+            .iter()
+            .map(|state| &state.identity)
+            .filter(|identity| identity.is_called(name) || in_span(identity))
+            .cloned()
+            .collect()
+    }
+
     /// Where the map lies on this output.
     pub(crate) fn placement(&self, output: &Output) -> Placement {
-        self.config.settings.placement(&identity(output), self.config.placement)
+        let identity = identity(output);
+        let by_hand = self.by_hand.get(&identity.key()).and_then(|by_hand| by_hand.placement);
+        by_hand.unwrap_or_else(|| self.config.settings.rule(&identity).placement(self.config.placement))
+    }
+
+    /// What this output shows. `None` for one that has no place yet.
+    pub(crate) fn shown(&self, output: &Output) -> Option<Shown> {
+        let mirrored = self.outputs.iter().find(|state| &state.output == output)?.mirrors.clone();
+        let Some(source) = mirrored else {
+            let geometry = self.space.output_geometry(output)?;
+            let scale = output.current_scale().fractional_scale();
+            return Some(Shown { source: output.clone(), geometry, scale, origin: Point::default() });
+        };
+        let geometry = self.space.output_geometry(&source)?;
+        let (scale, origin) = super::wall::fit(geometry.size, pixels(output)?);
+        Some(Shown { source, geometry, scale, origin })
     }
 
     /// What the map and the clients have of this output: what layer surfaces keep for themselves is taken off before.
@@ -112,11 +169,12 @@ impl Desk {
 
     /// Something on this output changed.
     pub(crate) fn queue_redraw(&mut self, output: &Output) {
-        let wake = self.wake.clone();
-        if let Some(state) = self.output_state(output)
-            && state.redraw.queue()
-        {
-            wake.ping();
+        let affected =
+            |state: &OutputState| &state.output == output || state.mirrors.as_ref() == Some(output);
+        for state in self.outputs.iter_mut().filter(|state| affected(state)) {
+            if state.redraw.queue() {
+                self.wake.ping();
+            }
         }
     }
 
@@ -152,17 +210,15 @@ impl Desk {
     /// Keeps a point on the outputs: where it is if there is one, else at the edge of the one it came from.
     pub(crate) fn confine(&self, to: Point<f64, Logical>, from: Point<f64, Logical>) -> Point<f64, Logical> {
         let inside = |point: Point<f64, Logical>| {
-            self.outputs.iter().filter_map(|state| self.space.output_geometry(&state.output)).find(
-                |geometry| {
-                    let geometry = geometry.to_f64();
-                    geometry.contains(point)
-                },
-            )
+            self.outputs
+                .iter()
+                .filter_map(|state| self.space.output_geometry(&state.output))
+                .find(|geometry| geometry.to_f64().contains(point))
         };
         if inside(to).is_some() {
             return to;
         }
-        let first = self.outputs.first().and_then(|state| self.space.output_geometry(&state.output));
+        let first = self.outputs.iter().find_map(|state| self.space.output_geometry(&state.output));
         let Some(geometry) = inside(from).or(first) else { return to };
         let (left, top) = (f64::from(geometry.loc.x), f64::from(geometry.loc.y));
         let (right, bottom) = (left + f64::from(geometry.size.w - 1), top + f64::from(geometry.size.h - 1));
@@ -170,85 +226,9 @@ impl Desk {
     }
 }
 
-impl Compositor {
-    /// What each output is doing.
-    pub fn status(&self) -> Vec<OutputStatus> {
-        let mut all = Vec::with_capacity(self.desk.outputs.len());
-        for state in &self.desk.outputs {
-            let mode = state.output.current_mode();
-            let map = if !state.map.visible() || !self.backend.is_active() {
-                PlaneUse::Off
-            } else if let Some(reason) = state.map.reason() {
-                PlaneUse::Composited { reason: reason.to_owned() }
-            } else {
-                match self.backend.map_plane(&state.output) {
-                    Some(plane) => PlaneUse::OnPlane { plane },
-                    None => PlaneUse::Composited { reason: "planes are tried with the next frame".into() },
-                }
-            };
-            all.push(OutputStatus {
-                identity: identity(&state.output),
-                placement: self.desk.placement(&state.output),
-                resolution: mode.map_or((0, 0), |mode| (mode.size.w, mode.size.h)),
-                refresh_hz: mode.map_or(0.0, |mode| f64::from(mode.refresh) / 1000.0),
-                map,
-                frames: state.frames,
-            });
-        }
-        all
-    }
-
-    /// Gives the map and the windows their places, after anything that decides about them has changed.
-    pub(crate) fn arrange(&mut self) {
-        let Compositor { backend, desk, .. } = self;
-        for state in &desk.outputs {
-            layer_map_for_output(&state.output).arrange();
-        }
-        desk.fit_lock_surfaces();
-        let divisions: Vec<_> = desk.outputs.iter().map(|state| desk.division(&state.output)).collect();
-        for (state, division) in desk.outputs.iter_mut().zip(divisions) {
-            let Some(Division { map: area, .. }) = division else { continue };
-            let (output, display) = (&state.output, &mut desk.display);
-            state.map.place(area, desk.worker.as_ref(), &mut desk.target_ids, || match area {
-                Some(area) => backend.map_buffers(display, output, area.size),
-                None => Err("the map is off".into()),
-            });
-        }
-        desk.arrange_windows();
-        desk.queue_redraw_all();
-    }
-
-    /// An output has appeared.
-    pub(crate) fn output_added(&mut self, output: Output) {
-        info!(output = output.name(), "output connected");
-        let first = self.desk.outputs.is_empty();
-        self.desk.add_output(output);
-        if first {
-            self.center_pointer();
-        }
-        self.arrange();
-        self.desk.refocus();
-        self.desk.notify(Notice::Changed);
-    }
-
-    /// An output has gone. With none left, everything waits for one to come back.
-    pub(crate) fn output_removed(&mut self, output: &Output) {
-        info!(output = output.name(), "output disconnected");
-        self.desk.remove_output(output);
-        self.arrange();
-        self.desk.refocus();
-        self.desk.notify(Notice::Changed);
-    }
-
-    pub(crate) fn center_pointer(&mut self) {
-        let first =
-            self.desk.outputs.first().and_then(|state| self.desk.space.output_geometry(&state.output));
-        if let Some(geometry) = first {
-            let middle =
-                geometry.loc + smithay::utils::Point::from((geometry.size.w / 4, geometry.size.h / 2));
-            self.desk.pointer_at = middle.to_f64();
-        }
-    }
+/// The display's pixels across and down, as a person sees it: turned.
+pub(crate) fn pixels(output: &Output) -> Option<Size<i32, Physical>> {
+    output.current_mode().map(|mode| output.current_transform().transform_size(mode.size))
 }
 
 /// What tells this output from others.

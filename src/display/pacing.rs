@@ -24,7 +24,8 @@ impl Compositor {
             .collect();
         for output in due {
             self.desk.tell_scale(&output);
-            let drawn = self.backend.draw(&mut self.desk, &output);
+            let off = self.desk.output_state(&output).is_some_and(|state| state.off.is_some());
+            let drawn = if off { Drawn::Skipped } else { self.backend.draw(&mut self.desk, &output) };
             self.desk.lock.drawn(&output, drawn);
             if let Some(state) = self.desk.output_state(&output) {
                 state.redraw.drawn(drawn);

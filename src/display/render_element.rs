@@ -31,6 +31,8 @@ pub(crate) struct MapElement<T> {
     pub(crate) texture: T,
     pub(crate) geometry: Rectangle<i32, Physical>,
     pub(crate) size: Size<i32, BufferCoords>,
+    /// How much of it is to be seen over what lies below, 0 to 1.
+    pub(crate) opacity: f32,
 }
 
 impl<T> Element for MapElement<T> {
@@ -51,7 +53,14 @@ impl<T> Element for MapElement<T> {
     }
 
     fn opaque_regions(&self, _scale: Scale<f64>) -> OpaqueRegions<i32, Physical> {
+        if self.opacity < 1.0 {
+            return OpaqueRegions::default();
+        }
         OpaqueRegions::from_slice(&[Rectangle::from_size(self.geometry.size)])
+    }
+
+    fn alpha(&self) -> f32 {
+        self.opacity
     }
 }
 
@@ -67,7 +76,15 @@ where
         damage: &[Rectangle<i32, Physical>],
         opaque_regions: &[Rectangle<i32, Physical>],
     ) -> Result<(), R::Error> {
-        frame.render_texture_from_to(&self.texture, src, dst, damage, opaque_regions, Transform::Normal, 1.0)
+        frame.render_texture_from_to(
+            &self.texture,
+            src,
+            dst,
+            damage,
+            opaque_regions,
+            Transform::Normal,
+            self.opacity,
+        )
     }
 
     fn underlying_storage(&self, _renderer: &mut R) -> Option<UnderlyingStorage<'_>> {

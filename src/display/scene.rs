@@ -16,7 +16,7 @@ use tracing::warn;
 use super::desk::Desk;
 use super::error::chain;
 use super::map_view::Front;
-use super::outputs::POINTER_REACH;
+use super::outputs::{POINTER_REACH, Shown};
 use super::render_element::{Composited, MapElement, SceneElement};
 use super::stack::Piece;
 
@@ -52,36 +52,31 @@ where
     R::Error: 'static,
 {
     let mut elements = Vec::new();
-    let scale = Scale::from(output.current_scale().fractional_scale());
-    let Some(geometry) = desk.space.output_geometry(output) else {
+    let Some(shown) = desk.shown(output) else {
         return Scene { elements, slot: None, has_map: false };
     };
-    let stack = desk.stack(output);
+    let stack = desk.stack(&shown.source);
     if purpose != (Purpose::Picture { pointer: false }) {
-        push_pointer(&mut elements, desk, renderer, geometry.loc, geometry.size, scale);
+        push_pointer(&mut elements, desk, renderer, &shown);
     }
-    push_pieces(&mut elements, &stack.above, renderer, geometry.loc, scale);
+    push_pieces(&mut elements, &stack.above, renderer, &shown);
     let planes = purpose == (Purpose::Screen { planes: true });
     let (slot, has_map) = match stack.map {
-        true => push_map(&mut elements, desk, renderer, output, planes, scale),
+        true => push_map(&mut elements, desk, renderer, output, planes),
         false => (None, false),
     };
-    push_pieces(&mut elements, &stack.below, renderer, geometry.loc, scale);
+    push_pieces(&mut elements, &stack.below, renderer, &shown);
     Scene { elements, slot, has_map }
 }
 
-fn push_pieces<R>(
-    elements: &mut Vec<SceneElement<R>>,
-    pieces: &[Piece],
-    renderer: &mut R,
-    origin: Point<i32, Logical>,
-    scale: Scale<f64>,
-) where
+fn push_pieces<R>(elements: &mut Vec<SceneElement<R>>, pieces: &[Piece], renderer: &mut R, shown: &Shown)
+where
     R: Renderer + ImportAll + ImportMem,
     R::TextureId: Clone + 'static,
 {
+    let scale = Scale::from(shown.scale);
     for piece in pieces {
-        let at = (piece.place - origin).to_physical_precise_round(scale);
+        let at = (piece.place - shown.geometry.loc).to_physical_precise_round(scale) + shown.origin;
         let surfaces: Vec<WaylandSurfaceRenderElement<R>> =
             render_elements_from_surface_tree(renderer, &piece.surface, at, scale, 1.0, Kind::Unspecified);
         elements.extend(surfaces.into_iter().map(|surface| SceneElement::Client(Composited(surface))));
@@ -94,7 +89,6 @@ fn push_map<R>(
     renderer: &mut R,
     output: &Output,
     planes: bool,
-    scale: Scale<f64>,
 ) -> (Option<usize>, bool)
 where
     R: Renderer + ImportAll + ImportMem + ImportDma,
@@ -110,15 +104,17 @@ where
     let mut pushed = (None, false);
     match map.front() {
         None => {}
-        Some((area, Front::Memory(picture))) => {
-            let at: Point<f64, Physical> = area.loc.to_f64().to_physical(scale);
+        Some((place, Front::Memory(picture))) => {
+            // The buffer has the display's pixels, whatever a logical one is.
+            let scale = output.current_scale().fractional_scale();
+            let size = place.pixels.size.to_f64().to_logical(scale).to_i32_round();
             let element = MemoryRenderBufferRenderElement::from_buffer(
                 renderer,
-                at,
+                place.pixels.loc.to_f64(),
                 picture,
+                Some(place.opacity),
                 None,
-                None,
-                None,
+                Some(size),
                 Kind::Unspecified,
             );
             match element {
@@ -131,15 +127,16 @@ where
                 }
             }
         }
-        Some((area, Front::Dmabuf { buffer, slot })) => match renderer.import_dmabuf(&buffer.dmabuf, None) {
+        Some((place, Front::Dmabuf { buffer, slot })) => match renderer.import_dmabuf(&buffer.dmabuf, None) {
             Ok(texture) => {
                 elements.push(SceneElement::Map(MapElement {
                     id: map.id().clone(),
                     commit: map.commit(),
-                    buffer: planes.then(|| buffer.buffer.clone()),
+                    buffer: (planes && map.may_have_plane()).then(|| buffer.buffer.clone()),
                     texture,
-                    geometry: area.to_physical_precise_round(scale),
-                    size: Size::from((area.size.w, area.size.h)),
+                    geometry: place.pixels,
+                    size: Size::from((place.pixels.size.w, place.pixels.size.h)),
+                    opacity: place.opacity,
                 }));
                 pushed = (Some(slot), true);
             }
@@ -154,24 +151,21 @@ where
     pushed
 }
 
-fn push_pointer<R>(
-    elements: &mut Vec<SceneElement<R>>,
-    desk: &mut Desk,
-    renderer: &mut R,
-    origin: Point<i32, Logical>,
-    size: Size<i32, Logical>,
-    scale: Scale<f64>,
-) where
+fn push_pointer<R>(elements: &mut Vec<SceneElement<R>>, desk: &mut Desk, renderer: &mut R, shown: &Shown)
+where
     R: Renderer + ImportAll + ImportMem,
     R::TextureId: Clone + Send + 'static,
     R::Error: 'static,
 {
-    let at = desk.pointer_at - origin.to_f64();
+    let scale = Scale::from(shown.scale);
+    let (at, size) = (desk.pointer_at - shown.geometry.loc.to_f64(), shown.geometry.size);
     let reach = POINTER_REACH;
     if at.x < -reach || at.y < -reach || at.x > f64::from(size.w) + reach || at.y > f64::from(size.h) + reach
     {
         return;
     }
+    // A mirror may begin elsewhere than in the display's corner.
+    let at = at + shown.origin.to_f64().to_logical(scale);
     push_pointer_image(elements, desk, renderer, at, scale);
     if let Some(icon) = desk.drag_icon.as_ref().filter(|icon| icon.surface.alive()) {
         let at = (at + icon.offset.to_f64()).to_physical(scale).to_i32_round();

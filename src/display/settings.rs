@@ -1,13 +1,17 @@
 //! What a person can set about the display while it runs: plain data, as it stands in the configuration file.
 
+mod input;
+mod outputs;
+
 use std::path::PathBuf;
 
+pub(crate) use outputs::opacity;
+pub use outputs::{ModeChoice, Modeline, OutputIdentity, OutputRule, SpanRule, Turn};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::MasterSide;
 use super::hotkey::Hotkeys;
-use super::{MasterSide, Placement};
-
-mod input;
+pub use super::power::{Period, PowerSettings};
 
 pub use input::{
     AccelProfile, ClickMethod, CursorSettings, Keyboard, Mouse, ScrollMethod, Tablet, TapButtons, TouchRule,
@@ -37,6 +41,12 @@ pub struct Settings {
     pub layout: LayoutSettings,
     /// Rules for outputs; the first that fits holds.
     pub outputs: Vec<OutputRule>,
+    /// Outputs that share a map.
+    pub spans: Vec<SpanRule>,
+    /// How much of the map is to be seen where it lies over the clients, 0.1 to 1; all when left out.
+    pub opacity: Option<f64>,
+    /// When displays are switched off.
+    pub power: PowerSettings,
 }
 
 /// How windows are laid out.
@@ -70,69 +80,15 @@ fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     }
 }
 
-/// What holds for some outputs. One that names nothing fits every output.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct OutputRule {
-    /// The connector's name, e.g. "DP-1".
-    pub connector: Option<String>,
-    /// Who made the display.
-    pub make: Option<String>,
-    /// Its model.
-    pub model: Option<String>,
-    /// Its serial number.
-    pub serial: Option<String>,
-    /// Whether the map is shown on it.
-    pub map: Option<bool>,
-    /// Where the map lies on it, when that is not the same as everywhere.
-    pub placement: Option<Placement>,
-}
-
-/// How a display can be told from others.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OutputIdentity {
-    /// The connector's name.
-    pub connector: String,
-    /// Who made it.
-    pub make: String,
-    /// Its model.
-    pub model: String,
-    /// Its serial number.
-    pub serial: String,
-}
-
-impl OutputIdentity {
-    /// Whether this is "make model serial" of it, as `memory-glass msg outputs` lists them.
-    pub(crate) fn describes(&self, name: &str) -> bool {
-        let words = [&self.make, &self.model, &self.serial];
-        let own: Vec<&str> = words.iter().flat_map(|part| part.split_whitespace()).collect();
-        let given: Vec<&str> = name.split_whitespace().collect();
-        !own.is_empty() && own.join(" ").eq_ignore_ascii_case(&given.join(" "))
-    }
-}
-
-impl OutputRule {
-    /// Whether this rule is about that output.
-    pub fn fits(&self, output: &OutputIdentity) -> bool {
-        let same = |wanted: &Option<String>, is: &str| {
-            wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(is))
-        };
-        same(&self.connector, &output.connector)
-            && same(&self.make, &output.make)
-            && same(&self.model, &output.model)
-            && same(&self.serial, &output.serial)
-    }
-}
-
 impl Settings {
-    /// Where the map lies on this output, when `everywhere` holds for those without a rule.
-    pub fn placement(&self, output: &OutputIdentity, everywhere: Placement) -> Placement {
-        let Some(rule) = self.outputs.iter().find(|rule| rule.fits(output)) else { return everywhere };
-        match (rule.map, everywhere) {
-            // Off is what a person asks for who wants it nowhere.
-            (Some(false), _) | (_, Placement::Off) => Placement::Off,
-            _ => rule.placement.unwrap_or(everywhere),
-        }
+    /// The rule for this output: the first that fits, or one that says nothing.
+    pub fn rule(&self, output: &OutputIdentity) -> OutputRule {
+        self.outputs.iter().find(|rule| rule.fits(output)).cloned().unwrap_or_default()
+    }
+
+    /// The span that this output belongs to.
+    pub fn span(&self, output: &OutputIdentity) -> Option<&SpanRule> {
+        self.spans.iter().find(|span| span.outputs.iter().any(|name| output.is_called(name)))
     }
 
     /// What holds for a touch screen of this name.
@@ -171,6 +127,7 @@ pub(crate) fn within<'de, const LOW: u32, const HIGH: u32, D: Deserializer<'de>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::display::Placement;
 
     #[test]
     fn the_first_rule_that_fits_holds() {
@@ -195,7 +152,7 @@ mod tests {
             ..OutputIdentity::default()
         };
         let placement =
-            |connector, make, everywhere| settings.placement(&output(connector, make), everywhere);
+            |connector, make, everywhere| settings.rule(&output(connector, make)).placement(everywhere);
         assert_eq!(placement("DP-1", "Acme", Placement::Over), Placement::Off);
         assert_eq!(placement("DP-1", "Other", Placement::Over), Placement::Full);
         assert_eq!(placement("DP-1", "Other", Placement::Off), Placement::Off);

@@ -70,12 +70,16 @@ impl Desk {
             self.push_layer(&mut stack.above, output, layer);
         }
         // Menus are in front of every window: a tile's menu may reach over the tile beside it.
+        let mut floating = Vec::new();
         for window in self.space.elements_for_output(output).rev() {
             if let Some(piece) = self.window_piece(window) {
                 push_popups(&mut stack.above, &piece, window.geometry().loc);
-                stack.below.push(piece);
+                let pieces =
+                    if self.floats_over_map(window, output) { &mut floating } else { &mut stack.below };
+                pieces.push(piece);
             }
         }
+        stack.above.extend(floating);
         for layer in [Layer::Bottom, Layer::Background] {
             self.push_layer(&mut stack.below, output, layer);
         }

@@ -118,6 +118,8 @@ struct Stage {
     edges: u32,
     mask: u32,
     mask_row: u32,
+    part_at: [u32; 2],
+    part_size: [u32; 2],
     unused: [u32; 2],
     palette: [u32; 256],
 }
@@ -156,7 +158,8 @@ impl Heatmap {
     ) -> Result<RenderingMetrics, RenderError> {
         let begun = Instant::now();
         let step = "drawing a heat map";
-        let layout = PictureLayout::new(target.width, target.height, picture.caption.order)?;
+        let (width, height) = target.part().whole;
+        let layout = PictureLayout::new(width, height, picture.caption.order)?;
         let (rows, columns) = picture.density.dim();
         if (rows, columns) != (layout.cells as usize, layout.cells as usize) {
             return Err(RenderError::Density { columns, rows, order: picture.caption.order });
@@ -204,8 +207,8 @@ impl Heatmap {
             };
             let parts = [
                 map,
-                (beside, target.width - side, side),
-                (beyond, target.width, target.height - side),
+                (beside, layout.width - side, side),
+                (beyond, layout.width, layout.height - side),
                 (panel, Tables::of(&layout).mask_row, layout.panel.height),
                 (bar, layout.bar.width, layout.bar.height),
             ];
@@ -298,8 +301,9 @@ impl Tables {
 fn stage_of(target: &MapTarget, layout: &PictureLayout, palette: ColorPalette) -> Stage {
     let rect = |rect: Rect| [rect.x, rect.y, rect.width, rect.height];
     let tables = Tables::of(layout);
+    let (x, y) = target.part().at;
     Stage {
-        size: [target.width, target.height],
+        size: [layout.width, layout.height],
         stride: target.stride,
         first: target.first,
         map: rect(layout.map),
@@ -311,6 +315,8 @@ fn stage_of(target: &MapTarget, layout: &PictureLayout, palette: ColorPalette) -
         edges: tables.edges,
         mask: tables.mask,
         mask_row: tables.mask_row,
+        part_at: [x, y],
+        part_size: [target.width, target.height],
         unused: [0; 2],
         palette: palette.colors().map(|color| 0xff00_0000 | color),
     }

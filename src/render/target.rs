@@ -47,6 +47,15 @@ pub enum TargetSpec {
     },
 }
 
+/// The part of a larger picture that a target shows: one map over several displays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Pixels of the whole picture across and down.
+    pub whole: (u32, u32),
+    /// Where the target's upper left corner is in it.
+    pub at: (u32, u32),
+}
+
 /// Memory that the GPU writes a picture into.
 pub struct MapTarget {
     gpu: Gpu,
@@ -56,6 +65,8 @@ pub struct MapTarget {
     /// Words from a row to the next, and before the first.
     pub(super) stride: u32,
     pub(super) first: u32,
+    /// It shows a part of a larger picture.
+    part: Option<Part>,
     imported: bool,
     finished: VecDeque<Instant>,
 }
@@ -79,6 +90,7 @@ impl MapTarget {
             height,
             stride: width,
             first: 0,
+            part: None,
             imported: false,
             finished: VecDeque::new(),
         })
@@ -99,12 +111,38 @@ impl MapTarget {
         gpu.check("importing a dma-buf")?;
         let (stride, first) = (stride / 4, offset / 4);
         let gpu = gpu.clone();
-        Ok(MapTarget { gpu, buffer, width, height, stride, first, imported: true, finished: VecDeque::new() })
+        Ok(MapTarget {
+            gpu,
+            buffer,
+            width,
+            height,
+            stride,
+            first,
+            part: None,
+            imported: true,
+            finished: VecDeque::new(),
+        })
     }
 
     /// Pixels across and down.
     pub fn resolution(&self) -> (u32, u32) {
         (self.width, self.height)
+    }
+
+    /// From now on it shows this part of a larger picture; what of it lies outside of that stays as it is.
+    pub fn show_part(&mut self, part: Part) -> Result<(), RenderError> {
+        let (width, height) = part.whole;
+        if width.min(height) < MIN_SIDE || width.max(height) > MAX_SIDE {
+            let reason = format!("a side of the whole picture must have {MIN_SIDE} to {MAX_SIDE} pixels");
+            return Err(RenderError::TargetSize { width, height, reason });
+        }
+        self.part = Some(part);
+        Ok(())
+    }
+
+    /// The picture that it shows a part of: all of it when nothing else was said.
+    pub(super) fn part(&self) -> Part {
+        self.part.unwrap_or(Part { whole: (self.width, self.height), at: (0, 0) })
     }
 
     /// The picture as it was drawn last, copied into ordinary memory.

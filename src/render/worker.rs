@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use calloop::channel as events;
 
 use super::{Gpu, GpuDescription, Heatmap, Image, MapTarget, Picture, RenderError, RenderingMetrics};
-use super::{TargetId, TargetSpec};
+use super::{Part, TargetId, TargetSpec};
 
 /// What the worker tells the event loop.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub struct RenderWorker {
 }
 
 enum Request {
-    Add(TargetId, TargetSpec),
+    Add(TargetId, TargetSpec, Option<Part>),
     Remove(TargetId),
     Draw(TargetId, Arc<Picture>),
 }
@@ -95,7 +95,12 @@ impl RenderWorker {
     /// Makes a target. There is no answer when it works; when not, [`RenderEvent::Failed`]. An id that is in use
     /// gets the new target, and what waits to be drawn into the old one is dropped.
     pub fn add_target(&self, id: TargetId, target: TargetSpec) {
-        self.send(Request::Add(id, target));
+        self.send(Request::Add(id, target, None));
+    }
+
+    /// As [`Self::add_target`], for a target that shows a part of a larger picture.
+    pub fn add_part(&self, id: TargetId, target: TargetSpec, part: Part) {
+        self.send(Request::Add(id, target, Some(part)));
     }
 
     /// Forgets a target, and what waits to be drawn into it. Its memory is released by the thread, not before this
@@ -170,7 +175,7 @@ impl Desk {
                 None => self.waiting.push_back((id, picture)),
             },
             Request::Remove(id) => self.forget(id),
-            Request::Add(id, spec) => {
+            Request::Add(id, spec, part) => {
                 self.forget(id);
                 let made = match spec {
                     TargetSpec::DmaBuf(plane) => {
@@ -180,6 +185,10 @@ impl Desk {
                         MapTarget::offscreen(&self.gpu, width, height).map(|target| (target, true))
                     }
                 };
+                let made = made.and_then(|(mut target, read_back)| {
+                    part.map_or(Ok(()), |part| target.show_part(part))?;
+                    Ok((target, read_back))
+                });
                 match made {
                     Ok(target) => drop(self.targets.insert(id, target)),
                     Err(error) => self.tell(RenderEvent::Failed { id, error }),

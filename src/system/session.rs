@@ -16,6 +16,7 @@ mod lines;
 mod requests;
 mod socket;
 mod state;
+mod views;
 mod watching;
 mod words;
 
@@ -28,6 +29,7 @@ use tracing::{info, warn};
 
 use self::file::ConfigFile;
 use self::state::Session;
+use self::watching::View;
 use super::target::resolve;
 use crate::Result;
 use crate::capture::GlassRamMonitor;
@@ -40,12 +42,14 @@ use crate::render::RenderWorker;
 pub struct SessionOptions {
     /// Where to show it; found out when `None`.
     pub backend: Option<BackendKind>,
-    /// The one graphics card to use.
-    pub card: Option<PathBuf>,
+    /// The only graphics cards to use; all of the seat's when empty.
+    pub cards: Vec<PathBuf>,
     /// Whether the map may have a plane of its own.
     pub planes: PlanePolicy,
-    /// Size of the headless output, pixels.
+    /// Size of a headless output, pixels.
     pub headless_size: (i32, i32),
+    /// How many headless outputs.
+    pub headless_outputs: u32,
     /// Name of the Wayland socket.
     pub socket_name: Option<String>,
     /// The configuration file; the usual one when `None`.
@@ -74,10 +78,11 @@ pub fn run(options: SessionOptions) -> Result<()> {
     info!("map rendered by {}", worker.0.describe());
 
     let display = CompositorConfig {
-        card: options.card,
+        cards: options.cards,
         placement: words::display_placement(config.placement),
         socket: options.socket_name,
         headless_size: options.headless_size,
+        headless_outputs: options.headless_outputs,
         planes: options.planes,
         settings: config.display_settings(),
         ..CompositorConfig::new(backend)
@@ -106,13 +111,14 @@ pub fn run(options: SessionOptions) -> Result<()> {
         (monitor, _) => monitor,
     };
     match monitor {
-        Some(monitor) => session.borrow_mut().watch_with(&mut compositor, monitor)?,
+        Some(monitor) => session.borrow_mut().watch_with(&mut compositor, monitor, &View::Main)?,
         None => session.borrow().show(&mut compositor),
     }
+    session.borrow_mut().watch_configured(&compositor);
     environment::notify(sd_notify::NotifyState::Ready);
     let outcome = event_loop.run(None::<Duration>, &mut compositor, |_| ());
     environment::notify(sd_notify::NotifyState::Stopping);
-    session.borrow_mut().let_go()?;
+    session.borrow_mut().let_all_go()?;
     outcome.map_err(|error| setup("the event loop", &error))?;
     Ok(())
 }

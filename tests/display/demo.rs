@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         _ => BackendKind::detect()?,
     };
     let mut config = CompositorConfig::new(backend);
-    config.card = own.iter().find(|word| word.starts_with("/dev/")).map(Into::into);
+    config.cards = own.iter().filter(|word| word.starts_with("/dev/")).map(Into::into).collect();
     if own.iter().any(|word| word == "--never") {
         config.planes = PlanePolicy::Never;
     }

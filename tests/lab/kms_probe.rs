@@ -3,8 +3,11 @@
 //! ```text
 //! kms-probe planes CARD                    one JSON line: which plane shows which framebuffer where
 //! kms-probe watch CARD SECONDS             one JSON line: every framebuffer each plane showed meanwhile
-//! kms-probe scanout PID CARD DIR           DIR/plane-N.png of each plane's framebuffer, DIR/screen.png of what the
-//!                                          display controller makes of them; fails unless they agree pixel by pixel
+//! kms-probe scanout PID CARD DIR [OUTPUT]  DIR/primary.png and so on of each plane's framebuffer, DIR/screen.png of what the
+//!                                          display controller makes of them; fails unless they agree pixel by pixel.
+//!                                          Of the first output, or of the connector of this name
+//! kms-probe join IMAGE IMAGE RESULT        one picture beside the other
+//! kms-probe same IMAGE IMAGE               how many pixels differ; fails unless none does
 //! kms-probe map IMAGE X,Y,WxH  LAYOUT ANNOUNCEMENT  whether the part of IMAGE shows a block exercise on its map
 //! kms-probe colour IMAGE RRGGBB X,Y,WxH    how much of that part of IMAGE has that colour, percent
 //! ```
@@ -45,7 +48,19 @@ fn main() -> Outcome<()> {
             let seen = Card::open(card)?.watch(Duration::from_secs_f64(seconds.parse()?))?;
             println!("{}", serde_json::to_string(&seen)?);
         }
-        ["scanout", pid, card, directory] => scanout(pid.parse()?, card, Path::new(directory))?,
+        ["scanout", pid, card, directory] => scanout(pid.parse()?, card, Path::new(directory), None)?,
+        ["scanout", pid, card, directory, output] => {
+            scanout(pid.parse()?, card, Path::new(directory), Some(output))?;
+        }
+        ["join", left, right, result] => join(&read_png(left)?, &read_png(right)?).write_png(result)?,
+        ["same", one, other] => {
+            let (one, other) = (read_png(one)?, read_png(other)?);
+            let wrong = one.pixels.iter().zip(&other.pixels).filter(|(a, b)| a != b).count();
+            println!("{wrong}");
+            if wrong > 0 || (one.width, one.height) != (other.width, other.height) {
+                return Err("the pictures differ".into());
+            }
+        }
         ["map", image, part, layout, announcement] => {
             map::check(&read_png(image)?, part.parse()?, layout, announcement)?;
         }
@@ -53,7 +68,7 @@ fn main() -> Outcome<()> {
             let share = share_of_colour(&read_png(image)?, u32::from_str_radix(colour, 16)?, part.parse()?);
             println!("{share:.3}");
         }
-        _ => return Err("usage: kms-probe planes|watch|scanout|map|colour …".into()),
+        _ => return Err("usage: kms-probe planes|watch|scanout|join|same|map|colour …".into()),
     }
     Ok(())
 }
@@ -72,6 +87,8 @@ impl ControlDevice for Card {}
 struct Shown {
     plane: u32,
     kind: &'static str,
+    /// The connector of its CRTC.
+    output: String,
     crtc: u32,
     framebuffer: u32,
     width: u32,
@@ -105,7 +122,21 @@ impl Card {
         Ok(properties)
     }
 
+    /// The connectors in use by the numbers of their CRTCs.
+    fn outputs(&self) -> Outcome<HashMap<u32, String>> {
+        let mut outputs = HashMap::new();
+        for handle in self.resource_handles()?.connectors() {
+            let info = self.get_connector(*handle, false)?;
+            let crtc = self.properties(*handle)?["CRTC_ID"].1 as u32;
+            if info.interface() != connector::Interface::Writeback && crtc != 0 {
+                outputs.insert(crtc, format!("{}-{}", info.interface().as_str(), info.interface_id()));
+            }
+        }
+        Ok(outputs)
+    }
+
     fn planes(&self) -> Outcome<Vec<Shown>> {
+        let outputs = self.outputs()?;
         let mut shown = Vec::new();
         for handle in self.plane_handles()? {
             let info = self.get_plane(handle)?;
@@ -117,6 +148,7 @@ impl Card {
             shown.push(Shown {
                 plane: handle.into(),
                 kind: kind(properties["type"].1),
+                output: outputs.get(&crtc.into()).cloned().unwrap_or_default(),
                 crtc: crtc.into(),
                 framebuffer: framebuffer.into(),
                 width,
@@ -229,14 +261,16 @@ fn steal(pid: i32, card: &str) -> Outcome<Card> {
     Err(format!("process {pid} does not have {card} open").into())
 }
 
-fn scanout(pid: i32, path: &str, directory: &Path) -> Outcome<()> {
+fn scanout(pid: i32, path: &str, directory: &Path, output: Option<&str>) -> Outcome<()> {
     std::fs::create_dir_all(directory)?;
     let card = Card::open(path)?;
     let master = steal(pid, path)?;
     let stopped = Stopped::stop(pid)?;
     let mut planes = card.planes()?;
     planes.sort_by_key(|shown| ["primary", "overlay", "cursor"].iter().position(|kind| *kind == shown.kind));
-    let crtc = planes.iter().find(|shown| shown.kind == "primary").ok_or("no primary plane is in use")?.crtc;
+    let meant =
+        |shown: &&Shown| shown.kind == "primary" && output.is_none_or(|output| shown.output == output);
+    let crtc = planes.iter().find(meant).ok_or("no primary plane is in use")?.crtc;
     planes.retain(|shown| shown.crtc == crtc);
     let images = planes.iter().map(|shown| card.pixels(shown)).collect::<Outcome<Vec<_>>>()?;
     let screen = writeback(&card, &master, drm::control::from_u32(crtc).ok_or("no CRTC")?)?;
@@ -378,6 +412,17 @@ fn read_png(path: &str) -> Outcome<Image> {
         .map(|pixel| 0xff00_0000 | u32::from(pixel[0]) << 16 | u32::from(pixel[1]) << 8 | u32::from(pixel[2]))
         .collect();
     Ok(Image { width: info.width, height: info.height, pixels })
+}
+
+/// One picture beside the other, tops aligned.
+fn join(left: &Image, right: &Image) -> Image {
+    let (width, height) = (left.width + right.width, left.height.max(right.height));
+    let pixel = |x: u32, y: u32| {
+        let (image, x) = if x < left.width { (left, x) } else { (right, x - left.width) };
+        if y < image.height { image.pixels[(y * image.width + x) as usize] } else { 0xff00_0000 }
+    };
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| pixel(x, y))).collect();
+    Image { width, height, pixels }
 }
 
 fn share_of_colour(image: &Image, colour: u32, part: Part) -> f64 {

@@ -45,3 +45,38 @@ target_is_as_it_was() {
     done
     grep -q 'TracerPid:.0$' "/proc/$target/status" || fail "the target is traced: $(grep TracerPid "/proc/$target/status")"
 }
+
+# start_wall [ARGUMENT...]: a session on every card, with the same target and terminal.
+start_wall() {
+    memory-glass session --backend tty --target "$target" --order 6 "$@" \
+        -- foot --override "colors.background=$background" --override cursor.blink=no sleep 36000 \
+        >"$OUT/session.log" 2>&1 &
+    session=$!
+}
+
+# of REQUEST EXPRESSION: what Python makes of the session's answer, as `a`; `outputs` has the outputs by name.
+of() {
+    # shellcheck disable=SC2086
+    memory-glass msg --json $1 | python3 -c "
+import json, sys
+a = json.load(sys.stdin)['Ok']
+outputs = {output['connector']: output for output in a['outputs']} if 'outputs' in a else {}
+print($2)"
+}
+
+# is REQUEST EXPRESSION VALUE: whether that is what it says.
+is() { [[ $(of "$1" "$2") = "$3" ]]; }
+
+# holds EXPRESSION: whether this is so of the outputs.
+holds() { is outputs "bool($1)" True; }
+
+# shown_on CARD OUTPUT KIND: the line of the plane of that kind that shows something on that output.
+shown_on() {
+    kms-probe planes "$1" | python3 -c '
+import json, sys
+for plane in json.load(sys.stdin):
+    if (plane["output"], plane["kind"]) == tuple(sys.argv[1:3]):
+        print(json.dumps(plane))
+        sys.exit()
+sys.exit(1)' "$2" "$3"
+}

@@ -1,4 +1,4 @@
-//! No display: one virtual output, composited in memory by pixman, with a timer for a vblank.
+//! No display: virtual outputs, composited in memory by pixman, with a timer for a vblank.
 
 use smithay::backend::allocator::Fourcc;
 use smithay::backend::renderer::damage::OutputDamageTracker;
@@ -19,80 +19,111 @@ use crate::display::pacing::interval;
 use crate::display::redraw::Drawn;
 use crate::display::scene::{self, BACKDROP, Purpose};
 use crate::display::screen_copy::{self, Changed, CopyError, Job};
+use crate::display::settings::ModeChoice;
 use crate::display::status::MapPath;
 use crate::render::Image;
 
-/// The virtual display.
+/// The virtual displays.
 pub(crate) struct Headless {
-    output: Output,
     renderer: PixmanRenderer,
-    screen: PixmanImage<'static, 'static>,
+    screens: Vec<Screen>,
+}
+
+struct Screen {
+    output: Output,
+    image: PixmanImage<'static, 'static>,
     tracker: OutputDamageTracker,
     frame: Option<(OutputPresentationFeedback, MapPath)>,
     sequence: u64,
 }
 
 impl Headless {
-    pub(crate) fn open((width, height): (i32, i32)) -> Result<Self, DisplayError> {
-        const NAME: &str = "HEADLESS-1";
-        let failed = |reason: String| DisplayError::Render { output: NAME.into(), reason };
-        if !(1..=16_384).contains(&width) || !(1..=16_384).contains(&height) {
-            return Err(failed(format!("a virtual output of {width}×{height} pixels is out of bounds")));
-        }
-        let mut renderer = PixmanRenderer::new().map_err(|error| failed(chain(&error)))?;
-        let screen = renderer
-            .create_buffer(Fourcc::Xrgb8888, Size::from((width, height)))
-            .map_err(|error| failed(chain(&error)))?;
-        let output = Output::new(
-            NAME.into(),
-            PhysicalProperties {
-                size: (0, 0).into(),
-                subpixel: Subpixel::Unknown,
-                make: "memory.glass".into(),
-                model: "headless".into(),
-            },
-        );
-        let mode = Mode { size: (width, height).into(), refresh: 60_000 };
-        output.set_preferred(mode);
-        output.change_current_state(Some(mode), None, None, None);
-        let tracker = OutputDamageTracker::from_output(&output);
-        Ok(Self { output, renderer, screen, tracker, frame: None, sequence: 0 })
+    /// So many displays of this size.
+    pub(crate) fn open(size: (i32, i32), count: u32) -> Result<Self, DisplayError> {
+        let failed = |output: String, reason: String| DisplayError::Render { output, reason };
+        let mut renderer = PixmanRenderer::new().map_err(|error| failed("memory".into(), chain(&error)))?;
+        let screens = (1..=count)
+            .map(|number| {
+                let name = format!("HEADLESS-{number}");
+                Screen::new(&mut renderer, &name, size).map_err(|reason| failed(name, reason))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { renderer, screens })
     }
 
     pub(super) fn start(&mut self) -> Vec<Output> {
-        vec![self.output.clone()]
+        self.screens.iter().map(|screen| screen.output.clone()).collect()
+    }
+
+    /// A virtual display has every mode.
+    pub(super) fn set_mode(&mut self, output: &Output, choice: Option<&ModeChoice>) -> Result<(), String> {
+        let (size, refresh) = match choice {
+            None => {
+                let Some(mode) = output.preferred_mode() else { return Ok(()) };
+                ((mode.size.w, mode.size.h), mode.refresh)
+            }
+            Some(ModeChoice::Listed { width, height, refresh_mhz }) => {
+                ((i32::from(*width), i32::from(*height)), refresh_mhz.unwrap_or(60_000).cast_signed())
+            }
+            Some(ModeChoice::Custom(line)) => (
+                (i32::from(line.horizontal[0]), i32::from(line.vertical[0])),
+                line.refresh_mhz().cast_signed(),
+            ),
+        };
+        let mode = Mode { size: size.into(), refresh };
+        let Self { renderer, screens } = self;
+        let Some(screen) = screens.iter_mut().find(|screen| &screen.output == output) else { return Ok(()) };
+        if output.current_mode() == Some(mode) {
+            return Ok(());
+        }
+        screen.image = image(renderer, size)?;
+        output.change_current_state(Some(mode), None, None, None);
+        screen.tracker = OutputDamageTracker::from_output(output);
+        Ok(())
     }
 
     /// Composites into memory. There is no flip to wait for, so the timer always follows.
     pub(super) fn draw(&mut self, desk: &mut Desk, output: &Output) -> Drawn {
-        let scene = scene::build(desk, &mut self.renderer, output, Purpose::Screen { planes: false });
-        let mut target = match self.renderer.bind(&mut self.screen) {
+        let Self { renderer, screens } = self;
+        let Some(screen) = screens.iter_mut().find(|screen| &screen.output == output) else {
+            return Drawn::Skipped;
+        };
+        let scene = scene::build(desk, renderer, output, Purpose::Screen { planes: false });
+        let mut target = match renderer.bind(&mut screen.image) {
             Ok(target) => target,
             Err(error) => return failed(desk, output, &chain(&error)),
         };
         // Drawn in place, so all but the damage is still there from the frame before.
-        let damaged =
-            match self.tracker.render_output(&mut self.renderer, &mut target, 1, &scene.elements, BACKDROP) {
-                Ok(result) => result.damage.is_some(),
-                Err(error) => return failed(desk, output, &chain(&error)),
-            };
+        let damaged = match screen.tracker.render_output(renderer, &mut target, 1, &scene.elements, BACKDROP)
+        {
+            Ok(result) => result.damage.is_some(),
+            Err(error) => return failed(desk, output, &chain(&error)),
+        };
         if damaged {
             let feedback = desk.take_presentation_feedback(output, |_, _| Kind::empty());
             let path = if scene.has_map { MapPath::Composited } else { MapPath::Absent };
-            self.frame = Some((feedback, path));
+            screen.frame = Some((feedback, path));
+            if let Some(state) = desk.output_state(output) {
+                state.map.queued(scene.slot);
+            }
         }
         Drawn::Empty
     }
 
     /// The frame counts as shown.
     pub(super) fn presented(&mut self, desk: &mut Desk, output: &Output) {
-        let Some((mut feedback, path)) = self.frame.take() else { return };
-        self.sequence += 1;
+        let Some(screen) = self.screens.iter_mut().find(|screen| &screen.output == output) else { return };
+        let Some((mut feedback, path)) = screen.frame.take() else { return };
+        screen.sequence += 1;
         let now: Time<Monotonic> = desk.clock.now();
-        feedback.presented(now, Refresh::fixed(interval(output)), self.sequence, Kind::empty());
-        if let Some(state) = desk.output_state(output) {
+        feedback.presented(now, Refresh::fixed(interval(output)), screen.sequence, Kind::empty());
+        let Desk { outputs, worker, .. } = desk;
+        if let Some(state) = outputs.iter_mut().find(|state| &state.output == output) {
             state.frames.presented(path, 0);
             state.presented_at = Some(now.into());
+            if let Some(taken) = state.map.presented(worker.as_ref()) {
+                state.latencies.add(taken.elapsed());
+            }
         }
     }
 
@@ -108,6 +139,36 @@ impl Headless {
     ) -> Result<Option<Changed>, CopyError> {
         screen_copy::copy::<_, PixmanImage<'static, 'static>>(desk, &mut self.renderer, output, job)
     }
+}
+
+impl Screen {
+    fn new(renderer: &mut PixmanRenderer, name: &str, size: (i32, i32)) -> Result<Self, String> {
+        let image = image(renderer, size)?;
+        let output = Output::new(
+            name.into(),
+            PhysicalProperties {
+                size: (0, 0).into(),
+                subpixel: Subpixel::Unknown,
+                make: "memory.glass".into(),
+                model: "headless".into(),
+            },
+        );
+        let mode = Mode { size: size.into(), refresh: 60_000 };
+        output.set_preferred(mode);
+        output.change_current_state(Some(mode), None, None, None);
+        let tracker = OutputDamageTracker::from_output(&output);
+        Ok(Self { output, image, tracker, frame: None, sequence: 0 })
+    }
+}
+
+fn image(
+    renderer: &mut PixmanRenderer,
+    (width, height): (i32, i32),
+) -> Result<PixmanImage<'static, 'static>, String> {
+    if !(1..=16_384).contains(&width) || !(1..=16_384).contains(&height) {
+        return Err(format!("a virtual output of {width}×{height} pixels is out of bounds"));
+    }
+    renderer.create_buffer(Fourcc::Xrgb8888, Size::from((width, height))).map_err(|error| chain(&error))
 }
 
 fn failed(desk: &mut Desk, output: &Output, reason: &str) -> Drawn {

@@ -8,7 +8,7 @@ use smithay::backend::allocator::dmabuf::Dmabuf;
 use smithay::input::keyboard::LedState;
 use smithay::output::Output;
 use smithay::reexports::wayland_server::DisplayHandle;
-use smithay::utils::{Logical, Size};
+use smithay::utils::{Physical, Size};
 pub(crate) use tty::Tty;
 
 use super::DisplayError;
@@ -16,8 +16,15 @@ use super::desk::Desk;
 use super::map_view::Ring;
 use super::redraw::Drawn;
 use super::screen_copy::{Changed, CopyError, DmabufFormats, Job};
-use super::settings::Settings;
+use super::settings::{ModeChoice, Settings};
 use crate::render::Image;
+
+/// What a look at the connectors has changed.
+#[derive(Default)]
+pub(crate) struct Changes {
+    pub(crate) added: Vec<Output>,
+    pub(crate) removed: Vec<Output>,
+}
 
 /// The one in use.
 pub(crate) enum Backend {
@@ -50,12 +57,36 @@ impl Backend {
         }
     }
 
+    /// Looks at the connectors again, and which of them the settings leave out.
+    pub(crate) fn rescan(&mut self, settings: &Settings) -> Changes {
+        match self {
+            Backend::Tty(tty) => tty.rescan(settings),
+            Backend::Headless(_) => Changes::default(),
+        }
+    }
+
+    /// Gives the output this mode, or the one that its display prefers. Refused, it keeps the one that it has.
+    pub(crate) fn set_mode(&mut self, output: &Output, choice: Option<&ModeChoice>) -> Result<(), String> {
+        match self {
+            Backend::Tty(tty) => tty.set_mode(output, choice),
+            Backend::Headless(headless) => headless.set_mode(output, choice),
+        }
+    }
+
+    /// Switches the display off, or makes it ready to be drawn again.
+    pub(crate) fn set_power(&mut self, output: &Output, on: bool) -> Result<(), String> {
+        match self {
+            Backend::Tty(tty) => tty.set_power(output, on),
+            Backend::Headless(_) => Ok(()),
+        }
+    }
+
     /// Buffers for a map of this size on this output, or why there are none.
     pub(crate) fn map_buffers(
         &mut self,
         display: &mut DisplayHandle,
         output: &Output,
-        size: Size<i32, Logical>,
+        size: Size<i32, Physical>,
     ) -> Result<Ring, String> {
         match self {
             Backend::Tty(tty) => tty.map_buffers(display, output, size),

@@ -37,6 +37,7 @@ delegate_idle_inhibit!(Compositor);
 impl Desk {
     /// A person has touched a key, a pointer, the screen.
     pub(crate) fn notice_activity(&mut self) {
+        self.activity();
         let seat = self.seat.clone();
         self.protocols.idle_notifier.notify_activity(&seat);
     }

@@ -61,7 +61,7 @@ impl Compositor {
         let named = |name: &str| {
             self.desk.outputs.iter().map(|state| &state.output).find(|output| {
                 let identity = crate::display::outputs::identity(output);
-                identity.connector.eq_ignore_ascii_case(name) || identity.describes(name)
+                identity.is_called(name)
             })
         };
         let settings = &self.desk.config.settings;

@@ -16,6 +16,7 @@ mod commands;
 mod focus;
 mod grabs;
 mod mapping;
+mod over_map;
 mod places;
 mod status;
 mod tiling;

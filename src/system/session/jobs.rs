@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::control::ClientId;
 use super::state::Session;
+use super::watching::{View, Watched};
 use crate::Result;
 use crate::capture::{self, ProcessAttach, ProcessAttachCapability as _};
 use crate::display::Compositor;
@@ -16,8 +17,8 @@ use crate::system::target::resolve;
 
 /// What a thread has come to.
 pub(super) enum Finished {
-    /// A process is attached to, unless it is the one that is watched already.
-    Attach(ClientId, Result<Option<Box<ProcessAttach>>>),
+    /// A process is attached to, unless it is watched already.
+    Attach(Option<ClientId>, View, Result<(u32, Option<Box<ProcessAttach>>)>),
     /// The processes are listed.
     Targets(ClientId, Vec<Candidate>),
     /// A picture is written, for a client or for a person at the keyboard.
@@ -25,24 +26,47 @@ pub(super) enum Finished {
 }
 
 impl Session {
-    /// Attaches to a process for this client.
-    pub(super) fn start_attach(&mut self, id: ClientId, word: String) -> Result<(), String> {
+    /// Attaches to a process, for a client or because it is configured.
+    pub(super) fn start_attach(
+        &mut self,
+        id: Option<ClientId>,
+        word: String,
+        view: View,
+    ) -> Result<(), String> {
         if self.attaching {
             return Err("another process is just being attached to: try again in a moment".into());
         }
-        let current = self.watched.as_ref().filter(|watched| watched.pipeline.ended().is_none());
-        let current = current.map(|watched| watched.pid());
+        let running = |watched: &&Watched| watched.pipeline.ended().is_none();
+        let current: Vec<u32> = self.watched.iter().filter(running).map(Watched::pid).collect();
         self.start_job("attach", move || {
             let attached = resolve(&word).and_then(|pid| {
-                if Some(pid) == current {
-                    return Ok(None);
+                if current.contains(&pid) {
+                    return Ok((pid, None));
                 }
-                ProcessAttach::attach(pid).map(|attached| Some(Box::new(attached)))
+                ProcessAttach::attach(pid).map(|attached| (pid, Some(Box::new(attached))))
             });
-            Finished::Attach(id, attached)
+            Finished::Attach(id, view, attached)
         })?;
         self.attaching = true;
         Ok(())
+    }
+
+    /// Attaches to a process that the configuration names, as soon as nothing else is being attached to.
+    pub(super) fn attach_configured(&mut self, word: String) {
+        if !self.waiting.contains(&word) {
+            self.waiting.push(word);
+        }
+        self.attach_next();
+    }
+
+    fn attach_next(&mut self) {
+        if self.attaching || self.waiting.is_empty() {
+            return;
+        }
+        let word = self.waiting.remove(0);
+        if let Err(error) = self.start_attach(None, word.clone(), View::Configured(word)) {
+            warn!(error, "a configured target is not watched");
+        }
     }
 
     /// Lists the processes for this client.
@@ -90,15 +114,24 @@ impl Session {
     /// A thread has done its work.
     pub(super) fn finished(&mut self, compositor: &mut Compositor, finished: Finished) {
         match finished {
-            Finished::Attach(id, attached) => {
+            Finished::Attach(id, view, attached) => {
                 self.attaching = false;
-                let outcome = match attached {
-                    Ok(Some(attached)) => self.watch(compositor, *attached),
-                    Ok(None) => Ok(()),
-                    Err(error) => Err(error),
-                };
-                let reply = outcome.map(|()| Response::Done).map_err(|error| error.to_string());
-                self.answer(compositor, id, &reply);
+                let outcome = attached.and_then(|(pid, attached)| match attached {
+                    Some(attached) => self.watch(compositor, *attached, &view),
+                    None => {
+                        self.look_at(compositor, pid, &view);
+                        Ok(())
+                    }
+                });
+                match (id, outcome) {
+                    (Some(id), outcome) => {
+                        let reply = outcome.map(|()| Response::Done).map_err(|error| error.to_string());
+                        self.answer(compositor, id, &reply);
+                    }
+                    (None, Ok(())) => {}
+                    (None, Err(error)) => warn!("a configured target is not watched: {error}"),
+                }
+                self.attach_next();
             }
             Finished::Targets(id, candidates) => {
                 self.answer(compositor, id, &Ok(Response::Targets(candidates)));

@@ -4,7 +4,7 @@ use tracing::info;
 
 use super::control::{Asked, ClientId};
 use super::state::Session;
-use super::watching::Watched;
+use super::watching::{View, Watched};
 use super::words;
 use crate::display::Compositor;
 use crate::ipc::{PROTOCOL, Reply, Request, Response};
@@ -60,11 +60,38 @@ impl Session {
                 protocol: PROTOCOL,
                 pid: std::process::id(),
             },
-            Request::Outputs => Response::Outputs(compositor.status().iter().map(words::output).collect()),
+            Request::Outputs => Response::Outputs(self.outputs(compositor)),
             Request::State => Response::State(Box::new(self.publish(compositor).clone())),
-            Request::Telemetry => Response::Telemetry(self.watched.as_ref().map(Watched::telemetry)),
+            Request::Telemetry => Response::Telemetry(self.main().map(Watched::telemetry)),
             Request::Targets => return later(self.start_targets(id)),
-            Request::Watch { target } => return later(self.start_attach(id, target)),
+            Request::Watch { target, output: None } => {
+                return later(self.start_attach(Some(id), target, View::Main));
+            }
+            Request::Watch { target, output: Some(name) } => {
+                let outputs = compositor.called(&name);
+                if outputs.is_empty() {
+                    return Answer::Now(Err(no_output(&name)));
+                }
+                return later(self.start_attach(Some(id), target, View::Outputs(outputs)));
+            }
+            Request::Follow { output } => {
+                let outputs = compositor.called(&output);
+                if outputs.is_empty() {
+                    return Answer::Now(Err(no_output(&output)));
+                }
+                self.views.release(&outputs);
+                self.views_changed(compositor);
+                Response::Done
+            }
+            Request::Power { on, output } => {
+                if compositor.set_power(on, output.as_deref()) == 0
+                    && let Some(name) = output
+                {
+                    return Answer::Now(Err(no_output(&name)));
+                }
+                self.publish(compositor);
+                Response::Done
+            }
             Request::Screenshot { path } => return later(self.screenshot(compositor, Some(id), path)),
             Request::Unwatch => match self.unwatch(compositor) {
                 Ok(()) => Response::Done,
@@ -76,8 +103,15 @@ impl Session {
                 self.publish(compositor);
                 Response::Done
             }
-            Request::Placement { placement } => {
-                compositor.set_placement(words::display_placement(placement));
+            Request::Placement { placement, output } => {
+                let placement = words::display_placement(placement);
+                match output {
+                    None => compositor.set_placement(placement),
+                    Some(name) if compositor.set_placement_on(&name, placement) == 0 => {
+                        return Answer::Now(Err(no_output(&name)));
+                    }
+                    Some(_) => {}
+                }
                 self.publish(compositor);
                 Response::Done
             }
@@ -106,4 +140,8 @@ impl Session {
         };
         Answer::Now(Ok(response))
     }
+}
+
+fn no_output(name: &str) -> String {
+    format!("there is no output {name}: `memory-glass msg outputs` lists those that there are")
 }

@@ -12,10 +12,11 @@ use tracing::{info, warn};
 use super::control::{ClientId, Control};
 use super::file::{self, ConfigFile};
 use super::jobs::Finished;
+use super::views::Views;
 use super::watching::Watched;
 use super::words;
 use crate::config::{Config, Overrides};
-use crate::display::{Compositor, DisplayError, Notice};
+use crate::display::{Compositor, DisplayError, Notice, OutputStatus};
 use crate::ipc::{ConfigState, Event, Palette, State};
 use crate::render::{Caption, Picture};
 use crate::sensing::DensityMap;
@@ -37,9 +38,14 @@ pub(super) struct Session {
     pub(super) config: Config,
     config_state: ConfigState,
     pub(super) palette: Palette,
-    /// The picture that stands still.
-    pub(super) frozen: Option<Picture>,
-    pub(super) watched: Option<Watched>,
+    /// The pictures that stand still, each with the process that it shows.
+    pub(super) frozen: Option<Vec<(Option<u32>, Picture)>>,
+    /// The watched processes, and those that have ended and are still to be seen.
+    pub(super) watched: Vec<Watched>,
+    /// Which outputs show which of them.
+    pub(super) views: Views,
+    /// Words of the configuration that are to be attached to when the thread is free.
+    pub(super) waiting: Vec<String>,
     /// Somebody's `watch` is being worked on.
     pub(super) attaching: bool,
     control: Option<Control>,
@@ -84,7 +90,9 @@ impl Session {
                 config,
                 config_state,
                 frozen: None,
-                watched: None,
+                watched: Vec::new(),
+                views: Views::default(),
+                waiting: Vec::new(),
                 attaching: false,
                 control: None,
                 told,
@@ -125,14 +133,31 @@ impl Session {
     /// Everything that events are about, as it is now.
     fn state(&self, compositor: &Compositor) -> State {
         State {
-            target: self.watched.as_ref().map(Watched::target),
+            target: self.main().map(Watched::target),
             mode: self.config.mode,
             placement: words::placement(compositor.placement()),
             palette: self.palette,
             frozen: self.frozen.is_some(),
-            outputs: compositor.status().iter().map(words::output_state).collect(),
+            outputs: self.output_states(compositor),
             config: self.config_state.clone(),
         }
+    }
+
+    /// Every output with what its map shows.
+    fn output_states(&self, compositor: &Compositor) -> Vec<crate::ipc::OutputState> {
+        let views = compositor.views();
+        let shown = |connector: &str| {
+            let (_, output) = views.iter().find(|(name, _)| name == connector)?;
+            Some(self.watched_by(self.view(output)?)?.target())
+        };
+        let state = |status: &OutputStatus| words::output_state(status, shown(&status.identity.connector));
+        compositor.status().iter().map(state).collect()
+    }
+
+    /// Every output in full.
+    pub(super) fn outputs(&self, compositor: &Compositor) -> Vec<crate::ipc::Output> {
+        let states = self.output_states(compositor);
+        compositor.status().iter().zip(states).map(|(status, state)| words::output(status, state)).collect()
     }
 
     /// Tells the listeners what has changed since they were told last, and returns what is.
@@ -165,7 +190,7 @@ impl Session {
         self.handle.insert_idle(move |_| {
             let Some(session) = me.upgrade() else { return };
             let mut session = session.borrow_mut();
-            let telemetry = session.watched.as_ref().map(Watched::telemetry);
+            let telemetry = session.main().map(Watched::telemetry);
             if let (Some(telemetry), Some(control)) = (telemetry, &mut session.control) {
                 control.broadcast(&Event::Telemetry(telemetry));
             }
@@ -174,13 +199,42 @@ impl Session {
 
     /// Puts what is to be seen now on the screen.
     pub(super) fn show(&self, compositor: &mut Compositor) {
+        let mut pids: Vec<Option<u32>> =
+            compositor.views().iter().map(|(_, output)| self.view(output)).collect();
+        // With no output there, for the one that comes.
+        pids.push(self.views.main);
+        pids.sort_unstable();
+        pids.dedup();
+        for pid in pids {
+            self.show_view(compositor, pid);
+        }
+    }
+
+    /// Puts the picture of this process on the outputs that show it.
+    pub(super) fn show_view(&self, compositor: &mut Compositor, pid: Option<u32>) {
         let palette = words::color_palette(self.palette);
-        let picture = match (&self.frozen, &self.watched) {
-            (Some(still), _) => Picture { palette, ..still.clone() },
-            (None, Some(watched)) => watched.pipeline.picture(),
-            (None, None) => self.nothing(),
+        let still = self.frozen.as_ref().and_then(|all| all.iter().find(|(shown, _)| *shown == pid));
+        let picture = match still {
+            Some((_, still)) => Picture { palette, ..still.clone() },
+            None => self.picture(pid),
         };
-        compositor.show(Arc::new(picture));
+        let taken = pid.and_then(|pid| self.watched_by(pid)).and_then(Watched::taken);
+        let taken = taken.filter(|_| still.is_none());
+        let picture = Arc::new(picture);
+        if pid == self.views.main {
+            compositor.keep(Arc::clone(&picture));
+        }
+        for (connector, output) in compositor.views() {
+            if self.view(&output) == pid {
+                compositor.show_on(&connector, Arc::clone(&picture), taken);
+            }
+        }
+    }
+
+    /// What there is to be seen of this process.
+    fn picture(&self, pid: Option<u32>) -> Picture {
+        pid.and_then(|pid| self.watched_by(pid))
+            .map_or_else(|| self.nothing(), |watched| watched.pipeline.picture())
     }
 
     /// The picture of a session that watches nothing.
@@ -206,7 +260,7 @@ impl Session {
 
     pub(super) fn set_palette(&mut self, compositor: &mut Compositor, palette: Palette) {
         self.palette = palette;
-        if let Some(watched) = &mut self.watched {
+        for watched in &mut self.watched {
             watched.pipeline.set_palette(words::color_palette(palette));
         }
         self.show(compositor);
@@ -219,12 +273,14 @@ impl Session {
             return;
         }
         self.frozen = frozen.then(|| {
-            let mut still = match &self.watched {
-                Some(watched) => watched.pipeline.picture(),
-                None => self.nothing(),
-            };
-            still.caption.status = format!("standing still · {}", still.caption.status);
-            still
+            let shown = self.watched.iter().map(|watched| Some(watched.pid())).chain([None]);
+            shown
+                .map(|pid| {
+                    let mut still = self.picture(pid);
+                    still.caption.status = format!("standing still · {}", still.caption.status);
+                    (pid, still)
+                })
+                .collect()
         });
         self.show(compositor);
         self.publish(compositor);
@@ -263,25 +319,33 @@ impl Session {
             compositor.set_placement(words::display_placement(self.config.placement));
         }
         let half_life = self.half_life();
-        if let Some(watched) = &mut self.watched {
+        for watched in &mut self.watched {
             if old.window_ms != self.config.window_ms {
                 watched.set_window(Duration::from_millis(self.config.window_ms.into()));
             }
             if (old.order, old.half_life_ms) != (self.config.order, self.config.half_life_ms) {
-                watched.pipeline.reshape(hilbert, half_life).map_err(|error| error.to_string())?;
+                watched.pipeline.reshape(hilbert.clone(), half_life).map_err(|error| error.to_string())?;
             }
         }
         if old.palette != self.config.palette {
             self.set_palette(compositor, self.config.palette);
         }
-        self.show(compositor);
+        self.views_settled(compositor);
         Ok(())
+    }
+
+    /// Outputs or what is configured for them may be others: each shows what it is to show.
+    fn views_settled(&mut self, compositor: &mut Compositor) {
+        self.watch_configured(compositor);
+        self.let_go_unwanted();
+        self.show(compositor);
     }
 
     /// What the display reports, and the hotkeys that it cannot do alone.
     fn noticed(&mut self, compositor: &mut Compositor, notice: Notice) {
         match notice {
             Notice::Changed => {
+                self.views_settled(compositor);
                 self.publish(compositor);
             }
             Notice::NextPalette => self.set_palette(compositor, words::next_palette(self.palette)),

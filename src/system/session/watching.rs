@@ -1,6 +1,6 @@
-//! The watched process: beginning, windows, end, and the change to another one.
+//! The watched processes: beginning, windows, end, and the change to others.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use calloop::{Dispatcher, RegistrationToken};
 use tracing::{info, warn};
@@ -10,6 +10,7 @@ use super::words;
 use crate::Result;
 use crate::capture::{CaptureEvent, GlassRamMonitor, MonitorConfig, ProcessAttach, TargetMetrics};
 use crate::config::Config;
+use crate::display::settings::OutputIdentity;
 use crate::display::{Compositor, DisplayError};
 use crate::ipc::{Target, Telemetry};
 use crate::system::Pipeline;
@@ -18,6 +19,8 @@ use crate::system::Pipeline;
 pub(super) struct Watched {
     pub(super) pipeline: Pipeline,
     source: Option<Source>,
+    /// When the last window came to its end.
+    taken: Option<Instant>,
     /// As of the last look, for when the process is gone.
     metrics: TargetMetrics,
 }
@@ -25,6 +28,17 @@ pub(super) struct Watched {
 struct Source {
     dispatcher: Dispatcher<'static, GlassRamMonitor, Compositor>,
     token: RegistrationToken,
+}
+
+/// Whose map a process is to be watched for.
+#[derive(Debug, Clone)]
+pub(super) enum View {
+    /// The session's own: every output that says nothing else.
+    Main,
+    /// These outputs.
+    Outputs(Vec<OutputIdentity>),
+    /// Those outputs whose rule has this word.
+    Configured(String),
 }
 
 /// How processes are watched with this configuration.
@@ -37,6 +51,11 @@ impl Watched {
         if let Some(source) = &self.source {
             source.dispatcher.as_source_mut().set_window(window);
         }
+    }
+
+    /// When the last window came to its end.
+    pub(super) fn taken(&self) -> Option<Instant> {
+        self.taken
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -80,13 +99,23 @@ impl Watched {
 
 impl Session {
     /// Watches this process from now on. The one before is let go only when nothing can refuse any more.
-    pub(super) fn watch(&mut self, compositor: &mut Compositor, attached: ProcessAttach) -> Result<()> {
+    pub(super) fn watch(
+        &mut self,
+        compositor: &mut Compositor,
+        attached: ProcessAttach,
+        view: &View,
+    ) -> Result<()> {
         let monitor = GlassRamMonitor::watch(attached, monitor_config(&self.config))?;
-        self.watch_with(compositor, monitor)
+        self.watch_with(compositor, monitor, view)
     }
 
     /// As [`Self::watch`], with a monitor that is there already.
-    pub(super) fn watch_with(&mut self, compositor: &mut Compositor, monitor: GlassRamMonitor) -> Result<()> {
+    pub(super) fn watch_with(
+        &mut self,
+        compositor: &mut Compositor,
+        monitor: GlassRamMonitor,
+        view: &View,
+    ) -> Result<()> {
         let hilbert = self.config.hilbert()?;
         let target = monitor.target().clone();
         let rung = monitor.rung();
@@ -94,39 +123,64 @@ impl Session {
         let mut pipeline = Pipeline::new(target.clone(), rung, hilbert.clone(), palette)?;
         pipeline.reshape(hilbert, self.half_life())?;
         let metrics = monitor.target_metrics();
-        let me = self.me.clone();
+        let (me, pid) = (self.me.clone(), target.pid);
         let dispatcher = Dispatcher::new(monitor, move |event, _, compositor: &mut Compositor| {
             if let Some(session) = me.upgrade() {
-                session.borrow_mut().captured(compositor, event);
+                session.borrow_mut().captured(compositor, pid, event);
             }
         });
         let token = self
             .handle
             .register_dispatcher(dispatcher.clone())
             .map_err(|error| DisplayError::Setup { what: "the capture source", reason: error.to_string() })?;
-        if let Err(error) = self.let_go() {
-            warn!("the process that was watched before is not wholly as it was: {error}");
-        }
         info!("watching {} {} by {rung}", target.comm, target.pid);
-        self.watched = Some(Watched { pipeline, source: Some(Source { dispatcher, token }), metrics });
-        self.frozen = None;
-        self.show(compositor);
-        self.publish(compositor);
+        // What is left of an earlier process of that number.
+        self.watched.retain(|watched| watched.pid() != target.pid);
+        let source = Some(Source { dispatcher, token });
+        self.watched.push(Watched { pipeline, source, taken: None, metrics });
+        self.look_at(compositor, target.pid, view);
         Ok(())
     }
 
-    /// Watches nothing.
-    pub(super) fn unwatch(&mut self, compositor: &mut Compositor) -> Result<()> {
-        let outcome = self.let_go();
+    /// This process is watched: its map is shown where it was asked for.
+    pub(super) fn look_at(&mut self, compositor: &mut Compositor, pid: u32, view: &View) {
+        match view {
+            View::Main => self.views.main = Some(pid),
+            View::Outputs(outputs) => self.views.assign(outputs, pid),
+            View::Configured(word) => self.views.found(word, pid),
+        }
+        self.views_changed(compositor);
+    }
+
+    /// What outputs show may be something else now.
+    pub(super) fn views_changed(&mut self, compositor: &mut Compositor) {
+        self.let_go_unwanted();
         self.frozen = None;
         self.show(compositor);
         self.publish(compositor);
+    }
+
+    /// The session has no target of its own any more.
+    pub(super) fn unwatch(&mut self, compositor: &mut Compositor) -> Result<()> {
+        let pid = self.views.main.take();
+        let unwanted = pid.filter(|pid| !self.wanted().contains(pid));
+        let outcome = unwanted.map_or(Ok(()), |pid| self.let_go(pid));
+        self.views_changed(compositor);
         outcome
     }
 
-    /// Leaves the watched process as it was found. Not from within its own source.
-    pub(super) fn let_go(&mut self) -> Result<()> {
-        let Some(watched) = self.watched.take() else { return Ok(()) };
+    /// Leaves every process as it was found.
+    pub(super) fn let_all_go(&mut self) -> Result<()> {
+        let pids: Vec<u32> = self.watched.iter().map(Watched::pid).collect();
+        // Each is tried, whatever becomes of the others.
+        let outcomes: Vec<Result<()>> = pids.into_iter().map(|pid| self.let_go(pid)).collect();
+        outcomes.into_iter().collect()
+    }
+
+    /// Leaves a watched process as it was found. Not from within its own source.
+    pub(super) fn let_go(&mut self, pid: u32) -> Result<()> {
+        let Some(at) = self.watched.iter().position(|watched| watched.pid() == pid) else { return Ok(()) };
+        let watched = self.watched.remove(at);
         let Some(source) = watched.source else { return Ok(()) };
         let target = watched.pipeline.target();
         info!("no longer watching {} {}", target.comm, target.pid);
@@ -135,10 +189,11 @@ impl Session {
     }
 
     /// What capture reports.
-    fn captured(&mut self, compositor: &mut Compositor, event: CaptureEvent) {
-        let Some(watched) = &mut self.watched else { return };
+    fn captured(&mut self, compositor: &mut Compositor, pid: u32, event: CaptureEvent) {
+        let Some(watched) = self.watched.iter_mut().find(|watched| watched.pid() == pid) else { return };
         let over = match event {
             CaptureEvent::Window(window) => {
+                watched.taken = Some(window.started + window.length);
                 watched.pipeline.window(&window).err().map(|error| error.to_string())
             }
             CaptureEvent::Exited(reason) => Some(reason.to_string()),
@@ -148,22 +203,22 @@ impl Session {
             warn!("no longer watching {}: {reason}", watched.pipeline.target().comm);
             watched.pipeline.end(reason);
             self.publish(compositor);
-            self.drop_source();
-        } else {
+            self.drop_source(pid);
+        } else if self.views.main == Some(pid) {
             self.publish_telemetry();
         }
         if self.frozen.is_none() {
-            self.show(compositor);
+            self.show_view(compositor, Some(pid));
         }
     }
 
     /// The process is gone; what was held of it is given up, once its source is no longer at work.
-    fn drop_source(&mut self) {
-        let (me, pid) = (self.me.clone(), self.watched.as_ref().map(Watched::pid));
+    fn drop_source(&mut self, pid: u32) {
+        let me = self.me.clone();
         self.handle.insert_idle(move |_| {
             let Some(session) = me.upgrade() else { return };
             let session = &mut *session.borrow_mut();
-            if let Some(watched) = session.watched.as_mut().filter(|watched| Some(watched.pid()) == pid)
+            if let Some(watched) = session.watched.iter_mut().find(|watched| watched.pid() == pid)
                 && watched.pipeline.ended().is_some()
                 && let Some(source) = watched.source.take()
             {

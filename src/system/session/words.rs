@@ -1,7 +1,10 @@
 //! The rooms' own types as words of the control socket, and back.
 
+use std::time::Duration;
+
+use crate::display::settings::Turn;
 use crate::display::{self, OutputStatus, PlaneUse};
-use crate::ipc::{Frames, MapPath, Output, OutputState, Palette, Placement};
+use crate::ipc::{Frames, Latency, MapPath, Output, OutputState, Palette, Placement, Target};
 use crate::render::ColorPalette;
 
 pub(super) fn placement(placement: display::Placement) -> Placement {
@@ -37,7 +40,7 @@ pub(super) fn next_palette(palette: Palette) -> Palette {
     }
 }
 
-pub(super) fn output_state(status: &OutputStatus) -> OutputState {
+pub(super) fn output_state(status: &OutputStatus, target: Option<Target>) -> OutputState {
     let identity = status.identity.clone();
     OutputState {
         connector: identity.connector,
@@ -48,12 +51,25 @@ pub(super) fn output_state(status: &OutputStatus) -> OutputState {
         height: status.resolution.1.unsigned_abs(),
         refresh_mhz: (status.refresh_hz * 1000.0).round() as u32,
         placement: placement(status.placement),
+        x: status.position.0,
+        y: status.position.1,
+        scale_thousandths: (status.scale * 1000.0).round() as u32,
+        transform: word(status.turn),
+        mirrors: status.mirrors.clone(),
+        off: status.off.clone(),
+        problem: status.problem.clone(),
+        target,
     }
 }
 
-pub(super) fn output(status: &OutputStatus) -> Output {
+/// As it stands in the configuration.
+fn word(turn: Turn) -> String {
+    serde_json::to_value(turn).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+pub(super) fn output(status: &OutputStatus, state: OutputState) -> Output {
     Output {
-        state: output_state(status),
+        state,
         map: match &status.map {
             PlaneUse::OnPlane { plane } => MapPath::OnPlane { plane: *plane },
             PlaneUse::Composited { reason } => MapPath::Composited { reason: reason.clone() },
@@ -64,7 +80,18 @@ pub(super) fn output(status: &OutputStatus) -> Output {
             map_on_plane: status.frames.map_on_plane,
             map_composited: status.frames.map_composited,
             missed: status.frames.missed,
+            late: status.frames.late,
             failed: status.frames.failed,
         },
+        latency: status.latency.map(|latency| Latency {
+            pictures: latency.pictures,
+            p50_us: microseconds(latency.median),
+            p99_us: microseconds(latency.p99),
+            max_us: microseconds(latency.max),
+        }),
     }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

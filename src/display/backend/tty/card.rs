@@ -18,16 +18,18 @@ use smithay::reexports::drm::Device as _;
 use smithay::reexports::drm::control::{Device as _, crtc};
 use smithay::reexports::rustix::fs::OFlags;
 use smithay::reexports::wayland_server::DisplayHandle;
-use smithay::utils::{DeviceFd, Logical, Size};
+use smithay::utils::{DeviceFd, Physical, Size};
 use tracing::{debug, info, warn};
 
 use super::connectors::{self, Wiring};
 use super::surface::{PlaneRule, Surface};
+use crate::display::backend::Changes;
 use crate::display::desk::Desk;
 use crate::display::error::chain;
 use crate::display::map_buffers;
 use crate::display::map_view::Ring;
 use crate::display::redraw::Drawn;
+use crate::display::settings::{ModeChoice, Settings};
 use crate::display::{Compositor, DisplayError, PlanePolicy};
 
 /// One card of the seat.
@@ -42,13 +44,6 @@ pub(super) struct Card {
     path: PathBuf,
     plane_rule: PlaneRule,
     token: RegistrationToken,
-}
-
-/// What a look at the connectors has changed.
-#[derive(Default)]
-pub(super) struct Changes {
-    pub(super) added: Vec<Output>,
-    pub(super) removed: Vec<Output>,
 }
 
 impl Card {
@@ -171,20 +166,30 @@ impl Card {
     pub(super) fn map_buffers(
         &self,
         display: &mut DisplayHandle,
-        size: Size<i32, Logical>,
+        size: Size<i32, Physical>,
     ) -> Result<Ring, String> {
         map_buffers::allocate(display, &self.gbm, self.node, size)
     }
 
+    /// Gives an output this mode, or the one that its display prefers.
+    pub(super) fn set_mode(&mut self, crtc: crtc::Handle, choice: Option<&ModeChoice>) -> Result<(), String> {
+        let Some(surface) = self.surfaces.get_mut(&crtc) else { return Ok(()) };
+        let info = self
+            .drm
+            .get_connector(surface.connector(), false)
+            .map_err(|error| format!("its modes cannot be read: {error}"))?;
+        surface.use_mode(connectors::choose(info.modes(), choice)?)
+    }
+
     /// Brings outputs and connectors in step.
-    pub(super) fn rescan(&mut self) -> Changes {
+    pub(super) fn rescan(&mut self, settings: &Settings) -> Changes {
         let mut changes = Changes::default();
         if !self.drm.is_active() {
             return changes;
         }
         let driven: Vec<_> =
             self.surfaces.iter().map(|(crtc, surface)| (surface.connector(), *crtc)).collect();
-        let wirings = connectors::scan(&self.drm, &driven);
+        let wirings = connectors::scan(&self.drm, &driven, settings);
         let stays = |crtc: &crtc::Handle, surface: &Surface| {
             wirings
                 .iter()
@@ -227,6 +232,7 @@ impl Card {
         Surface::new(
             output,
             wiring.connector.handle(),
+            wiring.mode,
             drm_surface,
             allocator,
             &self.gbm,

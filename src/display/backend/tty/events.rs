@@ -9,9 +9,8 @@ use smithay::output::Output;
 use tracing::{info, warn};
 
 use super::Tty;
-use super::card::Changes;
 use crate::display::Compositor;
-use crate::display::backend::Backend;
+use crate::display::backend::{Backend, Changes};
 use crate::display::error::chain;
 
 impl Compositor {
@@ -81,15 +80,13 @@ impl Compositor {
         for card in &mut tty.cards {
             card.activate();
         }
-        // Displays may have been plugged while nobody was looking.
-        let changes: Vec<Changes> = tty.cards.iter_mut().map(super::card::Card::rescan).collect();
         for state in &mut self.desk.outputs {
             state.redraw.reset();
             state.map.screen_lost(self.desk.worker.as_ref());
         }
-        for changes in changes {
-            self.apply(changes);
-        }
+        // Displays may have been plugged, and settings changed, while nobody was looking.
+        self.rescan();
+        self.set_up_outputs();
         self.desk.queue_redraw_all();
     }
 
@@ -103,17 +100,18 @@ impl Compositor {
     }
 
     pub(super) fn udev_event(&mut self, event: UdevEvent) {
-        let Some(tty) = self.tty() else { return };
+        let Compositor { backend: Backend::Tty(tty), desk, .. } = self else { return };
+        let settings = &desk.config.settings;
         match event {
             UdevEvent::Added { device_id, path } => {
                 let known = DrmNode::from_dev_id(device_id).ok().and_then(|node| tty.card_index(node));
-                let wanted = tty.only.as_ref().is_none_or(|only| *only == path);
+                let wanted = tty.only.is_empty() || tty.only.contains(&path);
                 if known.is_some() || !wanted {
                     return;
                 }
                 match tty.open_card(&path) {
                     Ok(card) => {
-                        let changes = card.rescan();
+                        let changes = card.rescan(settings);
                         self.apply(changes);
                     }
                     Err(error) => warn!(%error, "a new card is not used"),
@@ -122,7 +120,7 @@ impl Compositor {
             UdevEvent::Changed { device_id } => {
                 let known = DrmNode::from_dev_id(device_id).ok().and_then(|node| tty.card_index(node));
                 if let Some(at) = known {
-                    let changes = tty.cards[at].rescan();
+                    let changes = tty.cards[at].rescan(settings);
                     self.apply(changes);
                 }
             }

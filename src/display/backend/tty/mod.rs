@@ -25,19 +25,20 @@ use smithay::input::keyboard::LedState;
 use smithay::output::Output;
 use smithay::reexports::input::{Device, DeviceCapability, Libinput};
 use smithay::reexports::wayland_server::DisplayHandle;
-use smithay::utils::{Logical, Size};
+use smithay::utils::{Physical, Size};
 use smithay::wayland::dmabuf::DmabufFeedbackBuilder;
 use smithay::wayland::drm_syncobj::{DrmSyncobjState, supports_syncobj_eventfd};
 use tracing::{debug, info, warn};
 
 use self::card::Card;
 use self::surface::Surface;
+use super::Changes;
 use crate::display::desk::Desk;
 use crate::display::error::chain;
 use crate::display::map_view::Ring;
 use crate::display::redraw::Drawn;
 use crate::display::screen_copy::{self, Changed, CopyError, DmabufFormats, Job};
-use crate::display::settings::Settings;
+use crate::display::settings::{ModeChoice, Settings};
 use crate::display::{Compositor, CompositorConfig, DisplayError, PlanePolicy};
 use crate::render::Image;
 
@@ -51,8 +52,8 @@ pub(crate) struct Tty {
     /// The lamps of the keyboards.
     leds: LedState,
     handle: LoopHandle<'static, Compositor>,
-    /// The only card to use, when one was asked for.
-    only: Option<PathBuf>,
+    /// The only cards to use, when some were asked for.
+    only: Vec<PathBuf>,
     planes: PlanePolicy,
     /// On our way to another VT, or to the end: nothing is drawn.
     leaving: bool,
@@ -66,10 +67,10 @@ impl Tty {
         let (session, notifier) =
             LibSeatSession::new().map_err(|error| DisplayError::NoSeat { reason: chain(&error) })?;
         let seat = session.seat();
-        let paths = match &config.card {
-            Some(card) => vec![card.clone()],
-            None => all_gpus(&seat).unwrap_or_default(),
-        };
+        // A card may be named by a link, as in /dev/dri/by-path, but is announced by its node.
+        let node = |path: &PathBuf| path.canonicalize().unwrap_or(path.clone());
+        let only: Vec<PathBuf> = config.cards.iter().map(node).collect();
+        let paths = if only.is_empty() { all_gpus(&seat).unwrap_or_default() } else { only.clone() };
         if paths.is_empty() {
             return Err(DisplayError::NoDrmDevice { seat });
         }
@@ -82,7 +83,7 @@ impl Tty {
             devices: Vec::new(),
             leds: LedState::default(),
             handle: handle.clone(),
-            only: config.card.clone(),
+            only,
             planes: config.planes,
             leaving: false,
         };
@@ -116,7 +117,7 @@ impl Tty {
 
     /// Connects the outputs that are there, and offers clients GPU buffers.
     pub(super) fn start(&mut self, desk: &mut Desk) -> Vec<Output> {
-        let outputs: Vec<Output> = self.cards.iter_mut().flat_map(|card| card.rescan().added).collect();
+        let outputs = self.rescan(&desk.config.settings).added;
         if outputs.is_empty() {
             warn!("no display is connected: waiting for one");
         }
@@ -125,7 +126,12 @@ impl Tty {
             let state = DrmSyncobjState::new::<Compositor>(&desk.display, card.device().clone());
             desk.protocols.drm_syncobj = Some(state);
         }
-        let formats = card.renderer().dmabuf_formats();
+        // A window may lie on the outputs of any card.
+        let mut formats = card.renderer().dmabuf_formats();
+        for other in &self.cards[1..] {
+            let theirs = other.renderer().dmabuf_formats();
+            formats = formats.iter().filter(|format| theirs.contains(format)).copied().collect();
+        }
         match DmabufFeedbackBuilder::new(card.render_node().dev_id(), formats).build() {
             Ok(feedback) => {
                 let _global = desk
@@ -163,7 +169,7 @@ impl Tty {
         &mut self,
         display: &mut DisplayHandle,
         output: &Output,
-        size: Size<i32, Logical>,
+        size: Size<i32, Physical>,
     ) -> Result<Ring, String> {
         match self.surface_mut(output) {
             Some((card, _)) => card.map_buffers(display, size),
@@ -180,8 +186,42 @@ impl Tty {
     }
 
     pub(super) fn import_dmabuf(&mut self, dmabuf: &Dmabuf) -> Result<(), String> {
-        let card = self.cards.first_mut().ok_or("no card")?;
-        card.renderer_mut().import_dmabuf(dmabuf, None).map(drop).map_err(|error| chain(&error))
+        if self.cards.is_empty() {
+            return Err("no card".into());
+        }
+        self.cards.iter_mut().try_for_each(|card| {
+            card.renderer_mut().import_dmabuf(dmabuf, None).map(drop).map_err(|error| chain(&error))
+        })
+    }
+
+    pub(super) fn rescan(&mut self, settings: &Settings) -> Changes {
+        let mut all = Changes::default();
+        for card in &mut self.cards {
+            let changes = card.rescan(settings);
+            all.added.extend(changes.added);
+            all.removed.extend(changes.removed);
+        }
+        all
+    }
+
+    pub(super) fn set_mode(&mut self, output: &Output, choice: Option<&ModeChoice>) -> Result<(), String> {
+        if !self.is_active() {
+            // It is set when the screen is ours again.
+            return Ok(());
+        }
+        match self.surface_mut(output) {
+            Some((card, crtc)) => card.set_mode(crtc, choice),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn set_power(&mut self, output: &Output, on: bool) -> Result<(), String> {
+        if !self.is_active() {
+            // The screen is not ours, and when it is again, only what is on is drawn.
+            return Ok(());
+        }
+        let Some((card, crtc)) = self.surface_mut(output) else { return Ok(()) };
+        card.surface_mut(crtc).map_or(Ok(()), |surface| surface.set_power(on))
     }
 
     pub(super) fn screenshot(&mut self, desk: &mut Desk, output: &Output) -> Result<Image, DisplayError> {

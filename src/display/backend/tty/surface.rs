@@ -1,6 +1,6 @@
 //! One output of a card: frames onto its planes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smithay::backend::allocator::gbm::{GbmAllocator, GbmDevice};
 use smithay::backend::allocator::{Format, Fourcc};
@@ -11,7 +11,7 @@ use smithay::backend::renderer::element::{RenderElementPresentationState, Render
 use smithay::backend::renderer::gles::GlesRenderer;
 use smithay::desktop::utils::{OutputPresentationFeedback, surface_presentation_feedback_flags_from_states};
 use smithay::output::Output;
-use smithay::reexports::drm::control::{Device as _, connector, crtc, plane};
+use smithay::reexports::drm::control::{Device as _, Mode as DrmMode, connector, crtc, plane};
 use smithay::reexports::wayland_protocols::wp::presentation_time::server::wp_presentation_feedback::Kind;
 use smithay::utils::{Buffer as BufferCoords, Monotonic, Size, Time};
 use smithay::wayland::presentation::Refresh;
@@ -19,6 +19,7 @@ use tracing::{debug, trace, warn};
 
 use crate::display::desk::Desk;
 use crate::display::error::chain;
+use crate::display::map_view::MapView;
 use crate::display::pacing::interval;
 use crate::display::redraw::Drawn;
 use crate::display::scene::{self, BACKDROP, Purpose};
@@ -48,9 +49,12 @@ struct InFlight {
 pub(super) struct Surface {
     output: Output,
     connector: connector::Handle,
+    mode: DrmMode,
     frames: Frames,
     overlays: Vec<plane::Handle>,
     cursors: Vec<plane::Handle>,
+    /// An overlay plane can be shown over what lies below with less than all of it.
+    translucent: bool,
     plane_rule: PlaneRule,
     /// Nothing of ours is on the screen yet. A plane that is tried in the same commit as the mode is refused, and the refusal is
     /// remembered: the first frame is composited, then the planes are tried.
@@ -63,6 +67,7 @@ impl Surface {
     pub(super) fn new(
         output: Output,
         connector: connector::Handle,
+        mode: DrmMode,
         surface: DrmSurface,
         allocator: GbmAllocator<DrmDeviceFd>,
         gbm: &GbmDevice<DrmDeviceFd>,
@@ -76,6 +81,7 @@ impl Surface {
         };
         let overlays = handles(&surface.planes().overlay);
         let cursors = handles(&surface.planes().cursor);
+        let translucent = overlays.iter().any(|plane| has_property(&surface, *plane, b"alpha"));
         debug!(
             output = output.name(),
             overlays = overlays.len(),
@@ -95,7 +101,41 @@ impl Surface {
             Some(gbm.clone()),
         )
         .map_err(|error| chain(&error))?;
-        Ok(Self { output, connector, frames, overlays, cursors, plane_rule, fresh: true, last_vblank: None })
+        Ok(Self {
+            output,
+            connector,
+            mode,
+            frames,
+            overlays,
+            cursors,
+            translucent,
+            plane_rule,
+            fresh: true,
+            last_vblank: None,
+        })
+    }
+
+    /// Shows frames in this mode from the next one on.
+    pub(super) fn use_mode(&mut self, mode: DrmMode) -> Result<(), String> {
+        if mode == self.mode {
+            return Ok(());
+        }
+        self.frames.use_mode(mode).map_err(|error| {
+            let (width, height) = mode.size();
+            format!("the card refuses {width}x{height} at {} Hz: {}", mode.vrefresh(), chain(&error))
+        })?;
+        self.mode = mode;
+        self.output.change_current_state(Some(mode.into()), None, None, None);
+        self.fresh = true;
+        self.last_vblank = None;
+        Ok(())
+    }
+
+    /// Switches the display off with all its planes, or lets the next frame switch it on.
+    pub(super) fn set_power(&mut self, on: bool) -> Result<(), String> {
+        self.fresh = true;
+        self.last_vblank = None;
+        if on { Ok(()) } else { self.frames.clear().map_err(|error| chain(&error)) }
     }
 
     pub(super) fn output(&self) -> &Output {
@@ -146,7 +186,8 @@ impl Surface {
                     Some(RenderElementPresentationState::Rendering { reason }) => reason,
                     _ => None,
                 };
-                state.map.plane_answer(Some(self.refusal(reason).to_owned()));
+                let reason = self.refusal(reason, &state.map);
+                state.map.plane_answer(Some(reason.to_owned()));
             }
         }
         let feedback = desk.take_presentation_feedback(&output, |surface, _| {
@@ -161,6 +202,11 @@ impl Surface {
             fresh: self.fresh,
         };
         if let Err(error) = self.frames.queue_frame(in_flight) {
+            if path == MapPath::Plane
+                && let Some(state) = desk.output_state(&output)
+            {
+                state.map.plane_failed(&chain(&error));
+            }
             return failed(desk, &output, &chain(&error));
         }
         trace!(output = output.name(), ?path, "frame queued");
@@ -170,11 +216,17 @@ impl Surface {
         Drawn::Flip
     }
 
-    fn refusal(&self, reason: Option<RenderingReason>) -> &'static str {
+    fn refusal(&self, reason: Option<RenderingReason>, map: &MapView) -> &'static str {
         match (self.plane_rule, reason) {
             (PlaneRule::Never(reason), _) => reason,
             (PlaneRule::Try, _) if self.overlays.is_empty() => {
                 "the card has no overlay plane for this output"
+            }
+            (PlaneRule::Try, _) if !map.may_have_plane() => {
+                "the card has refused a frame with the map on a plane"
+            }
+            (PlaneRule::Try, _) if map.opacity() < 1.0 && !self.translucent => {
+                "its overlay planes have no alpha property, and the map is to be seen through"
             }
             (PlaneRule::Try, Some(RenderingReason::FormatUnsupported)) => {
                 "no overlay plane takes linear XRGB8888 buffers"
@@ -216,7 +268,11 @@ impl Surface {
         if let Some(state) = outputs.iter_mut().find(|state| state.output == self.output) {
             state.frames.presented(in_flight.path, late as u64);
             state.presented_at = Some(time);
-            state.map.presented(worker.as_ref());
+            if let Some(taken) = state.map.presented(worker.as_ref()) {
+                let ago = Duration::from(desk.clock.now()).saturating_sub(time);
+                let shown = Instant::now().checked_sub(ago).unwrap_or(taken);
+                state.latencies.add(shown.saturating_duration_since(taken));
+            }
         }
         let was_fresh = in_flight.fresh && self.fresh;
         if was_fresh {
@@ -262,6 +318,14 @@ impl Surface {
             })
             .map(|plane| u32::from(*plane))
     }
+}
+
+fn has_property(surface: &DrmSurface, plane: plane::Handle, name: &[u8]) -> bool {
+    surface.get_properties(plane).is_ok_and(|properties| {
+        properties
+            .iter()
+            .any(|(handle, _)| surface.get_property(*handle).is_ok_and(|info| info.name().to_bytes() == name))
+    })
 }
 
 fn failed(desk: &mut Desk, output: &Output, reason: &str) -> Drawn {
