@@ -9,5 +9,8 @@ files=(
     "0644 session/memory-glass.service $prefix/lib/systemd/user/memory-glass.service"
     "0644 session/memory-glass-shutdown.target $prefix/lib/systemd/user/memory-glass-shutdown.target"
     "0644 session/memory-glass-kiosk@.service $prefix/lib/systemd/system/memory-glass-kiosk@.service"
+    "0644 session/memory-glass-broker.socket $prefix/lib/systemd/system/memory-glass-broker.socket"
+    "0644 session/memory-glass-broker.service $prefix/lib/systemd/system/memory-glass-broker.service"
+    "0644 session/policy.toml $docdir/policy.toml"
     "0644 session/config.toml $docdir/config.toml"
 )

@@ -10,13 +10,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::Result;
-use crate::config::Overrides;
+use crate::config::{Overrides, SecurityConfig};
 use crate::display::{BackendKind, PlanePolicy};
 use crate::ipc;
 use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
 use crate::render::ColorPalette;
 use crate::sensing::SolverKind;
-use crate::system::{doctor, evaluate, exercise, session, snapshot};
+use crate::system::{broker, doctor, evaluate, exercise, session, snapshot};
 
 /// Live memory introspection on the screen itself: a map of where another process writes its memory.
 #[derive(Debug, Parser)]
@@ -40,6 +40,14 @@ enum Command {
     Msg(msg::MsgArgs),
     /// Say what this machine can and cannot do, each line with its reason and remedy
     Doctor(DoctorArgs),
+    /// Attach for others who may not: the one part that needs privileges (see session/memory-glass-broker.service)
+    Broker(BrokerArgs),
+    /// Keep the broker's audit log: what comes in line by line is on the disk before it is answered
+    #[command(hide = true)]
+    AuditLog {
+        /// The log
+        path: PathBuf,
+    },
     /// Replay recordings through the sensing: how good a map a budget of faults buys, against the truth
     Evaluate(EvaluateArgs),
     /// Write memory in a known pattern: something to try the map on, and to learn to read it
@@ -102,6 +110,9 @@ struct SnapshotArgs {
     /// Print exactly one JSON object on stdout instead of words
     #[arg(long)]
     json: bool,
+    /// Show other addresses than the true ones, and no names of files
+    #[arg(long)]
+    anonymize: bool,
     /// Where to write the density map: float32, indexed [y][x], NumPy's format
     #[arg(long, value_name = "FILE.npy")]
     density: Option<PathBuf>,
@@ -127,6 +138,22 @@ struct DoctorArgs {
     /// Print one JSON object instead of words
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct BrokerArgs {
+    /// Where to listen [default: on the socket that systemd hands over]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Serve the other end of the socket that is the standard input, and nobody else
+    #[arg(long, conflicts_with = "socket", hide = true)]
+    connected_on_stdin: bool,
+    /// Who may watch whom; without this file everybody their own processes
+    #[arg(long, value_name = "FILE.toml", default_value = broker::DEFAULT_POLICY)]
+    policy: PathBuf,
+    /// Who attached to what [default: /var/log/memory-glass/audit.jsonl, or in ~/.local/state/memory-glass for others than root]
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -189,7 +216,10 @@ impl Cli {
     /// an error of ours.
     pub fn start_log(&self) {
         let usual = match self.command {
-            None | Some(Command::Session(_)) => "info,wgpu_core=warn,wgpu_hal=off,naga=warn,smithay=warn",
+            None
+            | Some(Command::Session(_) | Command::Broker(BrokerArgs { connected_on_stdin: false, .. })) => {
+                "info,wgpu_core=warn,wgpu_hal=off,naga=warn,smithay=warn"
+            }
             Some(_) => "warn,wgpu_hal=off",
         };
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
@@ -210,6 +240,19 @@ impl Cli {
             Some(Command::Msg(args)) => args.run(),
             Some(Command::Doctor(args)) => doctor(&args),
             Some(Command::Evaluate(args)) => evaluate(&args),
+            Some(Command::Broker(args)) => {
+                broker::run(broker::Options {
+                    socket: args.socket,
+                    connected_on_stdin: args.connected_on_stdin,
+                    policy: args.policy,
+                    audit_log: args.audit_log,
+                })?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Some(Command::AuditLog { path }) => {
+                broker::keep_audit_log(&path)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Some(Command::Exercise(args)) => {
                 exercise::run(args.pattern, args.mib, args.seconds)?;
                 Ok(ExitCode::SUCCESS)
@@ -252,6 +295,7 @@ fn snapshot(args: SnapshotArgs) -> Result<ExitCode> {
         layout: args.layout,
         hilbert: args.picture.hilbert()?,
         palette: args.picture.palette(),
+        security: SecurityConfig { anonymize_addresses: args.anonymize, ..SecurityConfig::default() },
     })?;
     if args.json {
         println!("{}", serde_json::to_string(&report).expect("numbers and strings are JSON"));

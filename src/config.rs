@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use crate::capture::SecurityConfig;
 use crate::display::hotkey::Hotkeys;
 use crate::display::settings::{
     CursorSettings, Keyboard, LayoutSettings, Mouse, OutputRule, PowerSettings, Settings, SpanRule, Tablet,
@@ -62,6 +63,8 @@ pub struct Config {
     pub layout: LayoutSettings,
     /// When displays are switched off.
     pub power: PowerSettings,
+    /// How careful the session is; read when it starts.
+    pub security: SecurityConfig,
     /// Rules for outputs.
     pub output: Vec<OutputRule>,
     /// Outputs that share a map.
@@ -90,6 +93,7 @@ impl Default for Config {
             cursor: CursorSettings::default(),
             layout: LayoutSettings::default(),
             power: PowerSettings::default(),
+            security: SecurityConfig::default(),
             output: Vec::new(),
             span: Vec::new(),
         }

@@ -4,13 +4,14 @@
 //! says what failed, on what, and what the person can do. They convert into the variants below, which are what the
 //! specification promises to callers.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// What every public entry point of the crate returns.
 pub type Result<T, E = GlassRamError> = std::result::Result<T, E>;
 
 /// Why memory.glass could not do what it was asked for. One line each: what failed, on what, and the remedy.
-#[derive(Debug, Clone, PartialEq, Error)]
+#[derive(Debug, Clone, PartialEq, Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum GlassRamError {
     /// The running kernel lacks something that came with a later version.

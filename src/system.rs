@@ -5,6 +5,7 @@
 //! [`snapshot`] feeds it for some seconds and writes the last one. [`GlassRamSystem`] is the same for a program that
 //! uses the crate.
 
+pub mod broker;
 pub mod doctor;
 pub mod evaluate;
 pub mod exercise;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use memory_glass::config::Config;
+use memory_glass::config::{Config, SecurityConfig};
 use memory_glass::display::settings::{
     AccelProfile, ClickMethod, CursorSettings, Keyboard, LayoutSettings, Mouse, OutputRule, PowerSettings,
     ScrollMethod, Settings, SpanRule, Tablet, TapButtons, TouchRule, Touchpad, Turn,
@@ -108,6 +108,12 @@ fn everything() -> Config {
         power: PowerSettings {
             idle_off_s: 600,
             off: vec!["22:00-06:30".to_owned().try_into().expect("a period")],
+        },
+        security: SecurityConfig {
+            require_root: false,
+            allow_ptrace: false,
+            sandboxed: true,
+            anonymize_addresses: true,
         },
         output: vec![OutputRule {
             connector: Some("DP-1".into()),

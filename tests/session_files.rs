@@ -53,10 +53,13 @@ fn what_is_installed_is_uninstalled_and_both_can_be_repeated() {
     let expected = [
         ("bin/memory-glass", 0o755),
         ("bin/memory-glass-session", 0o755),
+        ("lib/systemd/system/memory-glass-broker.service", 0o644),
+        ("lib/systemd/system/memory-glass-broker.socket", 0o644),
         ("lib/systemd/system/memory-glass-kiosk@.service", 0o644),
         ("lib/systemd/user/memory-glass-shutdown.target", 0o644),
         ("lib/systemd/user/memory-glass.service", 0o644),
         ("share/doc/memory-glass/config.toml", 0o644),
+        ("share/doc/memory-glass/policy.toml", 0o644),
         ("share/wayland-sessions/memory-glass.desktop", 0o644),
     ];
     let expected = expected.map(|(path, mode)| (Path::new("opt/glass").join(path), mode));
@@ -94,7 +97,14 @@ fn the_start_script_is_a_script_and_the_units_are_units() {
     let systemd = prefix.join("lib/systemd");
     for (scope, units) in [
         ("--user", &["user/memory-glass.service", "user/memory-glass-shutdown.target"][..]),
-        ("--system", &["system/memory-glass-kiosk@.service"]),
+        (
+            "--system",
+            &[
+                "system/memory-glass-kiosk@.service",
+                "system/memory-glass-broker.socket",
+                "system/memory-glass-broker.service",
+            ],
+        ),
     ] {
         let mut command = Command::new("systemd-analyze");
         command.args([scope, "verify", "--man=no"]).args(units.iter().map(|unit| systemd.join(unit)));

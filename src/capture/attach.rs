@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::broker::{Attached, Attacher};
 use super::inject::{self, Stop};
 use super::probe;
 use super::region::{MemoryRegion, parse_maps};
@@ -40,6 +41,8 @@ pub struct ProcessAttach {
     regions: Vec<MemoryRegion>,
     metrics: AttachMetrics,
     children: Vec<ProcessAttach>,
+    /// Who did it, and can do what else takes privileges.
+    pub(super) by: Attacher,
 }
 
 impl ProcessAttach {
@@ -61,6 +64,57 @@ impl ProcessAttach {
     /// The children that `handle_fork` attached to, taken out to be watched.
     pub fn take_children(&mut self) -> Vec<ProcessAttach> {
         std::mem::take(&mut self.children)
+    }
+
+    /// All of it in a form that a socket carries: the facts, and the descriptors in the order that `from_parts` takes.
+    pub(super) fn to_parts(&self) -> (Attached, [BorrowedFd<'_>; 4]) {
+        let AttachMetrics { stop, total } = self.metrics;
+        let facts = Attached {
+            pid: self.info.pid,
+            comm: self.info.comm.clone(),
+            page_size: self.info.page_size,
+            stopped_thread: stop.thread,
+            stopped_ns: stop.stopped.as_nanos() as u64,
+            requested_ns: stop.requested.as_nanos() as u64,
+            repeated_call: stop.repeated_call,
+            user_mode_only: stop.user_mode_only,
+            total_ns: total.as_nanos() as u64,
+        };
+        (facts, [self.pidfd.as_fd(), self.uffd.as_fd(), self.pagemap.as_fd(), self.maps.file.as_fd()])
+    }
+
+    /// What another process has attached to for us.
+    pub(super) fn from_parts(facts: Attached, fds: Vec<OwnedFd>, by: Attacher) -> Result<Self> {
+        let pid = facts.pid;
+        let [pidfd, uffd, pagemap, maps] = <[OwnedFd; 4]>::try_from(fds).map_err(|fds| {
+            tracing::warn!(pid, descriptors = fds.len(), "an attachment of four descriptors was expected");
+            CaptureError::Changed { pid }
+        })?;
+        let mut maps = Maps { file: maps.into(), text: Vec::new(), fresh: Vec::new() };
+        maps.read().map_err(|errno| CaptureError::System {
+            operation: "reading the memory map",
+            pid,
+            errno,
+        })?;
+        let regions = maps.parse(pid)?;
+        let stop = Stop {
+            thread: facts.stopped_thread,
+            stopped: Duration::from_nanos(facts.stopped_ns),
+            requested: Duration::from_nanos(facts.requested_ns),
+            repeated_call: facts.repeated_call,
+            user_mode_only: facts.user_mode_only,
+        };
+        Ok(Self {
+            info: TargetInfo { pid, comm: facts.comm, page_size: facts.page_size },
+            pidfd,
+            uffd: UserfaultFd::adopt(uffd, pid),
+            pagemap: Pagemap::new(pagemap.into()),
+            maps,
+            regions,
+            metrics: AttachMetrics { stop, total: Duration::from_nanos(facts.total_ns) },
+            children: Vec::new(),
+            by,
+        })
     }
 
     /// Whether the target has ended.
@@ -93,7 +147,17 @@ impl ProcessAttach {
         let uffd = UserfaultFd::handshake(injected.uffd, pid, UffdFeatureFlags::ASYNC_RUNG)
             .map_err(|errno| CaptureError::System { operation: "UFFDIO_API", pid, errno })?;
         let metrics = AttachMetrics { stop: injected.stop, total };
-        Ok(Self { info, pidfd, uffd, pagemap, maps, regions, metrics, children: Vec::new() })
+        Ok(Self {
+            info,
+            pidfd,
+            uffd,
+            pagemap,
+            maps,
+            regions,
+            metrics,
+            children: Vec::new(),
+            by: Attacher::default(),
+        })
     }
 }
 
@@ -121,7 +185,7 @@ impl ProcessAttachCapability for ProcessAttach {
     }
 
     fn handle_fork(&mut self, child_pid: u32) -> Result<()> {
-        self.children.push(Self::attach(child_pid)?);
+        self.children.push(self.by.attach(child_pid)?);
         Ok(())
     }
 }
@@ -167,8 +231,9 @@ impl Maps {
     }
 }
 
-/// Whether the process has an address space right now. After an exec it has a new one; while it ends it has none.
+/// Whether the process has an address space right now. After an exec it has a new one; while it ends it has none. Its size may
+/// be read without the right to look into it.
 pub(super) fn has_memory(pid: u32) -> bool {
-    let mut byte = [0];
-    File::open(proc_path(pid, "maps")).is_ok_and(|mut maps| matches!(maps.read(&mut byte), Ok(1)))
+    let sizes = std::fs::read_to_string(proc_path(pid, "statm")).unwrap_or_default();
+    sizes.split_whitespace().next().is_some_and(|pages| pages != "0")
 }

@@ -29,6 +29,28 @@ pub enum CaptureError {
         errno: Errno,
     },
 
+    /// The broker's policy does not allow it.
+    #[error(
+        "process {pid} may not be watched by user {user}: it is not wholly that user's own; root can allow it in \
+         /etc/memory-glass/policy.toml, and start memory-glass-broker.socket"
+    )]
+    NotAllowed {
+        /// The process that was asked for.
+        pid: u32,
+        /// The user who asked.
+        user: u32,
+    },
+
+    /// The configuration does not allow the one stop that attaching takes.
+    #[error(
+        "process {pid} would have to be stopped for a moment to attach to it, and `allow-ptrace = false` forbids that: set \
+         it to true in [security]"
+    )]
+    PtraceForbidden {
+        /// The process that was asked for.
+        pid: u32,
+    },
+
     /// Watching ourselves would record the recording.
     #[error("process {pid} is memory-glass itself: choose another process, `ps -e` lists them")]
     Ourselves {
@@ -183,6 +205,8 @@ mod tests {
         let all = [
             CaptureError::NoSuchProcess { pid: 7 },
             CaptureError::NotPermitted { pid: 7, what: "PTRACE_SEIZE", errno: Errno::EPERM },
+            CaptureError::NotAllowed { pid: 7, user: 1000 },
+            CaptureError::PtraceForbidden { pid: 7 },
             CaptureError::Ourselves { pid: 7 },
             CaptureError::ThreadOfProcess { tid: 8, pid: 7 },
             CaptureError::KernelThread { pid: 2, comm: "kthreadd".into() },

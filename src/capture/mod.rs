@@ -19,8 +19,10 @@
 //! What a window cannot tell: a huge page that is populated at once counts as written whole; so do pages of hugetlbfs; pages moved by
 //! mremap(2) count as written at their new place.
 
+mod anonymous;
 mod arming;
 mod attach;
+pub mod broker;
 mod error;
 mod huge;
 mod inject;
@@ -40,6 +42,7 @@ mod watch;
 
 pub use arming::{Arming, ArmingPolicy, StaggeredArming, WindowEnd};
 pub use attach::{AttachMetrics, ProcessAttach};
+pub use broker::{Attacher, SecurityConfig};
 pub use error::CaptureError;
 pub use inject::Stop;
 pub use metrics::{FaultMetrics, TargetMetrics};

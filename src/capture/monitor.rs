@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use calloop::generic::Generic;
 use calloop::timer::{TimeoutAction, Timer};
 use calloop::{EventSource, Interest, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
 
+use super::anonymous::{Anonymizer, DisguisedPolicy};
 use super::arming::{ArmingPolicy, StaggeredArming, WindowEnd};
 use super::attach::{AttachMetrics, ProcessAttach, has_memory};
 use super::metrics::{FaultMetrics, Load, TargetMetrics};
@@ -31,11 +32,18 @@ pub struct MonitorConfig {
     pub slowdown_budget: Option<f64>,
     /// Whether detaching puts those huge pages together again that watching has split.
     pub restore_huge_pages: bool,
+    /// Whether windows have other addresses than the true ones, and mappings no names.
+    pub anonymize: bool,
 }
 
 impl Default for MonitorConfig {
     fn default() -> Self {
-        Self { window: Duration::from_millis(100), slowdown_budget: None, restore_huge_pages: true }
+        Self {
+            window: Duration::from_millis(100),
+            slowdown_budget: None,
+            restore_huge_pages: true,
+            anonymize: false,
+        }
     }
 }
 
@@ -99,6 +107,7 @@ pub struct GlassRamMonitor {
     config: MonitorConfig,
     watch: WatchSet,
     policy: Box<dyn ArmingPolicy>,
+    anonymizer: Option<Arc<Mutex<Anonymizer>>>,
     load: Load,
     threads: RunningThreads,
     index: u64,
@@ -133,7 +142,9 @@ impl GlassRamMonitor {
         let mut threads = RunningThreads::default();
         threads.since_last(pid);
         let mut watch = WatchSet::default();
-        let mut policy: Box<dyn ArmingPolicy> = Box::new(StaggeredArming::default());
+        let anonymizer =
+            config.anonymize.then(|| Arc::new(Mutex::new(Anonymizer::new(target.info.page_size))));
+        let mut policy = disguised(anonymizer.as_ref(), Box::new(StaggeredArming::default()));
         let budget = faults_within(&config, config.window, fault_cost);
         // What was written before the attach is found here, and is of no window.
         let begun =
@@ -148,6 +159,7 @@ impl GlassRamMonitor {
             config,
             watch,
             policy,
+            anonymizer,
             load,
             threads,
             index: 0,
@@ -192,7 +204,10 @@ impl GlassRamMonitor {
         self.load.window(pages, window.length, now.elapsed());
         self.index += 1;
         self.since = now;
-        Ok(CaptureEvent::Window(window))
+        Ok(CaptureEvent::Window(match &self.anonymizer {
+            Some(anonymizer) => locked(anonymizer).window(window),
+            None => window,
+        }))
     }
 
     /// The address space has vanished: with the process, or because it executed another program.
@@ -237,12 +252,15 @@ impl GlassRamMonitor {
 
     /// Puts another policy in the place of the built-in one, from the end of this window on.
     pub fn set_arming_policy(&mut self, policy: Box<dyn ArmingPolicy>) {
-        self.policy = policy;
+        self.policy = disguised(self.anonymizer.as_ref(), policy);
     }
 
     /// The mappings under watch.
     pub fn regions(&self) -> Arc<[MemoryRegion]> {
-        self.watch.regions()
+        let regions = self.watch.regions();
+        self.anonymizer
+            .as_ref()
+            .map_or_else(|| Arc::clone(&regions), |anonymizer| locked(anonymizer).follow(&regions))
     }
 
     /// Writable mappings that the kernel would not let us watch.
@@ -276,8 +294,9 @@ impl GlassRamMonitor {
             let _ = self.target.uffd.unwatch(region.range());
         }
         if self.config.restore_huge_pages && !self.watch.huge().is_empty() {
-            let pidfd = self.target.pidfd.as_fd();
-            let restored = huge::restore(pidfd, &mut self.target.pagemap, &table, self.watch.huge());
+            let (pidfd, by) = (self.target.pidfd.as_fd(), &self.target.by);
+            let collapse = |pages: &[PageRange]| by.collapse(pidfd, pages);
+            let restored = huge::restore(collapse, &mut self.target.pagemap, &table, self.watch.huge());
             tracing::debug!(pid = self.target.info.pid, restored, "huge pages put together again");
         }
         Ok(())
@@ -288,6 +307,21 @@ impl GlassRamMonitor {
 fn faults_within(config: &MonitorConfig, length: Duration, fault_cost: Duration) -> Option<f64> {
     let budget = config.slowdown_budget?;
     Some(budget * length.as_secs_f64() / fault_cost.as_secs_f64().max(1e-9))
+}
+
+fn locked(anonymizer: &Arc<Mutex<Anonymizer>>) -> MutexGuard<'_, Anonymizer> {
+    anonymizer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The policy, seeing what everybody sees.
+fn disguised(
+    anonymizer: Option<&Arc<Mutex<Anonymizer>>>,
+    policy: Box<dyn ArmingPolicy>,
+) -> Box<dyn ArmingPolicy> {
+    match anonymizer {
+        Some(anonymizer) => Box::new(DisguisedPolicy { anonymizer: Arc::clone(anonymizer), policy }),
+        None => policy,
+    }
 }
 
 /// Finds what was written and arms for the next window: everything, where that is within the budget, else what the policy

@@ -17,7 +17,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
@@ -93,6 +93,10 @@ impl Pagemap {
     /// As `new`, with room for `runs` runs a call.
     pub fn with_capacity(file: File, runs: usize) -> Self {
         Self { file, runs: vec![PageRegion::default(); runs.max(1)] }
+    }
+
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// Appends where `range` has pages that are not armed: a superset of the written ones.

@@ -32,6 +32,9 @@ nix::ioctl_readwrite!(
     ioctl_uffdio_api, 0xAA, 0x3F, UffdioApi
 );
 
+/// The ioctls that attaching takes; watching takes more.
+pub(crate) const ATTACH_IOCTLS: &[u64] = &[nix::request_code_readwrite!(0xAA, 0x3F, size_of::<UffdioApi>())];
+
 /// `struct page_region`: a run of pages with the same categories.
 #[repr(C)]
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

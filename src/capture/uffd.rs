@@ -88,6 +88,13 @@ impl UserfaultFd {
         Ok(Self { uffd, pid })
     }
 
+    /// A descriptor whose handshake another process has done for us.
+    pub(crate) fn adopt(fd: OwnedFd, pid: u32) -> Self {
+        // SAFETY: the descriptor is ours and is given away whole.
+        let uffd = unsafe { Uffd::from_raw_fd(fd.into_raw_fd()) };
+        Self { uffd, pid }
+    }
+
     /// Registers a range for write protection; the bare errno is what callers decide by.
     pub(crate) fn watch(&self, range: PageRange) -> Result<(), Errno> {
         let (start, len) = address(range);

@@ -137,7 +137,8 @@ impl WatchSet {
                 match target.uffd.watch(region.range()) {
                     Ok(()) => watched.push(region),
                     Err(errno) => {
-                        tracing::debug!(%region, %errno, "mapping not watched");
+                        // Its kind and size only: a log outlives the care that somebody asked for.
+                        tracing::debug!(kind = %region.kind(), bytes = region.len(), %errno, "mapping not watched");
                         refused.push(RefusedRegion { region, errno });
                     }
                 }

@@ -32,7 +32,7 @@ use self::state::Session;
 use self::watching::View;
 use super::target::resolve;
 use crate::Result;
-use crate::capture::GlassRamMonitor;
+use crate::capture::{Attacher, GlassRamMonitor};
 use crate::config::{Config, Overrides};
 use crate::display::{BackendKind, Compositor, CompositorConfig, DisplayError, PlanePolicy};
 use crate::render::RenderWorker;
@@ -73,7 +73,10 @@ pub fn run(options: SessionOptions) -> Result<()> {
     // What can refuse is asked first, and the screen is taken last.
     let mut file = ConfigFile::new(options.config.clone());
     let (config, broken) = configuration(&mut file, &options)?;
-    let monitor = first_target(&options.overrides, &config)?;
+    // Before any other thread is started, because it is for threads that are started later, too.
+    let attacher = Attacher::choose(config.security)?;
+    config.security.confine_session()?;
+    let monitor = first_target(&attacher, &options.overrides, &config)?;
     let worker = RenderWorker::spawn()?;
     info!("map rendered by {}", worker.0.describe());
 
@@ -98,7 +101,8 @@ pub fn run(options: SessionOptions) -> Result<()> {
         .map_err(|error| setup("the signal source", &error))?;
 
     let handle = event_loop.handle();
-    let session = Session::start(handle, &mut compositor, file, options.overrides, config, broken)?;
+    let session =
+        Session::start(handle, &mut compositor, attacher.clone(), file, options.overrides, config, broken)?;
     if options.export_environment {
         environment::export(&compositor);
     }
@@ -107,7 +111,7 @@ pub fn run(options: SessionOptions) -> Result<()> {
         command => Some(compositor.spawn(command)?),
     };
     let monitor = match (monitor, started) {
-        (None, Some(pid)) => Some(attach(pid, &session.borrow().config)?),
+        (None, Some(pid)) => Some(attach(&attacher, pid, &session.borrow().config)?),
         (monitor, _) => monitor,
     };
     match monitor {
@@ -145,9 +149,13 @@ fn configuration(file: &mut ConfigFile, options: &SessionOptions) -> Result<(Con
 
 /// The process to watch from the start. One that was asked for on the command line has to be there; one that the file names
 /// may come later.
-fn first_target(overrides: &Overrides, config: &Config) -> Result<Option<GlassRamMonitor>> {
+fn first_target(
+    attacher: &Attacher,
+    overrides: &Overrides,
+    config: &Config,
+) -> Result<Option<GlassRamMonitor>> {
     let Some(word) = config.target.as_deref() else { return Ok(None) };
-    match resolve(word).and_then(|pid| attach(pid, config)) {
+    match resolve(word).and_then(|pid| attach(attacher, pid, config)) {
         Ok(monitor) => Ok(Some(monitor)),
         Err(error) if overrides.target.is_some() => Err(error),
         Err(error) => {
@@ -157,8 +165,8 @@ fn first_target(overrides: &Overrides, config: &Config) -> Result<Option<GlassRa
     }
 }
 
-fn attach(pid: u32, config: &Config) -> Result<GlassRamMonitor> {
-    GlassRamMonitor::with_config(pid, watching::monitor_config(config))
+fn attach(attacher: &Attacher, pid: u32, config: &Config) -> Result<GlassRamMonitor> {
+    GlassRamMonitor::watch(attacher.attach(pid)?, watching::monitor_config(config))
 }
 
 fn setup(what: &'static str, error: &dyn std::fmt::Display) -> DisplayError {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Pipeline;
 use super::target::resolve;
-use crate::capture::{CaptureEvent, GlassRamMonitor, TargetMetrics};
+use crate::capture::{Attacher, CaptureEvent, GlassRamMonitor, MonitorConfig, SecurityConfig, TargetMetrics};
 use crate::map::HilbertConfig;
 use crate::render::{ColorPalette, Gpu, Heatmap, MapTarget};
 use crate::telemetry::GlassRamTelemetry;
@@ -38,6 +38,8 @@ pub struct SnapshotOptions {
     pub hilbert: HilbertConfig,
     /// The colours of the picture.
     pub palette: ColorPalette,
+    /// How careful to be.
+    pub security: SecurityConfig,
 }
 
 /// The numbers: what `--json` prints.
@@ -70,9 +72,13 @@ pub struct SnapshotReport {
 /// Watches the target, writes what was asked for, detaches.
 pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     let pid = resolve(&options.target)?;
+    // Before the GPU's driver starts threads of its own.
+    let attacher = Attacher::choose(options.security)?;
     // Whatever could refuse is asked before the target is touched.
     let gpu = options.picture.is_some().then(Gpu::new).transpose()?;
-    let monitor = GlassRamMonitor::new(pid)?;
+    let config =
+        MonitorConfig { anonymize: options.security.anonymize_addresses, ..MonitorConfig::default() };
+    let monitor = GlassRamMonitor::watch(attacher.attach(pid)?, config)?;
     let (pipeline, metrics) = watch(monitor, options)?;
     if pipeline.windows() == 0 {
         return Err(GlassRamError::ProcessNotFound { pid });

@@ -1,7 +1,6 @@
 //! What takes longer than a frame is done on a thread of its own; its outcome comes back over a channel.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{info, warn};
 
@@ -9,7 +8,7 @@ use super::control::ClientId;
 use super::state::Session;
 use super::watching::{View, Watched};
 use crate::Result;
-use crate::capture::{self, ProcessAttach, ProcessAttachCapability as _};
+use crate::capture::{self, Attacher, ProcessAttach};
 use crate::display::Compositor;
 use crate::ipc::{Candidate, Reply, Response};
 use crate::render::Image;
@@ -38,12 +37,13 @@ impl Session {
         }
         let running = |watched: &&Watched| watched.pipeline.ended().is_none();
         let current: Vec<u32> = self.watched.iter().filter(running).map(Watched::pid).collect();
+        let attacher = self.attacher.clone();
         self.start_job("attach", move || {
             let attached = resolve(&word).and_then(|pid| {
                 if current.contains(&pid) {
                     return Ok((pid, None));
                 }
-                ProcessAttach::attach(pid).map(|attached| (pid, Some(Box::new(attached))))
+                attacher.attach(pid).map(|attached| (pid, Some(Box::new(attached))))
             });
             Finished::Attach(id, view, attached)
         })?;
@@ -71,7 +71,8 @@ impl Session {
 
     /// Lists the processes for this client.
     pub(super) fn start_targets(&mut self, id: ClientId) -> Result<(), String> {
-        self.start_job("targets", move || Finished::Targets(id, candidates()))
+        let attacher = self.attacher.clone();
+        self.start_job("targets", move || Finished::Targets(id, candidates(&attacher)))
     }
 
     /// Writes a picture of the screen, into this file or a new one.
@@ -151,11 +152,14 @@ impl Session {
 }
 
 /// Every process with memory of its own: those of our user first, each group by number.
-fn candidates() -> Vec<Candidate> {
+fn candidates(attacher: &Attacher) -> Vec<Candidate> {
     let uid = nix::unistd::geteuid().as_raw();
-    let mut candidates: Vec<Candidate> = capture::processes()
-        .filter_map(|process| {
-            let refused = capture::may_watch(process.pid).err().map(|error| error.to_string());
+    let processes: Vec<_> = capture::processes().filter(|process| process.resident_bytes.is_some()).collect();
+    let pids: Vec<u32> = processes.iter().map(|process| process.pid).collect();
+    let mut candidates: Vec<Candidate> = processes
+        .into_iter()
+        .zip(attacher.may_watch(&pids))
+        .filter_map(|(process, refused)| {
             Some(Candidate {
                 pid: process.pid,
                 name: process.comm,
@@ -177,8 +181,7 @@ fn write(image: &Image, path: Option<PathBuf>, directory: &Path) -> Result<PathB
                 format!("{} cannot be made ({error}): configure screenshot-directory", directory.display())
             })?;
             let directory = std::path::absolute(directory).unwrap_or(directory.to_owned());
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            unused(&directory, &time_name(since))
+            unused(&directory, &time_name(jiff::Timestamp::now()))
         }
     };
     image.write_png(&path).map_err(|error| error.to_string())?;
@@ -192,42 +195,14 @@ fn unused(directory: &Path, time: &str) -> PathBuf {
     std::iter::once(plain.clone()).chain((2..1000).map(numbered)).find(|path| !path.exists()).unwrap_or(plain)
 }
 
-/// A time since 1970 as "2026-11-23T10-45-00Z": sorts by name, and has no colon that some file systems refuse.
-fn time_name(since: Duration) -> String {
-    let seconds = since.as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days to year, month and day: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
-    let z = days + 719_468;
-    let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{second:02}Z")
+/// A time as "2026-11-23T10-45-00Z": sorts by name, and has no colon that some file systems refuse.
+fn time_name(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H-%M-%SZ").to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        // `date -u -d @N`
-        for (seconds, name) in [
-            (0, "1970-01-01T00-00-00Z"),
-            (951_782_399, "2000-02-28T23-59-59Z"),
-            (951_782_400, "2000-02-29T00-00-00Z"),
-            (951_868_800, "2000-03-01T00-00-00Z"),
-            (1_795_430_700, "2026-11-23T10-45-00Z"),
-            (4_107_542_399, "2100-02-28T23-59-59Z"),
-            (4_107_542_400, "2100-03-01T00-00-00Z"),
-        ] {
-            assert_eq!(time_name(Duration::from_secs(seconds)), name);
-        }
-    }
 
     #[test]
     fn no_screenshot_is_overwritten_by_the_next() {

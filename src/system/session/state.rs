@@ -15,6 +15,7 @@ use super::jobs::Finished;
 use super::views::Views;
 use super::watching::Watched;
 use super::words;
+use crate::capture::Attacher;
 use crate::config::{Config, Overrides};
 use crate::display::{Compositor, DisplayError, Notice, OutputStatus};
 use crate::ipc::{ConfigState, Event, Palette, State};
@@ -32,6 +33,7 @@ pub(super) struct Session {
     pub(super) me: Weak<RefCell<Session>>,
     pub(super) handle: LoopHandle<'static, Compositor>,
     pub(super) jobs: Sender<Finished>,
+    pub(super) attacher: Attacher,
     file: ConfigFile,
     overrides: Overrides,
     /// In force: the last good file with the command line over it.
@@ -59,6 +61,7 @@ impl Session {
     pub(super) fn start(
         handle: LoopHandle<'static, Compositor>,
         compositor: &mut Compositor,
+        attacher: Attacher,
         file: ConfigFile,
         overrides: Overrides,
         config: Config,
@@ -84,6 +87,7 @@ impl Session {
                 me: me.clone(),
                 handle: handle.clone(),
                 jobs,
+                attacher,
                 file,
                 overrides,
                 palette: config.palette,

@@ -43,7 +43,11 @@ pub(super) enum View {
 
 /// How processes are watched with this configuration.
 pub(super) fn monitor_config(config: &Config) -> MonitorConfig {
-    MonitorConfig { window: Duration::from_millis(config.window_ms.into()), ..MonitorConfig::default() }
+    MonitorConfig {
+        window: Duration::from_millis(config.window_ms.into()),
+        anonymize: config.security.anonymize_addresses,
+        ..MonitorConfig::default()
+    }
 }
 
 impl Watched {

@@ -1,0 +1,235 @@
+//! What a client and the broker say to each other: one typed message a packet, JSON, of bounded length, with descriptors.
+//!
+//! The socket keeps packets apart (`SOCK_SEQPACKET`, unix(7)), so there is nothing to frame. What is too long, cut off, of
+//! another shape, or carries descriptors that nobody asked for is refused whole, and its descriptors are closed.
+
+#![allow(unsafe_code)]
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::GlassRamError;
+
+/// The longest message, bytes.
+pub(super) const MAX_MESSAGE: usize = 64 << 10;
+/// The most processes that one request may ask about.
+pub(super) const MAX_PIDS: usize = 1024;
+/// The most ranges of one request.
+pub(super) const MAX_RANGES: usize = 256;
+/// The most descriptors of one attachment: its process, userfaultfd, page map and memory map.
+pub(super) const MAX_FDS: usize = 4;
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Request {
+    /// Attach to this process: [`Answer::Attached`].
+    Attach {
+        /// Its number.
+        pid: u32,
+    },
+    /// Would you attach to these processes? [`Answer::MayWatch`]. Nothing is touched.
+    MayWatch {
+        /// Their numbers, at most [`MAX_PIDS`].
+        pids: Vec<u32>,
+    },
+    /// Put huge pages together again in the process whose pidfd comes along: [`Answer::Collapsed`].
+    Collapse {
+        /// Starts and ends of whole huge pages, at most [`MAX_RANGES`].
+        ranges: Vec<(u64, u64)>,
+    },
+}
+
+/// What the broker answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Answer {
+    /// The descriptors come along, in the order of [`MAX_FDS`]'s description.
+    Attached(Attached),
+    /// One word for each process of the request, in its order: nothing where it may be watched.
+    MayWatch(Vec<Option<String>>),
+    /// So much was put together.
+    Collapsed {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// It is not done, and this is why.
+    Refused(GlassRamError),
+}
+
+/// What is known of an attached process besides its descriptors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::capture) struct Attached {
+    pub pid: u32,
+    pub comm: String,
+    pub page_size: u64,
+    pub stopped_thread: u32,
+    pub stopped_ns: u64,
+    pub requested_ns: u64,
+    pub repeated_call: bool,
+    pub user_mode_only: bool,
+    pub total_ns: u64,
+}
+
+/// Why a message was not understood or not sent.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(super) enum WireError {
+    #[error("the message is longer than {MAX_MESSAGE} bytes")]
+    TooLong,
+    #[error("the message has more descriptors than it may")]
+    TooManyDescriptors,
+    #[error("the message is not of this protocol: {0}")]
+    Nonsense(String),
+    #[error("the socket failed: {0}")]
+    Socket(Errno),
+}
+
+/// Sends one message.
+pub(super) fn send(
+    socket: BorrowedFd<'_>,
+    message: &impl Serialize,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), WireError> {
+    let bytes = serde_json::to_vec(message).map_err(|error| WireError::Nonsense(error.to_string()))?;
+    if bytes.len() > MAX_MESSAGE {
+        return Err(WireError::TooLong);
+    }
+    let raw: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let control: &[ControlMessage<'_>] =
+        if raw.is_empty() { &[] } else { &[ControlMessage::ScmRights(&raw)] };
+    loop {
+        match sendmsg::<()>(
+            socket.as_raw_fd(),
+            &[IoSlice::new(&bytes)],
+            control,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        ) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(WireError::Socket(errno)),
+        }
+    }
+}
+
+/// Receives one message with at most `most_fds` descriptors; nothing when the other end has closed.
+pub(super) fn receive<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+    most_fds: usize,
+) -> Result<Option<(T, Vec<OwnedFd>)>, WireError> {
+    let mut bytes = vec![0; MAX_MESSAGE + 1];
+    // Room for more than is allowed, so that what is too much is seen, and closed.
+    let mut control = cmsg_space!([i32; 64]);
+    let (length, cut, fds) = loop {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Ok(message) => {
+                let mut fds = Vec::new();
+                for control in message.cmsgs().map_err(WireError::Socket)? {
+                    if let ControlMessageOwned::ScmRights(received) = control {
+                        // SAFETY: the kernel has just put these descriptors into our table, for us alone.
+                        fds.extend(received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+                    }
+                }
+                let cut = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+                break (message.bytes, cut, fds);
+            }
+            Err(Errno::EINTR) => {}
+            Err(Errno::ECONNRESET) => return Ok(None),
+            Err(errno) => return Err(WireError::Socket(errno)),
+        }
+    };
+    if length == 0 {
+        return Ok(None);
+    }
+    if cut || length > MAX_MESSAGE {
+        return Err(WireError::TooLong);
+    }
+    if fds.len() > most_fds {
+        return Err(WireError::TooManyDescriptors);
+    }
+    let bytes = bytes.get(..length).unwrap_or_default();
+    let message = serde_json::from_slice(bytes).map_err(|error| WireError::Nonsense(error.to_string()))?;
+    Ok(Some((message, fds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).expect("a pair")
+    }
+
+    fn open_descriptors() -> usize {
+        std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+    }
+
+    #[test]
+    fn a_message_arrives_with_its_descriptors() {
+        let (a, b) = pair();
+        let file = std::fs::File::open("/proc/self/status").expect("opened");
+        send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd()]).expect("sent");
+        let (request, fds) = receive::<Request>(b.as_fd(), 1).expect("received").expect("open");
+        assert_eq!((request, fds.len()), (Request::Attach { pid: 7 }, 1));
+        drop(a);
+        assert_eq!(receive::<Request>(b.as_fd(), 0).expect("received").map(|_| ()), None);
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_refused() {
+        let (a, b) = pair();
+        let refused = |bytes: &[u8]| {
+            nix::unistd::write(&a, bytes).expect("sent");
+            receive::<Request>(b.as_fd(), 0).map(|_| ()).expect_err("refused")
+        };
+        assert!(matches!(refused(b"\"shell\""), WireError::Nonsense(_)));
+        assert!(matches!(refused(b"{\"attach\":{\"pid\":-1}}"), WireError::Nonsense(_)));
+        assert!(matches!(refused(b"{\"attach\":{\"pid\":1,\"uid\":0}}"), WireError::Nonsense(_)));
+        assert_eq!(refused(&vec![b'['; MAX_MESSAGE + 2]), WireError::TooLong);
+        let file = std::fs::File::open("/proc/self/status").expect("opened");
+        send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd(); 3]).expect("sent");
+        assert_eq!(
+            receive::<Request>(b.as_fd(), 2).map(|_| ()).expect_err("refused"),
+            WireError::TooManyDescriptors
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_bytes_come_nothing_panics(bytes in prop::collection::vec(any::<u8>(), 1..2000)) {
+            let (a, b) = pair();
+            nix::unistd::write(&a, &bytes).expect("sent");
+            let _ = receive::<Request>(b.as_fd(), 0);
+            let (a, b) = pair();
+            nix::unistd::write(&a, &bytes).expect("sent");
+            let _ = receive::<Answer>(b.as_fd(), MAX_FDS);
+        }
+    }
+
+    /// Alone in its process under nextest, so the count is of this test only.
+    #[test]
+    fn refused_messages_leave_no_descriptor_open() {
+        let (a, b) = pair();
+        let file = std::fs::File::open("/proc/self/status").expect("opened");
+        let before = open_descriptors();
+        for _ in 0..50 {
+            send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd(); 20]).expect("sent");
+            assert!(receive::<Request>(b.as_fd(), 0).is_err());
+        }
+        assert_eq!(open_descriptors(), before);
+    }
+}

@@ -1,0 +1,365 @@
+//! The attach broker, as a service and as a part of a session: whom it attaches for, what it writes down, what it can still do
+//! itself, and what happens when somebody dies. Needs root, to be several users.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{Target, assert_untouched, status, userfaultfds};
+
+const GLASS: &str = env!("CARGO_BIN_EXE_memory-glass");
+const NOBODY: u32 = 65_534;
+/// A user of Debian's who runs nothing.
+const GAMES: u32 = 5;
+
+struct Broker {
+    process: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Broker {
+    /// A broker on a socket of its own, with this policy.
+    fn start(policy: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+        fs::write(folder.path().join("policy.toml"), policy).expect("written");
+        let process = Command::new(GLASS)
+            .args(["broker", "--socket"])
+            .arg(folder.path().join("socket"))
+            .arg("--policy")
+            .arg(folder.path().join("policy.toml"))
+            .arg("--audit-log")
+            .arg(folder.path().join("audit/log.jsonl"))
+            .stderr(fs::File::create(folder.path().join("broker.log")).expect("made"))
+            .spawn()
+            .expect("started");
+        let broker = Self { process, folder };
+        wait_until("the broker confines itself", || {
+            broker.socket().exists() && status(broker.pid(), "Seccomp") == "2"
+        });
+        broker
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    fn log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.folder.path().join("audit/log.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// `memory-glass snapshot`, by this broker, as this user.
+    fn snapshot_as(&self, user: u32, pid: u32) -> Output {
+        self.client(user, &["snapshot", &pid.to_string(), "--seconds", "0.3", "--json"])
+            .output()
+            .expect("started")
+    }
+
+    fn client(&self, user: u32, arguments: &[&str]) -> Command {
+        let mut command = as_user(user, GLASS);
+        command.args(arguments).env("MEMORY_GLASS_BROKER", self.socket()).env_remove("XDG_RUNTIME_DIR");
+        command
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Without any capability, as after a login.
+fn as_user(user: u32, program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    let user = user.to_string();
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--inh-caps=-all", "--", program]);
+    command
+}
+
+fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// An exercise of that user's.
+fn target_of(user: u32) -> Target {
+    let mut command = as_user(user, GLASS);
+    command.args(["exercise", "--pattern", "block", "--mib", "4"]);
+    let mut target = Target::start_quietly(&mut command);
+    assert!(target.line().contains("\"pid\""));
+    target
+}
+
+fn events(log: &[Value]) -> Vec<(&str, u64, u64)> {
+    let number = |value: &Value| value.as_u64().unwrap_or(u64::MAX);
+    log.iter()
+        .map(|line| {
+            (
+                line["event"].as_str().unwrap_or("?"),
+                number(&line["peer"]["uid"]),
+                number(&line["target"]["pid"]),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_user_gets_their_own_processes_and_those_that_root_allows() {
+    let broker = Broker::start("[[allow]]\nuser = \"games\"\ntargets = [\"nobody\"]\n");
+    let (own, roots) = (target_of(NOBODY), target_of(0));
+
+    let report = broker.snapshot_as(NOBODY, own.pid());
+    assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
+    let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
+    assert!(report["fault_rate"].as_f64().expect("a number") > 0.0);
+    assert_untouched(own.pid());
+
+    let refused = broker.snapshot_as(NOBODY, roots.pid());
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{words}");
+    assert!(words.contains("may not be watched by user 65534") && words.contains("policy.toml"), "{words}");
+
+    // Games may watch nobody's, and not the other way round; nor root's.
+    assert!(broker.snapshot_as(GAMES, own.pid()).status.success());
+    assert!(!broker.snapshot_as(GAMES, roots.pid()).status.success());
+    let games = target_of(GAMES);
+    assert!(!broker.snapshot_as(NOBODY, games.pid()).status.success());
+    assert!(!broker.snapshot_as(NOBODY, u32::MAX).status.success());
+
+    let (own, roots, games) = (own.pid().into(), roots.pid().into(), games.pid().into());
+    let (nobody, player) = (NOBODY.into(), GAMES.into());
+    assert_eq!(
+        events(&broker.log()),
+        [
+            ("attach", nobody, own),
+            ("attached", nobody, own),
+            ("refused", nobody, roots),
+            ("attach", player, own),
+            ("attached", player, own),
+            ("refused", player, roots),
+            ("refused", nobody, games),
+        ]
+    );
+}
+
+#[test]
+fn a_program_between_two_users_is_of_neither() {
+    let broker = Broker::start("");
+    // Real user nobody, effective user root: what a set-uid program is.
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--ruid",
+        "65534",
+        "--euid",
+        "0",
+        "--",
+        GLASS,
+        "exercise",
+        "--pattern",
+        "block",
+        "--mib",
+        "4",
+    ]);
+    let mut target = Target::start_quietly(&mut command);
+    assert!(target.line().contains("\"pid\""));
+    assert!(!broker.snapshot_as(NOBODY, target.pid()).status.success());
+    assert_eq!(broker.log().last().expect("written")["event"], "refused");
+    assert_untouched(target.pid());
+}
+
+#[test]
+fn it_keeps_nothing_but_what_attaching_takes() {
+    let broker = Broker::start("");
+    let field = |name| status(broker.pid(), name);
+    let set = |name| u64::from_str_radix(&field(name), 16).expect("a set");
+    // CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_SYS_NICE, CAP_PERFMON.
+    let needed = 1 << 19 | 1 << 2 | 1 << 23 | 1u64 << 38;
+    assert_eq!((set("CapEff"), set("CapPrm"), set("CapBnd")), (needed, needed, needed));
+    assert_eq!((set("CapInh"), set("CapAmb")), (0, 0));
+    assert_eq!((field("NoNewPrivs").as_str(), field("Seccomp").as_str()), ("1", "2"));
+    // And nothing of a target after it has handed it over.
+    let own = target_of(NOBODY);
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", broker.pid())).expect("it runs").count();
+    let before = descriptors();
+    assert!(broker.snapshot_as(NOBODY, own.pid()).status.success());
+    wait_until("the client's socket is closed", || descriptors() == before);
+}
+
+/// What it calls while it attaches, as strace sees it: it looks for a `syscall` instruction, in code, and at the one word that tells
+/// whether the thread may be stopped there.
+#[test]
+fn it_reads_code_and_no_other_memory() {
+    let broker = Broker::start("");
+    let own = target_of(NOBODY);
+    let trace = broker.folder.path().join("trace");
+    let mut strace = Command::new("strace")
+        .args(["-f", "-qq", "-p", &broker.pid().to_string(), "-o"])
+        .arg(&trace)
+        .spawn()
+        .expect("strace is installed");
+    wait_until("strace has attached", || status(broker.pid(), "TracerPid") != "0");
+    let executable: Vec<(u64, u64)> = fs::read_to_string(format!("/proc/{}/maps", own.pid()))
+        .expect("it runs")
+        .lines()
+        .filter(|line| line.split(' ').nth(1).is_some_and(|flags| flags.contains('x')))
+        .filter_map(|line| {
+            let (start, end) = line.split(' ').next()?.split_once('-')?;
+            Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?))
+        })
+        .collect();
+    for _ in 0..3 {
+        assert!(broker.snapshot_as(NOBODY, own.pid()).status.success());
+    }
+    let strace_pid = nix::unistd::Pid::from_raw(strace.id().cast_signed());
+    nix::sys::signal::kill(strace_pid, nix::sys::signal::Signal::SIGINT).expect("it runs");
+    strace.wait().expect("our own child");
+
+    let trace = fs::read_to_string(trace).expect("written");
+    let calls =
+        |name: &str| trace.lines().filter(|line| line.contains(&format!(" {name}("))).collect::<Vec<_>>();
+    let reads = calls("process_vm_readv");
+    assert!(reads.len() >= 3, "{reads:#?}");
+    let mut others = 0;
+    for read in reads {
+        // process_vm_readv(PID, [{iov_base=…, iov_len=…}], 1, [{iov_base=0x…, iov_len=N}], 1, 0) = N
+        let remote = read.rsplit("iov_base=0x").next().expect("it has one");
+        let base = u64::from_str_radix(remote.split(',').next().expect("a number"), 16).expect("hexadecimal");
+        if !executable.iter().any(|(start, end)| (*start..*end).contains(&base)) {
+            // Whether the thread is within a restartable sequence: the one word that it shares with the kernel (rseq(2)).
+            assert!(remote.contains("iov_len=8}"), "{read}");
+            others += 1;
+        }
+    }
+    assert!(others <= 3, "at most one for each attach");
+    for forbidden in
+        ["process_vm_writev", "pwrite64", "execve", "io_uring_setup", "mount", "unlink", "rename"]
+    {
+        assert!(calls(forbidden).is_empty(), "{:#?}", calls(forbidden));
+    }
+    assert!(calls("ptrace").len() > 6, "the helper is seen, too");
+    for call in calls("ptrace") {
+        assert!(!call.contains("PEEK") && !call.contains("POKE"), "{call}");
+    }
+    for open in calls("openat").into_iter().chain(calls("open")) {
+        assert!(
+            !open.contains("/mem\"") && !open.contains("O_WRONLY") || open.contains("oom_score_adj"),
+            "{open}"
+        );
+        assert!(!open.contains("O_RDWR") && !open.contains("O_CREAT"), "{open}");
+    }
+}
+
+#[test]
+fn its_death_changes_nothing_for_the_watched_nor_for_who_watches() {
+    let mut broker = Broker::start("");
+    let own = target_of(NOBODY);
+    let mut client = broker
+        .client(NOBODY, &["snapshot", &own.pid().to_string(), "--seconds", "3", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started");
+    wait_until("it is attached to", || events(&broker.log()).iter().any(|event| event.0 == "attached"));
+    broker.process.kill().expect("killed");
+    broker.process.wait().expect("reaped");
+    let output = client.wait_with_output_after();
+    let report: Value = serde_json::from_slice(&output).expect("JSON");
+    assert!(report["windows"].as_u64().expect("a number") > 10, "it watched on: {report}");
+    assert_untouched(own.pid());
+}
+
+#[test]
+fn the_death_of_who_watches_changes_nothing_for_the_broker_nor_for_the_watched() {
+    let broker = Broker::start("");
+    let own = target_of(NOBODY);
+    for round in 0..20u64 {
+        let mut client = broker
+            .client(NOBODY, &["snapshot", &own.pid().to_string(), "--seconds", "60"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        std::thread::sleep(Duration::from_millis(5 * round));
+        client.kill().expect("killed");
+        client.wait().expect("reaped");
+    }
+    wait_until("nothing is left in the target", || userfaultfds(own.pid()) == 0);
+    // The allowance of each new client is its own.
+    assert!(broker.snapshot_as(NOBODY, own.pid()).status.success());
+    assert_untouched(own.pid());
+}
+
+#[test]
+fn without_an_audit_log_nothing_is_attached_to() {
+    let broker = Broker::start("");
+    let own = target_of(NOBODY);
+    let auditor = fs::read_dir("/proc").expect("there is one").flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        (status(pid, "PPid") == broker.pid().to_string()).then_some(pid)
+    });
+    let auditor = nix::unistd::Pid::from_raw(auditor.expect("it has one child").cast_signed());
+    nix::sys::signal::kill(auditor, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    let refused = broker.snapshot_as(NOBODY, own.pid());
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("audit log"), "{words}");
+    assert_untouched(own.pid());
+}
+
+#[test]
+fn who_floods_it_is_held_back_and_nobody_else() {
+    use nix::sys::socket::{
+        AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
+    };
+    use std::os::fd::AsRawFd;
+
+    let broker = Broker::start("");
+    let own = target_of(NOBODY);
+    let flood =
+        socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+    connect(flood.as_raw_fd(), &UnixAddr::new(&broker.socket()).expect("a path")).expect("connected");
+    let mut answer = [0u8; 4096];
+    let mut held_back = 0;
+    for _ in 0..20_000 {
+        let request = br#"{"may_watch":{"pids":[1]}}"#;
+        send(flood.as_raw_fd(), request, MsgFlags::empty()).expect("sent");
+        let length = recv(flood.as_raw_fd(), &mut answer, MsgFlags::empty()).expect("answered");
+        held_back += usize::from(answer[..length].starts_with(b"{\"refused\""));
+    }
+    assert!(held_back > 19_000, "{held_back}");
+    assert_eq!(events(&broker.log()).iter().filter(|event| event.0 == "limited").count(), 1);
+    assert!(broker.snapshot_as(NOBODY, own.pid()).status.success());
+    // What is no request ends the connection, and only that one.
+    send(flood.as_raw_fd(), b"\"shell\"", MsgFlags::empty()).expect("sent");
+    let length = recv(flood.as_raw_fd(), &mut answer, MsgFlags::empty()).expect("answered");
+    assert!(answer[..length].starts_with(b"{\"refused\""));
+    assert_eq!(recv(flood.as_raw_fd(), &mut answer, MsgFlags::empty()), Ok(0));
+    assert!(broker.snapshot_as(NOBODY, own.pid()).status.success());
+}
+
+/// Waiting for a child whose standard output is piped.
+trait Finish {
+    fn wait_with_output_after(&mut self) -> Vec<u8>;
+}
+
+impl Finish for Child {
+    fn wait_with_output_after(&mut self) -> Vec<u8> {
+        use std::io::Read;
+        let mut output = Vec::new();
+        self.stdout.take().expect("piped").read_to_end(&mut output).expect("read");
+        assert!(self.wait().expect("our own child").success());
+        output
+    }
+}
