@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use memory_glass::display::Placement;
 use wayland::{BLUE, Bench, GREEN, LEFT_BUTTON, RED, Said, WHITE, at};
 use wayland_client::Proxy;
-use wayland_client::protocol::wl_data_device_manager::WlDataDeviceManager;
+use wayland_client::protocol::wl_data_device_manager::{DndAction, WlDataDeviceManager};
 use wayland_protocols::ext::data_control::v1::client::ext_data_control_manager_v1::ExtDataControlManagerV1;
 use wayland_protocols::ext::foreign_toplevel_list::v1::client::ext_foreign_toplevel_list_v1::ExtForeignToplevelListV1;
 use wayland_protocols::ext::idle_notify::v1::client::ext_idle_notifier_v1::ExtIdleNotifierV1;
@@ -239,7 +239,7 @@ fn a_confined_pointer_slides_along_the_windows_edge() {
     let (program, other) = (bench.program(), bench.program());
     let window = bench.window(program, RED);
     let _neighbour = bench.window(other, BLUE);
-    bench.move_to(300.0, 200.0);
+    bench.click(300.0, 200.0);
     let handle = bench[program].handle.clone();
     let pointer = bench[program].pointer.clone();
     let constraints: ZwpPointerConstraintsV1 = bench[program].bind(1);
@@ -250,7 +250,7 @@ fn a_confined_pointer_slides_along_the_windows_edge() {
     bench.settle();
     let heard = bench[program].heard.said.clone();
     let Some(Said::PointerMotion(x, y)) = heard.last() else { panic!("{heard:?}") };
-    assert!((449.9..450.0).contains(x) && (*y - 250.0).abs() < 0.1, "{x}, {y}");
+    assert_eq!((*x, *y), (449.0, 250.0));
     assert!(!bench[other].heard.said.iter().any(|said| matches!(said, Said::PointerEnter(..))));
 }
 
@@ -449,4 +449,38 @@ fn every_protocol_is_there_and_those_with_power_over_others_too() {
     }
     assert_eq!(bench[program].error(), None);
     assert!(bench[program].pointer.is_alive());
+}
+#[test]
+fn what_is_dragged_is_seen_and_dropped_where_the_pointer_is() {
+    let mut bench = Bench::new();
+    let (from, to) = (bench.program(), bench.program());
+    let devices = |bench: &Bench, program: usize| {
+        let manager: WlDataDeviceManager = bench[program].bind(3);
+        let handle = &bench[program].handle;
+        let device = manager.get_data_device(&bench[program].seat, handle, ());
+        (manager.create_data_source(handle, ()), device)
+    };
+    let window = bench.window(from, RED);
+    let target = bench.window(to, BLUE);
+    let (source, device) = devices(&bench, from);
+    let (_unused, _theirs) = devices(&bench, to);
+    source.offer("text/plain".into());
+    source.set_actions(DndAction::Copy);
+    let serial = bench.press(from, 100.0, 100.0);
+    let icon = bench[from].panel((30, 30), WHITE);
+    device.start_drag(Some(&source), &window.panel.surface, Some(&icon.surface), serial);
+    icon.draw();
+    // Not where the pointer's own image is.
+    bench.until_colour("the icon at the pointer", 100, 129, WHITE);
+    bench.move_to(700.0, 300.0);
+    bench.until_said(to, &Said::DragEnter(target.panel.id()));
+    bench.until_colour("it goes with it", 700, 329, WHITE);
+    let offer = bench[to].heard.offer.clone().expect("an offer");
+    offer.accept(0, Some("text/plain".into()));
+    offer.set_actions(DndAction::Copy, DndAction::Copy);
+    bench.settle();
+    bench.release();
+    bench.until_said(to, &Said::Dropped);
+    bench.until_said(from, &Said::DropPerformed);
+    bench.until_colour("the icon is gone", 700, 329, BLUE);
 }

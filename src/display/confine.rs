@@ -9,6 +9,9 @@ use smithay::wayland::pointer_constraints::{PointerConstraint, with_pointer_cons
 use super::Compositor;
 use super::desk::Desk;
 
+/// How exactly an edge is found, in pixels.
+const STEP: f64 = 1.0 / 64.0;
+
 /// What holds the pointer.
 enum Hold {
     Locked,
@@ -40,11 +43,17 @@ impl Desk {
             None => Some(to),
             Some(Hold::Locked) => None,
             Some(Hold::Confined { surface, place, region }) => {
+                // A pixel is inside as a whole: its far corner is, too.
                 let allowed = |at: Point<f64, Logical>| {
-                    inside(region.as_ref(), at - place)
-                        && self.under(at).is_some_and(|under| under.surface == surface)
+                    [at, Point::from((at.x.ceil(), at.y.ceil()))].into_iter().all(|corner| {
+                        inside(region.as_ref(), corner - place)
+                            && self.under(corner).is_some_and(|under| under.surface == surface)
+                    })
                 };
-                Some(slide(self.pointer_at, to, allowed))
+                let at = slide(self.pointer_at, to, allowed);
+                let edge = Point::from((at.x.round(), at.y.round()));
+                let near = (edge.x - at.x).abs().max((edge.y - at.y).abs()) < 2.0 * STEP;
+                Some(if near && at != to && allowed(edge) { edge } else { at })
             }
         }
     }
@@ -58,6 +67,9 @@ impl Compositor {
         if pointer.current_focus().as_ref() != Some(&under.surface) {
             return;
         }
+        if !self.has_keyboard(&under.surface) {
+            return;
+        }
         let at = self.desk.pointer_at - under.place;
         with_pointer_constraint(&under.surface, &pointer, |constraint| {
             if let Some(constraint) = constraint
@@ -67,6 +79,28 @@ impl Compositor {
                 constraint.activate();
             }
         });
+    }
+}
+
+impl Compositor {
+    /// A client that has lost the keyboard has lost the pointer, too.
+    pub(crate) fn release_constraint(&mut self) {
+        let Some(pointer) = self.desk.seat.get_pointer() else { return };
+        let Some(surface) = pointer.current_focus().filter(|surface| !self.has_keyboard(surface)) else {
+            return;
+        };
+        with_pointer_constraint(&surface, &pointer, |constraint| {
+            if let Some(constraint) = constraint.filter(|constraint| constraint.is_active()) {
+                constraint.deactivate();
+            }
+        });
+    }
+
+    /// Whether the window of this surface has the keyboard.
+    fn has_keyboard(&self, surface: &WlSurface) -> bool {
+        let keyboard = self.desk.seat.get_keyboard();
+        let focus = keyboard.and_then(|keyboard| keyboard.current_focus());
+        focus.is_some_and(|focus| self.desk.owner_of(&focus) == self.desk.owner_of(surface))
     }
 }
 
@@ -95,7 +129,7 @@ fn reach(
         return to;
     }
     let (mut good, mut bad) = (from, to);
-    while (bad.x - good.x).abs().max((bad.y - good.y).abs()) > 1.0 / 64.0 {
+    while (bad.x - good.x).abs().max((bad.y - good.y).abs()) > STEP {
         let middle = Point::from(((good.x + bad.x) / 2.0, (good.y + bad.y) / 2.0));
         if allowed(middle) {
             good = middle;

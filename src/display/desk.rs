@@ -7,17 +7,12 @@ use std::time::{Duration, Instant};
 use calloop::channel::Sender;
 use calloop::ping::Ping;
 use calloop::{LoopHandle, LoopSignal, RegistrationToken};
-use smithay::desktop::utils::{
-    OutputPresentationFeedback, send_frames_surface_tree, take_presentation_feedback_surface_tree,
-};
-use smithay::desktop::{PopupManager, Space, Window};
+use smithay::backend::input::TouchSlot;
+use smithay::desktop::{PopupGrab, PopupManager, Space, Window};
 use smithay::input::{Seat, SeatState};
-use smithay::output::Output;
-use smithay::reexports::wayland_protocols::wp::presentation_time::server::wp_presentation_feedback::Kind as PresentationKind;
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Clock, Logical, Monotonic, Point};
-use smithay::wayland::compositor::SurfaceData;
 
 use super::compositor::Notice;
 use super::cursor::{Cursor, DragIcon};
@@ -46,11 +41,15 @@ pub(crate) struct Desk {
     /// The surface that it was over when clients last heard of it, and where that was.
     pub(crate) pointer_over: Option<(WlSurface, Point<f64, Logical>)>,
     pub(crate) drag_icon: Option<DragIcon>,
+    /// The fingers that are down, and the surfaces that they came down on.
+    pub(crate) fingers: Vec<(TouchSlot, WlSurface)>,
     pub(crate) space: Space<Window>,
     pub(crate) windows: Windows,
     pub(crate) focus: Focus,
     pub(crate) lock: Lock,
     pub(crate) popups: PopupManager,
+    /// The menu that holds pointer and keyboard, or the last one that did.
+    pub(crate) menu: Option<PopupGrab<Compositor>>,
     pub(crate) outputs: Vec<OutputState>,
     /// By [`OutputIdentity::key`](super::settings::OutputIdentity::key).
     pub(crate) by_hand: HashMap<String, ByHand>,
@@ -101,11 +100,13 @@ impl Desk {
             pointer_known: false,
             pointer_over: None,
             drag_icon: None,
+            fingers: Vec::new(),
             space: Space::default(),
             windows: Windows::default(),
             focus: Focus::default(),
             lock: Lock::default(),
             popups: PopupManager::default(),
+            menu: None,
             outputs: Vec::new(),
             by_hand: HashMap::new(),
             last_used: Instant::now(),
@@ -130,36 +131,6 @@ impl Desk {
         if let Some(notices) = &self.notices {
             // Nobody listens any more when the session is ending.
             let _ = notices.send(notice);
-        }
-    }
-
-    /// Who wants to know when this output's next frame is on the screen.
-    pub(crate) fn take_presentation_feedback(
-        &self,
-        output: &Output,
-        mut flags: impl FnMut(&WlSurface, &SurfaceData) -> PresentationKind,
-    ) -> OutputPresentationFeedback {
-        let mut feedback = OutputPresentationFeedback::new(output);
-        for root in self.roots_on(output) {
-            take_presentation_feedback_surface_tree(
-                &root,
-                &mut feedback,
-                |_, _| Some(output.clone()),
-                &mut flags,
-            );
-        }
-        feedback
-    }
-
-    /// The frame is on the screen: clients may draw their next one.
-    pub(crate) fn send_frame_callbacks(&self, output: &Output) {
-        let now = self.clock.now();
-        // A window that has no place yet still has to be able to draw its first picture.
-        for window in self.windows.unmapped() {
-            window.send_frame(output, now, Some(Duration::ZERO), |_, _| Some(output.clone()));
-        }
-        for root in self.roots_on(output) {
-            send_frames_surface_tree(&root, output, now, Some(Duration::ZERO), |_, _| Some(output.clone()));
         }
     }
 }

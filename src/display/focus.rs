@@ -88,6 +88,8 @@ impl Compositor {
         let Some(keyboard) = self.desk.seat.get_keyboard() else { return };
         if keyboard.current_focus() != target {
             keyboard.set_focus(self, target, SERIAL_COUNTER.next_serial());
+            self.release_constraint();
+            self.activate_constraint();
         }
     }
 }

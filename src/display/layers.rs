@@ -1,15 +1,22 @@
 //! Layer surfaces: bars, wallpapers, launchers and notifications, which have their place on an output rather than among the windows.
 
+use std::cell::Cell;
+
 use smithay::backend::renderer::utils::with_renderer_surface_state;
-use smithay::desktop::{LayerSurface, WindowSurfaceType, layer_map_for_output};
+use smithay::desktop::{LayerMap, LayerSurface, WindowSurfaceType, layer_map_for_output};
 use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::compositor::with_states;
-use smithay::wayland::shell::wlr_layer::LayerSurfaceData;
+use smithay::wayland::shell::wlr_layer::{ExclusiveZone, LayerSurfaceData};
 use tracing::debug;
 
 use super::Compositor;
 use super::desk::Desk;
+use super::stack::Owner;
+
+/// Kept with a layer surface.
+#[derive(Default)]
+struct WasShown(Cell<bool>);
 
 impl Desk {
     /// A client has made a layer surface. Without a wish it goes to the output with the pointer.
@@ -51,6 +58,7 @@ impl Compositor {
         let (before, after) = {
             let mut map = layer_map_for_output(&output);
             let before = map.non_exclusive_zone();
+            put_exclusive_first(&mut map);
             map.arrange();
             (before, map.non_exclusive_zone())
         };
@@ -65,11 +73,12 @@ impl Compositor {
             self.arrange();
         }
         let shown = with_renderer_surface_state(root, |state| state.buffer().is_some()).unwrap_or(false);
-        if shown {
-            self.desk.queue_redraw(&output);
-        } else {
-            self.desk.queue_redraw_all();
+        let before = layer.user_data().get_or_insert(WasShown::default).0.replace(shown);
+        if shown && !before {
+            // Something that a person has called up, and may want to type into.
+            self.desk.focus_owner(Owner::Layer(layer));
         }
+        self.desk.queue_redraw(&output);
         self.desk.reconsider_focus();
     }
 
@@ -79,5 +88,24 @@ impl Compositor {
         layer_map_for_output(&output).unmap_layer(&layer);
         self.arrange();
         self.desk.reconsider_focus();
+        self.apply_focus();
+        self.refresh_pointer();
+    }
+}
+
+/// Who keeps room for itself is placed before those that take what is left of it, whoever came first.
+fn put_exclusive_first(map: &mut LayerMap) {
+    let keeps =
+        |layer: &LayerSurface| matches!(layer.cached_state().exclusive_zone, ExclusiveZone::Exclusive(_));
+    if map.layers().is_sorted_by_key(|layer| !keeps(layer)) {
+        return;
+    }
+    let others: Vec<LayerSurface> = map.layers().filter(|layer| !keeps(layer)).cloned().collect();
+    for layer in &others {
+        map.unmap_layer(layer);
+    }
+    for layer in &others {
+        // Refused only for one that is on an output, and it was just taken off.
+        let _mapped = map.map_layer(layer);
     }
 }

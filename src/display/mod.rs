@@ -13,6 +13,7 @@
 //! composites into memory. Each output has a redraw state machine (`redraw`) that a page flip or a timer moves on: at most one
 //! frame a vblank, none when nothing changes. When only the map changes, only its plane is flipped.
 
+mod awaited;
 mod backend;
 mod clients;
 mod compositor;

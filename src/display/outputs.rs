@@ -7,6 +7,7 @@ use smithay::output::Output;
 use smithay::reexports::wayland_server::backend::GlobalId;
 use smithay::utils::{Logical, Physical, Point, Rectangle, Size};
 
+use super::awaited::Awaited;
 use super::desk::Desk;
 use super::map_view::MapView;
 use super::placement::Division;
@@ -27,6 +28,7 @@ pub(crate) struct OutputState {
     /// What clients know it by; they know nothing of one that only mirrors another.
     pub(crate) global: Option<GlobalId>,
     pub(crate) redraw: Redraw,
+    pub(crate) awaited: Awaited,
     pub(crate) map: MapView,
     pub(crate) frames: FrameStatistics,
     /// When the newest frame came onto the screen, by the monotonic clock.
@@ -72,6 +74,7 @@ impl Desk {
             output,
             global: None,
             redraw: Redraw::default(),
+            awaited: Awaited::default(),
             map,
             frames: FrameStatistics::default(),
             presented_at: None,

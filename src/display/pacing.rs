@@ -27,6 +27,9 @@ impl Compositor {
             let off = self.desk.output_state(&output).is_some_and(|state| state.off.is_some());
             let drawn = if off { Drawn::Skipped } else { self.backend.draw(&mut self.desk, &output) };
             self.desk.lock.drawn(&output, drawn);
+            if matches!(drawn, Drawn::Flip | Drawn::Empty) {
+                self.desk.await_frame(&output);
+            }
             if let Some(state) = self.desk.output_state(&output) {
                 state.redraw.drawn(drawn);
             }
@@ -61,7 +64,7 @@ impl Compositor {
         let due = state.redraw.timer();
         self.backend.timer_fired(&mut self.desk, output);
         self.finish_copies();
-        self.desk.send_frame_callbacks(output);
+        self.frame_shown(output);
         if due {
             self.desk.wake.ping();
         }
@@ -73,7 +76,7 @@ impl Compositor {
         let due = state.redraw.vblank();
         self.finish_copies();
         self.desk.lock.presented(output);
-        self.desk.send_frame_callbacks(output);
+        self.frame_shown(output);
         if due {
             self.desk.wake.ping();
         }

@@ -7,7 +7,7 @@ use smithay::desktop::{
 use smithay::input::Seat;
 use smithay::input::pointer::Focus;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::utils::{Logical, Point, Rectangle, Serial};
+use smithay::utils::{Logical, Point, Rectangle, SERIAL_COUNTER, Serial};
 use smithay::wayland::shell::wlr_layer::KeyboardInteractivity;
 use smithay::wayland::shell::xdg::PopupSurface;
 
@@ -56,6 +56,23 @@ impl Desk {
 }
 
 impl Compositor {
+    /// Ends whatever menu there is, with all that is nested in it: something more important has come.
+    pub(crate) fn dismiss_menu(&mut self) {
+        let Some(mut grab) = self.desk.menu.take().filter(|grab| !grab.has_ended()) else { return };
+        grab.ungrab(PopupUngrabStrategy::All);
+        let (parent, serial) = (grab.previous_serial().unwrap_or(grab.serial()), grab.serial());
+        if let Some(keyboard) = self.desk.seat.get_keyboard()
+            && (keyboard.has_grab(serial) || keyboard.has_grab(parent))
+        {
+            keyboard.unset_grab(self);
+        }
+        if let Some(pointer) = self.desk.seat.get_pointer()
+            && (pointer.has_grab(serial) || pointer.has_grab(parent))
+        {
+            pointer.unset_grab(self, SERIAL_COUNTER.next_serial(), self.desk.milliseconds());
+        }
+    }
+
     /// A menu wants pointer and keyboard until it is dismissed. Refused, it is dismissed at once.
     pub(crate) fn grab_popup(&mut self, popup: PopupSurface, seat: &Seat<Self>, serial: Serial) {
         let kind = PopupKind::Xdg(popup.clone());
@@ -81,6 +98,7 @@ impl Compositor {
             grab.ungrab(PopupUngrabStrategy::All);
             return;
         }
+        self.desk.menu = Some(grab.clone());
         if let Some(keyboard) = keyboard {
             keyboard.set_focus(self, grab.current_grab(), serial);
             keyboard.set_grab(self, PopupKeyboardGrab::new(&grab), serial);

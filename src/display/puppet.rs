@@ -44,7 +44,9 @@ impl Puppet<'_> {
         let Ok(surface) = client.0.object_from_protocol_id::<WlSurface>(display, surface) else {
             return false;
         };
-        self.0.desk.float_window_at(&surface, Point::from((x, y)))
+        let there = self.0.desk.float_window_at(&surface, Point::from((x, y)));
+        self.0.refresh_pointer();
+        there
     }
 
     /// A device appears that is a mouse, a keyboard and a touch screen.

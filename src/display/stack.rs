@@ -2,11 +2,14 @@
 //! and presentation times all follow this one order.
 
 use smithay::desktop::utils::under_from_surface_tree;
-use smithay::desktop::{LayerSurface, PopupManager, Window, WindowSurfaceType, layer_map_for_output};
+use smithay::desktop::{
+    LayerSurface, PopupManager, Window, WindowSurfaceType, find_popup_root_surface, layer_map_for_output,
+};
 use smithay::input::pointer::CursorImageStatus;
 use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point};
+use smithay::wayland::compositor::get_parent;
 use smithay::wayland::shell::wlr_layer::Layer;
 
 use super::desk::Desk;
@@ -119,6 +122,27 @@ impl Desk {
             Some(()) => None,
             None => find(&stack.below, at),
         })
+    }
+
+    /// The surface that this one is drawn and placed with: a window's, a layer's, the lock's. A popup is its own.
+    pub(crate) fn root_of(&self, surface: &WlSurface) -> WlSurface {
+        let mut root = surface.clone();
+        while let Some(parent) = get_parent(&root) {
+            root = parent;
+        }
+        root
+    }
+
+    /// The window's or layer's surface behind this one, popups included.
+    pub(crate) fn owner_of(&self, surface: &WlSurface) -> WlSurface {
+        let root = self.root_of(surface);
+        let popup = self.popups.find_popup(&root);
+        popup.and_then(|popup| find_popup_root_surface(&popup).ok()).unwrap_or(root)
+    }
+
+    /// Whether this root is on any output.
+    pub(crate) fn is_shown(&self, root: &WlSurface) -> bool {
+        self.outputs.iter().any(|state| self.roots_on(&state.output).contains(root))
     }
 
     /// Every surface that is shown on this output and can be the root of others: windows, popups, layers, the lock, the pointer.

@@ -6,7 +6,6 @@ use smithay::delegate_xdg_activation;
 use smithay::input::Seat;
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::wayland::compositor::get_parent;
 use smithay::wayland::xdg_activation::{
     XdgActivationHandler, XdgActivationState, XdgActivationToken, XdgActivationTokenData,
 };
@@ -56,11 +55,7 @@ impl XdgActivationHandler for Compositor {
             debug!("a token for activation is too old");
             return;
         }
-        let mut root = surface;
-        while let Some(parent) = get_parent(&root) {
-            root = parent;
-        }
-        if let Some((window, true)) = self.desk.windows.find(&root) {
+        if let Some((window, true)) = self.desk.windows.find(&self.desk.owner_of(&surface)) {
             self.desk.focus(Some(window));
         }
     }

@@ -9,7 +9,7 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{Client, Resource};
 use smithay::wayland::compositor::{
     Blocker, BufferAssignment, CompositorClientState, CompositorHandler, CompositorState, SurfaceAttributes,
-    add_blocker, add_pre_commit_hook, get_parent, is_sync_subsurface, with_states,
+    add_blocker, add_pre_commit_hook, is_sync_subsurface, with_states,
 };
 use smithay::wayland::dmabuf::get_dmabuf;
 use smithay::wayland::drm_syncobj::DrmSyncobjCachedState;
@@ -37,10 +37,7 @@ impl CompositorHandler for Compositor {
     fn commit(&mut self, surface: &WlSurface) {
         on_commit_buffer_handler::<Self>(surface);
         if !is_sync_subsurface(surface) {
-            let mut root = surface.clone();
-            while let Some(parent) = get_parent(&root) {
-                root = parent;
-            }
+            let root = self.desk.root_of(surface);
             self.commit_toplevel(&root);
             self.commit_layer(&root);
         }
@@ -48,12 +45,19 @@ impl CompositorHandler for Compositor {
         self.commit_popup(surface);
         self.commit_pointer(surface);
         self.redraw_for(surface);
+        self.release_unseen(surface);
+        // Before the client's next request is answered: what it asks about may be this.
+        self.apply_focus();
+        self.refresh_pointer();
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
         if self.desk.drag_icon.as_ref().is_some_and(|icon| icon.surface == *surface) {
             self.desk.drag_icon = None;
         }
+        self.lift_fingers(surface);
+        // It may have been under the pointer.
+        self.desk.wake.ping();
     }
 }
 
@@ -110,7 +114,10 @@ impl Compositor {
             let configured = window.toplevel().is_none_or(|toplevel| toplevel.is_initial_configure_sent());
             if !configured {
                 self.desk.configure_new(&window);
-            } else if has_picture {
+            }
+            // Also that of a client that has not waited for its first configure.
+            if has_picture {
+                self.dismiss_menu();
                 self.desk.map_window(&window);
                 self.desk.list_window(&window);
             }
@@ -157,10 +164,7 @@ impl Compositor {
 
     /// Draws the outputs that this surface is on. One that is on none yet may be about to be.
     fn redraw_for(&mut self, surface: &WlSurface) {
-        let mut root = surface.clone();
-        while let Some(parent) = get_parent(&root) {
-            root = parent;
-        }
+        let root = self.desk.root_of(surface);
         let outputs = match self.desk.windows.find(&root) {
             Some((window, true)) => self.desk.space.outputs_for_element(&window),
             _ => Vec::new(),

@@ -2,7 +2,6 @@
 
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::IsAlive;
-use smithay::wayland::compositor::get_parent;
 use smithay::wayland::idle_inhibit::IdleInhibitHandler;
 use smithay::wayland::idle_notify::{IdleNotifierHandler, IdleNotifierState};
 use smithay::{delegate_idle_inhibit, delegate_idle_notify};
@@ -52,17 +51,6 @@ impl Desk {
     /// Whether a program that is to be seen wants the screen on.
     pub(crate) fn idle_inhibited(&self) -> bool {
         let inhibitors = &self.protocols.idle_inhibitors;
-        if inhibitors.is_empty() {
-            return false;
-        }
-        let shown: Vec<WlSurface> =
-            self.outputs.iter().flat_map(|state| self.roots_on(&state.output)).collect();
-        inhibitors.iter().any(|surface| {
-            let mut root = surface.clone();
-            while let Some(parent) = get_parent(&root) {
-                root = parent;
-            }
-            shown.contains(&root)
-        })
+        inhibitors.iter().any(|surface| self.is_shown(&self.root_of(surface)))
     }
 }

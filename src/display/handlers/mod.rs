@@ -30,6 +30,7 @@ use smithay::wayland::content_type::ContentTypeState;
 use smithay::wayland::cursor_shape::CursorShapeManagerState;
 use smithay::wayland::dmabuf::DmabufState;
 use smithay::wayland::drm_syncobj::DrmSyncobjState;
+use smithay::wayland::fifo::FifoManagerState;
 use smithay::wayland::foreign_toplevel_list::ForeignToplevelListState;
 use smithay::wayland::fractional_scale::FractionalScaleManagerState;
 use smithay::wayland::idle_inhibit::IdleInhibitManagerState;
@@ -94,6 +95,7 @@ struct Globals {
     _viewporter: ViewporterState,
     _presentation: PresentationState,
     _cursor_shape: CursorShapeManagerState,
+    _fifo: FifoManagerState,
     _fractional_scale: FractionalScaleManagerState,
     _single_pixel_buffer: SinglePixelBufferState,
     _security_context: SecurityContextState,
@@ -165,6 +167,7 @@ impl Globals {
             _viewporter: ViewporterState::new::<Compositor>(display),
             _presentation: PresentationState::new::<Compositor>(display, clock),
             _cursor_shape: CursorShapeManagerState::new::<Compositor>(display),
+            _fifo: FifoManagerState::new::<Compositor>(display),
             _fractional_scale: FractionalScaleManagerState::new::<Compositor>(display),
             _single_pixel_buffer: SinglePixelBufferState::new::<Compositor>(display),
             // A sandbox within a sandbox would be a way out of the outer one.

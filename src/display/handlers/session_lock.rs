@@ -17,6 +17,7 @@ impl SessionLockHandler for Compositor {
 
     fn lock(&mut self, confirmation: SessionLocker) {
         // Whoever held pointer or keyboard for a menu or a drag holds them no more.
+        self.dismiss_menu();
         let serial = SERIAL_COUNTER.next_serial();
         if let Some(pointer) = self.desk.seat.get_pointer() {
             pointer.unset_grab(self, serial, self.desk.milliseconds());

@@ -8,16 +8,16 @@ use smithay::reexports::wayland_protocols_misc::server_decoration::server::org_k
 use smithay::reexports::wayland_server::WEnum;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::buffer::BufferHandler;
-use smithay::wayland::compositor::{get_parent, send_surface_state, with_states};
+use smithay::wayland::compositor::{send_surface_state, with_states};
 use smithay::wayland::fractional_scale::{FractionalScaleHandler, with_fractional_scale};
 use smithay::wayland::shell::kde::decoration::{KdeDecorationHandler, KdeDecorationState};
 use smithay::wayland::shell::xdg::dialog::XdgDialogHandler;
 use smithay::wayland::shm::{ShmHandler, ShmState};
 use smithay::wayland::xdg_foreign::{XdgForeignHandler, XdgForeignState};
 use smithay::{
-    delegate_alpha_modifier, delegate_content_type, delegate_fractional_scale, delegate_kde_decoration,
-    delegate_presentation, delegate_shm, delegate_single_pixel_buffer, delegate_viewporter,
-    delegate_xdg_dialog, delegate_xdg_foreign,
+    delegate_alpha_modifier, delegate_content_type, delegate_fifo, delegate_fractional_scale,
+    delegate_kde_decoration, delegate_presentation, delegate_shm, delegate_single_pixel_buffer,
+    delegate_viewporter, delegate_xdg_dialog, delegate_xdg_foreign,
 };
 
 use crate::display::Compositor;
@@ -34,10 +34,7 @@ where
 
 impl FractionalScaleHandler for Compositor {
     fn new_fractional_scale(&mut self, surface: WlSurface) {
-        let mut root = surface.clone();
-        while let Some(parent) = get_parent(&root) {
-            root = parent;
-        }
+        let root = self.desk.root_of(&surface);
         if let Some(output) = self.desk.output_of(&root) {
             let scale = output.current_scale().fractional_scale();
             with_states(&surface, |states| {
@@ -101,6 +98,7 @@ delegate_presentation!(Compositor);
 delegate_fractional_scale!(Compositor);
 delegate_single_pixel_buffer!(Compositor);
 delegate_alpha_modifier!(Compositor);
+delegate_fifo!(Compositor);
 delegate_content_type!(Compositor);
 delegate_xdg_dialog!(Compositor);
 delegate_xdg_foreign!(Compositor);

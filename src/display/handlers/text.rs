@@ -1,12 +1,20 @@
 //! Text that does not come from the keys of a keyboard: input methods, and programs that type.
 
 use smithay::desktop::{PopupKind, PopupManager};
+use smithay::reexports::wayland_protocols_misc::zwp_input_method_v2::server::zwp_input_method_keyboard_grab_v2::ZwpInputMethodKeyboardGrabV2;
+use smithay::reexports::wayland_protocols_misc::zwp_input_method_v2::server::zwp_input_method_manager_v2::ZwpInputMethodManagerV2;
+use smithay::reexports::wayland_protocols_misc::zwp_input_method_v2::server::zwp_input_method_v2::ZwpInputMethodV2;
+use smithay::reexports::wayland_protocols_misc::zwp_input_method_v2::server::zwp_input_popup_surface_v2::ZwpInputPopupSurfaceV2;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::utils::{Logical, Point, Rectangle};
-use smithay::wayland::input_method::{InputMethodHandler, PopupSurface};
-use smithay::{
-    delegate_input_method_manager, delegate_text_input_manager, delegate_virtual_keyboard_manager,
+use smithay::reexports::wayland_server::{
+    Client, DataInit, Dispatch, DisplayHandle, Resource, delegate_dispatch, delegate_global_dispatch,
 };
+use smithay::utils::{Logical, Point, Rectangle, SERIAL_COUNTER};
+use smithay::wayland::input_method::{
+    InputMethodHandler, InputMethodKeyboardUserData, InputMethodManagerGlobalData, InputMethodManagerState,
+    InputMethodPopupSurfaceUserData, InputMethodUserData, PopupSurface,
+};
+use smithay::{delegate_text_input_manager, delegate_virtual_keyboard_manager};
 use tracing::debug;
 
 use crate::display::Compositor;
@@ -45,5 +53,35 @@ fn below_the_text(popup: &PopupSurface) {
 }
 
 delegate_text_input_manager!(Compositor);
-delegate_input_method_manager!(Compositor);
+
+// What `delegate_input_method_manager!` would write, but for the manager's own requests.
+delegate_global_dispatch!(Compositor: [ZwpInputMethodManagerV2: InputMethodManagerGlobalData] => InputMethodManagerState);
+delegate_dispatch!(Compositor: [ZwpInputMethodV2: InputMethodUserData<Compositor>] => InputMethodManagerState);
+delegate_dispatch!(Compositor: [ZwpInputMethodKeyboardGrabV2: InputMethodKeyboardUserData<Compositor>] => InputMethodManagerState);
+delegate_dispatch!(Compositor: [ZwpInputPopupSurfaceV2: InputMethodPopupSurfaceUserData] => InputMethodManagerState);
+
+impl Dispatch<ZwpInputMethodManagerV2, ()> for Compositor {
+    fn request(
+        compositor: &mut Self,
+        client: &Client,
+        manager: &ZwpInputMethodManagerV2,
+        request: <ZwpInputMethodManagerV2 as Resource>::Request,
+        data: &(),
+        display: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        <InputMethodManagerState as Dispatch<_, _, Self>>::request(
+            compositor, client, manager, request, data, display, init,
+        );
+        // Text fields hear of an input method when they get the keyboard. The one that has it already gets it again.
+        if let Some(keyboard) = compositor.desk.seat.get_keyboard()
+            && let Some(focus) = keyboard.current_focus()
+            && !keyboard.is_grabbed()
+        {
+            keyboard.set_focus(compositor, None, SERIAL_COUNTER.next_serial());
+            keyboard.set_focus(compositor, Some(focus), SERIAL_COUNTER.next_serial());
+        }
+    }
+}
+
 delegate_virtual_keyboard_manager!(Compositor);

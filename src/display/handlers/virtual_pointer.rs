@@ -134,6 +134,7 @@ impl Dispatch<ZwlrVirtualPointerV1, VirtualPointer> for Compositor {
                 change(&mut scrolling, time, |frame| frame.source(source));
             }
             Request::Frame => {
+                compositor.desk.notice_activity();
                 if let Some(frame) = scrolling.take() {
                     compositor.scroll(frame);
                 }

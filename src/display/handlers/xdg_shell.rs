@@ -4,7 +4,7 @@ use smithay::desktop::PopupKind;
 use smithay::input::Seat;
 use smithay::output::Output;
 use smithay::reexports::wayland_protocols::xdg::decoration::zv1::server::zxdg_toplevel_decoration_v1::Mode;
-use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel::ResizeEdge;
+use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel::{ResizeEdge, State};
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
 use smithay::reexports::wayland_server::protocol::wl_seat::WlSeat;
@@ -33,6 +33,8 @@ impl XdgShellHandler for Compositor {
             self.desk.unlist_window(&window);
         }
         self.desk.unmap_window(surface.wl_surface(), true);
+        self.apply_focus();
+        self.refresh_pointer();
     }
 
     fn fullscreen_request(&mut self, surface: ToplevelSurface, output: Option<WlOutput>) {
@@ -47,12 +49,18 @@ impl XdgShellHandler for Compositor {
     }
 
     fn maximize_request(&mut self, surface: ToplevelSurface) {
-        // A tile is as large as it gets, but the protocol wants an answer.
+        // A tile is as large as it gets: only the client's own picture of it changes.
+        surface.with_pending_state(|state| state.states.set(State::Maximized));
         answer(&surface);
     }
 
     fn unmaximize_request(&mut self, surface: ToplevelSurface) {
+        surface.with_pending_state(|state| state.states.unset(State::Maximized));
         answer(&surface);
+    }
+
+    fn popup_destroyed(&mut self, _surface: PopupSurface) {
+        self.refresh_pointer();
     }
 
     fn parent_changed(&mut self, _surface: ToplevelSurface) {

@@ -63,7 +63,8 @@ impl Compositor {
         }
         let location = self.desk.pointer_at;
         let under = self.under(location);
-        if under != self.desk.pointer_over {
+        let told = pointer.current_focus();
+        if under != self.desk.pointer_over || under.as_ref().map(|(surface, _)| surface) != told.as_ref() {
             self.desk.pointer_over.clone_from(&under);
             let time = self.desk.milliseconds();
             let motion = MotionEvent { location, serial: SERIAL_COUNTER.next_serial(), time };
@@ -165,6 +166,8 @@ impl Compositor {
             // The click that dismissed a menu is one on what is under it, too.
             self.activate_at(self.desk.pointer_at);
         }
+        // A window that was held is let go.
+        self.refresh_pointer();
     }
 
     pub(super) fn axis<B: InputBackend>(&mut self, event: &B::PointerAxisEvent) {

@@ -76,9 +76,9 @@ impl Desk {
         let was_mapped = std::mem::take(&mut self.windows.list[at].mapped);
         if was_mapped {
             self.space.unmap_elem(&self.windows.list[at].window);
-            // What a person has decided about it is over.
+            // Shown again, it is where it was, and as large as it likes.
             let placed = &mut self.windows.list[at];
-            (placed.at, placed.size, placed.resizing, placed.shown) = (None, None, None, None);
+            (placed.size, placed.resizing, placed.shown) = (None, None, None);
         }
         if gone {
             self.windows.list.remove(at);
