@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::words::thousands;
 use crate::Result;
 use crate::capture::{PageRange, Rung, TargetInfo, Window};
-use crate::map::{AddressLayout, HilbertConfig, LayoutFile};
+use crate::map::{AddressLayout, HilbertConfig, LayoutChange, LayoutFile};
 use crate::render::{Caption, ColorPalette, Picture};
 use crate::sensing::{CompressedSensingCapability as _, CompressedSensingReconstructor, DensityMap};
 use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, WindowFacts};
@@ -25,7 +26,11 @@ pub struct Pipeline {
     density: Arc<DensityMap>,
     /// The mappings that the line is made of.
     regions: Vec<PageRange>,
+    /// The line was laid out anew since the last window.
+    relaid: bool,
     window_length: Duration,
+    /// What else the picture says of how it came about.
+    note: Option<String>,
     /// Why there will be no more windows, once that is so.
     ended: Option<String>,
 }
@@ -51,7 +56,9 @@ impl Pipeline {
             recorder: TelemetryRecorder::new(),
             density,
             regions: Vec::new(),
+            relaid: false,
             window_length: Duration::ZERO,
+            note: None,
             ended: None,
         })
     }
@@ -59,7 +66,8 @@ impl Pipeline {
     fn follow(&mut self) -> Result<()> {
         let page_size = self.target.page_size;
         let pages = self.regions.iter().map(|region| (region.end - region.start) / page_size).sum();
-        self.reconstructor.follow(&self.regions, self.hilbert.order_for(pages))?;
+        let change = self.reconstructor.follow(&self.regions, self.hilbert.order_for(pages))?;
+        self.relaid |= change == LayoutChange::Rebuilt;
         Ok(())
     }
 
@@ -74,6 +82,19 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Forgets all that was seen; the next window, which has the regions, begins at `now` on the watch's clock.
+    pub fn restart(&mut self, now: Duration) -> Result<()> {
+        self.regions.clear();
+        self.recorder = TelemetryRecorder::starting_at(now);
+        self.ended = None;
+        self.reshape(self.hilbert.clone(), self.reconstructor.half_life())
+    }
+
+    /// Says this in the picture's line of words as well.
+    pub fn set_note(&mut self, note: Option<String>) {
+        self.note = note;
+    }
+
     /// Draws the map in other colours.
     pub fn set_palette(&mut self, palette: ColorPalette) {
         self.palette = palette;
@@ -81,7 +102,6 @@ impl Pipeline {
 
     /// Takes one window through every room up to telemetry.
     pub fn window(&mut self, window: &Window) -> Result<()> {
-        let page_size = self.target.page_size;
         if let Some(regions) = &window.regions {
             self.regions =
                 regions.iter().map(|region| PageRange { start: region.start, end: region.end }).collect();
@@ -90,10 +110,11 @@ impl Pipeline {
         self.density = Arc::new(self.reconstructor.window(&window.written, window.length));
         self.window_length = window.length;
         self.recorder.window(&WindowFacts {
-            written_pages: window.written.iter().map(|range| (range.end - range.start) / page_size).sum(),
-            new_pages: self.reconstructor.new_pages(),
+            written: &window.written,
+            layout: self.reconstructor.layout(),
+            relaid: std::mem::take(&mut self.relaid),
+            threads: &[],
             length: window.length,
-            watched_pages: self.reconstructor.layout().live_pages(),
             writable_pages: window.writable_pages,
             active_threads: window.active_threads,
             hilbert_order: self.reconstructor.curve().order(),
@@ -125,6 +146,11 @@ impl Pipeline {
     /// The state as of the last window.
     pub fn telemetry(&self) -> &GlassRamTelemetry {
         self.recorder.telemetry()
+    }
+
+    /// What the detectors and the history know.
+    pub fn recorder(&self) -> &TelemetryRecorder {
+        &self.recorder
     }
 
     /// Windows taken so far.
@@ -161,6 +187,13 @@ impl Pipeline {
     }
 
     fn status(&self) -> String {
+        match &self.note {
+            Some(note) => format!("{note} · {}", self.numbers()),
+            None => self.numbers(),
+        }
+    }
+
+    fn numbers(&self) -> String {
         if let Some(reason) = &self.ended {
             return reason.clone();
         }
@@ -173,35 +206,8 @@ impl Pipeline {
             "{} · {} ms windows · {} pages/s written · {threads} · accuracy {:.0} %",
             self.rung,
             self.window_length.as_millis(),
-            with_thousands(telemetry.fault_rate.round() as u64),
+            thousands(telemetry.fault_rate.round() as u64),
             100.0 * telemetry.reconstruction_accuracy,
         )
-    }
-}
-
-/// 1234567 as "1 234 567", with narrow no-break spaces as ISO 80000-1 asks.
-fn with_thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3 * 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        for (number, text) in
-            [(0, "0"), (999, "999"), (1000, "1\u{202f}000"), (1_234_567, "1\u{202f}234\u{202f}567")]
-        {
-            assert_eq!(with_thousands(number), text);
-        }
     }
 }

@@ -6,6 +6,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::avalanche::AvalancheDetector;
+use super::features::Features;
+use super::history::{History, HistoryRow};
+use super::phase::PhaseDetector;
+use super::profile::profile;
+use super::threads::{ThreadSample, ThreadTracker};
+use super::touched::Touched;
+use crate::capture::PageRange;
+use crate::map::AddressLayout;
 
 /// The state of the watch, as of the last window.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -16,7 +24,7 @@ pub struct GlassRamTelemetry {
     pub active_threads: u32,
     /// Whether writes are spreading to pages untouched before, far faster than they used to.
     pub memory_avalanche_detected: bool,
-    /// Whether the pattern of writes changed. No detector runs yet: always false.
+    /// Whether it was found within the last two seconds that the pattern of writes has changed.
     pub phase_transition_detected: bool,
     /// 1 − relative L1 error of the density map, 0..1.
     pub reconstruction_accuracy: f32,
@@ -27,16 +35,18 @@ pub struct GlassRamTelemetry {
 }
 
 /// What one capture window showed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct WindowFacts {
-    /// Pages written in it.
-    pub written_pages: u64,
-    /// Pages among them that had not been written since the watch began.
-    pub new_pages: u64,
+#[derive(Debug, Clone, Copy)]
+pub struct WindowFacts<'a> {
+    /// The pages written in it, sorted and disjoint.
+    pub written: &'a [PageRange],
+    /// The line that they lie on.
+    pub layout: &'a AddressLayout,
+    /// Whether that was laid out anew since the last window.
+    pub relaid: bool,
+    /// Who wrote, as far as it is known.
+    pub threads: &'a [ThreadSample],
     /// How long it was.
     pub length: Duration,
-    /// Pages that were watched, and pages that the target's writable regions have.
-    pub watched_pages: u64,
     /// Pages of the target's writable regions, watched or not.
     pub writable_pages: u64,
     /// Threads of the target that ran in it.
@@ -49,15 +59,24 @@ pub struct WindowFacts {
 
 /// Time over which rates are averaged: long enough to read, short enough to follow.
 const RATE_SPAN: Duration = Duration::from_secs(1);
+/// How long a phase transition is news.
+const NEWS: Duration = Duration::from_secs(2);
 
-/// Keeps [`GlassRamTelemetry`] up to date.
+/// Keeps [`GlassRamTelemetry`] up to date, and what its detectors and the history know.
 #[derive(Debug, Clone, Default)]
 pub struct TelemetryRecorder {
     telemetry: GlassRamTelemetry,
     /// Written pages and length of each window of the last [`RATE_SPAN`].
     recent: VecDeque<(u64, Duration)>,
     windows: u64,
-    avalanche: AvalancheDetector,
+    /// The end of the last window.
+    now: Duration,
+    written: Vec<PageRange>,
+    touched: Touched,
+    avalanches: AvalancheDetector,
+    phases: PhaseDetector,
+    threads: ThreadTracker,
+    history: History,
 }
 
 impl TelemetryRecorder {
@@ -66,10 +85,50 @@ impl TelemetryRecorder {
         Self::default()
     }
 
+    /// Nothing seen yet, by a watch that begins at `now` on its clock.
+    pub fn starting_at(now: Duration) -> Self {
+        Self { now, ..Self::default() }
+    }
+
     /// Takes the facts of one window.
-    pub fn window(&mut self, facts: &WindowFacts) {
+    pub fn window(&mut self, facts: &WindowFacts<'_>) {
+        let WindowFacts { written, layout, length, .. } = *facts;
+        let page_size = layout.page_size();
+        let pages = |ranges: &[PageRange]| ranges.iter().map(|range| range.pages(page_size)).sum();
+        let (from, to) = (self.now, self.now + length);
         self.windows += 1;
-        self.recent.push_back((facts.written_pages, facts.length));
+        self.now = to;
+        let new = self.touched.window(written);
+        let avalanche = self.avalanches.window(from, length, &new, page_size);
+        if facts.relaid {
+            self.phases.relaid();
+            self.history.relaid();
+        }
+        let mut map = vec![0.0; PhaseDetector::CELLS];
+        profile(layout, written, &mut map);
+        let features = Features::of(layout, written, &self.written, length);
+        self.phases.window(from, to, &features, map);
+        let mut shares = [0.0; History::CELLS];
+        profile(layout, written, &mut shares);
+        let row = HistoryRow { from, length, written: pages(written), new: pages(&new), line: 0 };
+        self.history.push(row, &shares);
+        self.threads.window(facts.threads, layout.pages(), 1 << (2 * facts.hilbert_order));
+        self.written.clear();
+        self.written.extend_from_slice(written);
+        let news = self.phases.changes().next_back().is_some_and(|change| change.detected + NEWS > to);
+        self.telemetry = GlassRamTelemetry {
+            fault_rate: self.rate(row.written, length),
+            active_threads: facts.active_threads,
+            memory_avalanche_detected: avalanche,
+            phase_transition_detected: news,
+            reconstruction_accuracy: facts.accuracy,
+            hilbert_order: facts.hilbert_order,
+            sampling_rate: percent(layout.live_pages(), facts.writable_pages),
+        };
+    }
+
+    fn rate(&mut self, written: u64, length: Duration) -> f64 {
+        self.recent.push_back((written, length));
         let mut span: Duration = self.recent.iter().map(|(_, length)| *length).sum();
         while let Some((_, oldest)) = self.recent.front()
             && span - *oldest >= RATE_SPAN
@@ -78,15 +137,7 @@ impl TelemetryRecorder {
             self.recent.pop_front();
         }
         let written: u64 = self.recent.iter().map(|(pages, _)| pages).sum();
-        self.telemetry = GlassRamTelemetry {
-            fault_rate: if span.is_zero() { 0.0 } else { written as f64 / span.as_secs_f64() },
-            active_threads: facts.active_threads,
-            memory_avalanche_detected: self.avalanche.window(facts.new_pages, facts.length),
-            phase_transition_detected: false,
-            reconstruction_accuracy: facts.accuracy,
-            hilbert_order: facts.hilbert_order,
-            sampling_rate: percent(facts.watched_pages, facts.writable_pages),
-        };
+        if span.is_zero() { 0.0 } else { written as f64 / span.as_secs_f64() }
     }
 
     /// The state as of the last window.
@@ -98,6 +149,31 @@ impl TelemetryRecorder {
     pub fn windows(&self) -> u64 {
         self.windows
     }
+
+    /// The end of the last window, from the begin of the watch.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// The changes of the pattern of writes.
+    pub fn phases(&self) -> &PhaseDetector {
+        &self.phases
+    }
+
+    /// The cascades of writes to untouched pages.
+    pub fn avalanches(&self) -> &AvalancheDetector {
+        &self.avalanches
+    }
+
+    /// Where the threads write.
+    pub fn threads(&self) -> &ThreadTracker {
+        &self.threads
+    }
+
+    /// The last windows.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
@@ -108,12 +184,23 @@ fn percent(part: u64, whole: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn facts(written_pages: u64, millis: u64) -> WindowFacts {
+    const PAGE: u64 = 4096;
+
+    fn layout() -> AddressLayout {
+        AddressLayout::new(PAGE, std::iter::once(0..900 * PAGE))
+    }
+
+    fn pages(first: u64, count: u64) -> PageRange {
+        PageRange::new(first * PAGE, (first + count) * PAGE)
+    }
+
+    fn facts<'a>(layout: &'a AddressLayout, written: &'a [PageRange], millis: u64) -> WindowFacts<'a> {
         WindowFacts {
-            written_pages,
-            new_pages: 0,
+            written,
+            layout,
+            relaid: false,
+            threads: &[],
             length: Duration::from_millis(millis),
-            watched_pages: 900,
             writable_pages: 1000,
             active_threads: 3,
             hilbert_order: 5,
@@ -123,25 +210,58 @@ mod tests {
 
     #[test]
     fn the_fault_rate_is_that_of_the_last_second() {
-        let mut recorder = TelemetryRecorder::new();
-        recorder.window(&facts(10, 100));
+        let (mut recorder, layout) = (TelemetryRecorder::new(), layout());
+        recorder.window(&facts(&layout, &[pages(0, 10)], 100));
         assert_eq!(recorder.telemetry().fault_rate, 100.0);
         for _ in 0..50 {
-            recorder.window(&facts(20, 100));
+            recorder.window(&facts(&layout, &[pages(0, 20)], 100));
         }
         assert_eq!(recorder.telemetry().fault_rate, 200.0);
-        recorder.window(&facts(0, 5000));
+        recorder.window(&facts(&layout, &[], 5000));
         assert_eq!(recorder.telemetry().fault_rate, 0.0, "a window longer than the span stands alone");
-        assert_eq!(recorder.windows(), 52);
+        assert_eq!((recorder.windows(), recorder.now()), (52, Duration::from_millis(10_100)));
+        assert_eq!(recorder.history().len(), 52);
     }
 
     #[test]
     fn what_the_window_says_is_passed_on() {
-        let mut recorder = TelemetryRecorder::new();
-        recorder.window(&facts(1, 100));
+        let (mut recorder, layout) = (TelemetryRecorder::new(), layout());
+        recorder.window(&facts(&layout, &[pages(0, 1)], 100));
         let telemetry = recorder.telemetry();
         assert_eq!((telemetry.active_threads, telemetry.hilbert_order), (3, 5));
         assert_eq!(telemetry.sampling_rate, 90.0);
         assert_eq!(telemetry.reconstruction_accuracy, 1.0);
+    }
+
+    #[test]
+    fn a_change_of_phase_is_news_for_two_seconds_and_kept_with_both_regimes() {
+        let (mut recorder, layout) = (TelemetryRecorder::new(), layout());
+        let mut news = 0;
+        for window in 0..200 {
+            let written = if window < 100 { pages(100, 50) } else { pages(600, 200) };
+            recorder.window(&facts(&layout, &[written], 100));
+            news += u32::from(recorder.telemetry().phase_transition_detected);
+        }
+        assert_eq!(news, 20);
+        let changes: Vec<_> = recorder.phases().changes().collect();
+        assert_eq!(changes.len(), 1);
+        let change = changes[0];
+        assert_eq!(change.at, Duration::from_secs(10));
+        assert!(change.detected - change.at <= Duration::from_secs(1) && change.confidence > 0.95);
+        let share = |map: &[f32], page: u64| map[(page * PhaseDetector::CELLS as u64 / 900) as usize];
+        assert!(share(&change.before.map, 120) > 0.99 && share(&change.after.map, 120) < 0.01);
+        assert!(share(&change.before.map, 700) < 0.01 && share(&change.after.map, 700) > 0.99);
+        let difference = change.difference();
+        assert!(difference.iter().any(|more| *more > 0.99) && difference.iter().any(|less| *less < -0.99));
+        assert_eq!(recorder.phases().regime().from, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_front_that_goes_round_is_one_phase() {
+        let (mut recorder, layout) = (TelemetryRecorder::new(), layout());
+        for window in 0..600u64 {
+            recorder.window(&facts(&layout, &[pages(window * 17 % 880, 17)], 100));
+        }
+        assert_eq!(recorder.phases().changes().count(), 0);
     }
 }
