@@ -1,0 +1,79 @@
+//! The map and the numbers in a terminal: for people on ssh.
+//!
+//! ```text
+//!  windows ─► pipeline ─┐
+//!  keys, resizes ───────┼─► view (what is to be seen) ─► draw ─► terminal
+//!  signals ─────────────┘
+//! ```
+//!
+//! Everything is a source of one loop, as in the session; the keyboard is read on a thread of its own, because it can only be waited for.
+
+mod app;
+mod colors;
+mod draw;
+mod terminal;
+
+pub use colors::ColorDepth;
+
+use std::io::IsTerminal as _;
+
+use calloop::EventLoop;
+use calloop::channel::Event as ChannelEvent;
+use calloop::signals::{Signal, Signals};
+
+use self::app::App;
+use self::terminal::Screen;
+use super::Subject;
+use super::snapshot::loop_failed;
+use crate::map::HilbertConfig;
+use crate::render::ColorPalette;
+use crate::{GlassRamError, Result};
+
+/// What to look at, and how.
+#[derive(Debug, Clone)]
+pub struct TopOptions {
+    /// A process, or a recording.
+    pub subject: Subject,
+    /// The orders that the map may take.
+    pub hilbert: HilbertConfig,
+    /// The colours of the map.
+    pub palette: ColorPalette,
+    /// What the terminal can show; asked of its environment when `None`.
+    pub depth: Option<ColorDepth>,
+}
+
+/// Shows the target until the person quits or a signal comes. The terminal is as it was before, whatever happens.
+pub fn run(options: &TopOptions) -> Result<()> {
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return Err(GlassRamError::FeatureNotSupported {
+            feature: "top needs a terminal: run it in one, or use `memory-glass snapshot`".into(),
+        });
+    }
+    let mut event_loop: EventLoop<'static, App> = EventLoop::try_new().map_err(loop_failed)?;
+    // Before any thread is started, so that every thread leaves these signals to the loop.
+    let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT])
+        .map_err(loop_failed)?;
+    let source = options.subject.open(crate::capture::MonitorConfig::default())?;
+    let handle = event_loop.handle();
+    let depth = options.depth.unwrap_or_else(ColorDepth::of_environment);
+    let mut app = App::new(handle.clone(), options.hilbert.clone(), options.palette, depth);
+    app.watch(source)?;
+    handle.insert_source(signals, |_, (), app| app.quit()).map_err(loop_failed)?;
+    let mut screen = Screen::enter()?;
+    handle
+        .insert_source(terminal::keyboard(), |event, (), app| match event {
+            ChannelEvent::Msg(event) => app.input(event),
+            // The terminal is gone.
+            ChannelEvent::Closed => app.quit(),
+        })
+        .map_err(loop_failed)?;
+    screen.draw(&app.view())?;
+    while !app.done() {
+        event_loop.dispatch(None, &mut app).map_err(loop_failed)?;
+        if app.take_changed() {
+            screen.draw(&app.view())?;
+        }
+    }
+    drop(screen);
+    app.let_go()
+}
