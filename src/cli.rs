@@ -10,13 +10,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::Result;
+use crate::capture::recording::{ReplayStart, RingLimits, SPEEDS};
 use crate::config::{Overrides, SecurityConfig};
 use crate::display::{BackendKind, PlanePolicy};
 use crate::ipc;
 use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
 use crate::render::ColorPalette;
 use crate::sensing::SolverKind;
-use crate::system::{broker, doctor, evaluate, exercise, session, snapshot};
+use crate::system::{Subject, broker, doctor, evaluate, exercise, export, record, session, snapshot, top};
 
 /// Live memory introspection on the screen itself: a map of where another process writes its memory.
 #[derive(Debug, Parser)]
@@ -36,6 +37,14 @@ enum Command {
     Session(SessionArgs),
     /// Watch a process for a while, without a display: one picture and one JSON line of telemetry
     Snapshot(SnapshotArgs),
+    /// Show the map and the numbers in this terminal
+    Top(TopArgs),
+    /// Keep what a process writes in a file, which `replay` shows as if it were live
+    Record(RecordArgs),
+    /// Start the compositor with a recording in the place of a process
+    Replay(ReplayArgs),
+    /// Write a recording as a table: Apache Parquet, a row for each region and window
+    Export(ExportArgs),
     /// Talk to the running session: what it shows, and what it is to show
     Msg(msg::MsgArgs),
     /// Say what this machine can and cannot do, each line with its reason and remedy
@@ -62,6 +71,11 @@ struct SessionArgs {
     /// The process to watch: its number, or its name when only one has it
     #[arg(long, value_name = "PID|NAME")]
     target: Option<String>,
+    /// A recording to show in the place of a process
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    replay: Option<PathBuf>,
+    #[command(flatten)]
+    start: StartArgs,
     /// A graphics card to use, e.g. /dev/dri/card1; may be given several times [default: every card of the seat]
     #[arg(long, value_name = "DEVICE")]
     card: Vec<PathBuf>,
@@ -93,14 +107,107 @@ struct SessionArgs {
     command: Vec<String>,
 }
 
+/// Where in a recording to begin, and how fast to go.
 #[derive(Debug, Args)]
-struct SnapshotArgs {
+struct StartArgs {
+    /// Where to begin in the recording, seconds
+    #[arg(long, value_name = "S", value_parser = parse_position)]
+    from: Option<Duration>,
+    /// How fast to play it: 2 is twice as fast as it was
+    #[arg(long, value_name = "FACTOR", value_parser = parse_speed)]
+    speed: Option<f64>,
+}
+
+/// A process, or a recording of one.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct SubjectArgs {
     /// The process to watch: its number, or its name when only one has it
     #[arg(value_name = "PID|NAME")]
+    target: Option<String>,
+    /// A recording to take in the place of a process
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct TopArgs {
+    #[command(flatten)]
+    subject: SubjectArgs,
+    #[command(flatten)]
+    start: StartArgs,
+    /// Colours that the terminal has [default: as $COLORTERM says, otherwise 256]
+    #[arg(long, value_enum)]
+    colors: Option<Colors>,
+    #[command(flatten)]
+    picture: PictureArgs,
+}
+
+/// [`top::ColorDepth`] as a word on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Colors {
+    True,
+    #[value(name = "256")]
+    Indexed,
+}
+
+#[derive(Debug, Args)]
+struct RecordArgs {
+    /// The process to record: its number, or its name when only one has it
+    #[arg(value_name = "PID|NAME")]
     target: String,
-    /// How long to watch, seconds
-    #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds)]
-    seconds: Duration,
+    /// The file to make
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// How long to record, seconds [default: until the process ends, or Ctrl+C]
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    seconds: Option<Duration>,
+    /// Keep the last part that takes so much, e.g. 64M: the file, and FILE.1, FILE.2 … with what is older
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    max_size: Option<u64>,
+    /// Keep the last part that lasts so long, e.g. 90s, 30m or 12h
+    #[arg(long, value_name = "TIME", value_parser = parse_age)]
+    max_age: Option<Duration>,
+    /// Length of a window, milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=60_000))]
+    window_ms: u32,
+    /// Print exactly one JSON object on stdout instead of words
+    #[arg(long)]
+    json: bool,
+    /// Keep other addresses than the true ones, and no names of files
+    #[arg(long)]
+    anonymize: bool,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    session: SessionArgs,
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The table to write
+    #[arg(short, long, value_name = "FILE.parquet")]
+    output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct SnapshotArgs {
+    #[command(flatten)]
+    subject: SubjectArgs,
+    /// Where to begin in the recording, seconds
+    #[arg(long, value_name = "S", value_parser = parse_position)]
+    from: Option<Duration>,
+    /// How long to watch, seconds [default: 3; of a recording, to its end]
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    seconds: Option<Duration>,
     /// Where to write the picture
     #[arg(short, long, value_name = "FILE.png")]
     output: Option<PathBuf>,
@@ -158,7 +265,7 @@ struct BrokerArgs {
 
 #[derive(Debug, Args)]
 struct EvaluateArgs {
-    /// Recordings: .npz with n_pages, window_start_ns, offsets and page_index
+    /// Recordings: of `memory-glass record`, or .npz with n_pages, window_start_ns, offsets and page_index
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Faults a window that may be spent on average, as a share of the pages
@@ -217,9 +324,11 @@ impl Cli {
     pub fn start_log(&self) {
         let usual = match self.command {
             None
-            | Some(Command::Session(_) | Command::Broker(BrokerArgs { connected_on_stdin: false, .. })) => {
-                "info,wgpu_core=warn,wgpu_hal=off,naga=warn,smithay=warn"
-            }
+            | Some(
+                Command::Session(_)
+                | Command::Replay(_)
+                | Command::Broker(BrokerArgs { connected_on_stdin: false, .. }),
+            ) => "info,wgpu_core=warn,wgpu_hal=off,naga=warn,smithay=warn",
             Some(_) => "warn,wgpu_hal=off",
         };
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
@@ -237,6 +346,13 @@ impl Cli {
             None => session(self.session),
             Some(Command::Session(args)) => session(args),
             Some(Command::Snapshot(args)) => snapshot(args),
+            Some(Command::Top(args)) => show_top(&args),
+            Some(Command::Record(args)) => record(args),
+            Some(Command::Replay(args)) => session(SessionArgs { replay: Some(args.file), ..args.session }),
+            Some(Command::Export(args)) => {
+                print!("{}", export::run(&args.file, &args.output)?);
+                Ok(ExitCode::SUCCESS)
+            }
             Some(Command::Msg(args)) => args.run(),
             Some(Command::Doctor(args)) => doctor(&args),
             Some(Command::Evaluate(args)) => evaluate(&args),
@@ -279,6 +395,7 @@ fn session(args: SessionArgs) -> Result<ExitCode> {
             palette: args.picture.palette,
             order: args.picture.order,
         },
+        replay: args.replay.map(|file| (file, args.start.replay_start())),
         export_environment: args.export_environment,
         command: args.command,
     })?;
@@ -286,8 +403,9 @@ fn session(args: SessionArgs) -> Result<ExitCode> {
 }
 
 fn snapshot(args: SnapshotArgs) -> Result<ExitCode> {
+    let start = ReplayStart { from: args.from.unwrap_or_default(), ..ReplayStart::default() };
     let report = snapshot::run(&snapshot::SnapshotOptions {
-        target: args.target,
+        subject: args.subject.subject(start),
         duration: args.seconds,
         picture: args.output,
         size: args.size,
@@ -295,6 +413,36 @@ fn snapshot(args: SnapshotArgs) -> Result<ExitCode> {
         layout: args.layout,
         hilbert: args.picture.hilbert()?,
         palette: args.picture.palette(),
+        security: SecurityConfig { anonymize_addresses: args.anonymize, ..SecurityConfig::default() },
+    })?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report).expect("numbers and strings are JSON"));
+    } else {
+        print!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_top(args: &TopArgs) -> Result<ExitCode> {
+    top::run(&top::TopOptions {
+        subject: args.subject.subject(args.start.replay_start()),
+        hilbert: args.picture.hilbert()?,
+        palette: args.picture.palette(),
+        depth: args.colors.map(|colors| match colors {
+            Colors::True => top::ColorDepth::True,
+            Colors::Indexed => top::ColorDepth::Indexed,
+        }),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn record(args: RecordArgs) -> Result<ExitCode> {
+    let report = record::run(&record::RecordOptions {
+        target: args.target,
+        file: args.output,
+        duration: args.seconds,
+        window: Duration::from_millis(args.window_ms.into()),
+        limits: RingLimits { max_bytes: args.max_size, max_age: args.max_age },
         security: SecurityConfig { anonymize_addresses: args.anonymize, ..SecurityConfig::default() },
     })?;
     if args.json {
@@ -343,6 +491,22 @@ fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+impl StartArgs {
+    fn replay_start(&self) -> ReplayStart {
+        let usual = ReplayStart::default();
+        ReplayStart { from: self.from.unwrap_or(usual.from), speed: self.speed.unwrap_or(usual.speed) }
+    }
+}
+
+impl SubjectArgs {
+    fn subject(&self, start: ReplayStart) -> Subject {
+        match (&self.replay, &self.target) {
+            (Some(file), _) => Subject::Recording(file.clone(), start),
+            (None, target) => Subject::Process(target.clone().unwrap_or_default()),
+        }
+    }
+}
+
 impl PictureArgs {
     fn hilbert(&self) -> Result<HilbertConfig> {
         Ok(match self.order {
@@ -364,6 +528,41 @@ fn parse_size(text: &str) -> Result<(i32, i32), String> {
         text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     size.filter(|(width, height)| (64..=16_384).contains(width) && (64..=16_384).contains(height))
         .ok_or_else(|| "a size is WIDTHxHEIGHT in pixels, each from 64 to 16384, e.g. 1280x720".to_owned())
+}
+
+/// A place in a recording: as a time, and 0 is one.
+fn parse_position(text: &str) -> Result<Duration, String> {
+    if text.parse() == Ok(0.0) { Ok(Duration::ZERO) } else { parse_seconds(text) }
+}
+
+fn parse_speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed| SPEEDS.contains(speed));
+    speed.ok_or_else(|| format!("a speed is a factor from {} to {}, e.g. 2", SPEEDS.start(), SPEEDS.end()))
+}
+
+/// A number with a unit behind it, as one of `units` has it.
+fn parse_with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = text[digits.len()..].to_ascii_lowercase();
+    let factor = units.iter().find(|(name, _)| *name == unit)?.1;
+    digits.parse().ok().map(|value: f64| value * factor).filter(|value| value.is_finite())
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    const KIB: f64 = 1024.0;
+    let units = [("", 1.0), ("k", KIB), ("m", KIB * KIB), ("g", KIB * KIB * KIB)];
+    let bytes = parse_with_unit(text, &units).filter(|bytes| (64.0 * KIB..=1e15).contains(bytes));
+    bytes
+        .map(|bytes| bytes as u64)
+        .ok_or_else(|| "a size is a number with K, M or G, at least 64K".to_owned())
+}
+
+fn parse_age(text: &str) -> Result<Duration, String> {
+    let units = [("", 1.0), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let seconds = parse_with_unit(text, &units).filter(|seconds| (1.0..=1e9).contains(seconds));
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "a time is a number with s, m or h, at least one second".to_owned())
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
@@ -394,6 +593,35 @@ mod tests {
         for wrong in ["", "0", "-1", "inf", "NaN", "1e9", "soon"] {
             assert!(parse_seconds(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn bounds_positions_and_speeds_are_checked() {
+        assert_eq!((parse_bytes("64M"), parse_bytes("1.5g")), (Ok(64 << 20), Ok(3 << 29)));
+        assert_eq!(
+            (parse_age("90"), parse_age("1.5h")),
+            (Ok(Duration::from_secs(90)), Ok(Duration::from_secs(5400)))
+        );
+        assert_eq!((parse_position("0"), parse_speed("0.5")), (Ok(Duration::ZERO), Ok(0.5)));
+        for wrong in ["", "M", "1", "-1M", "64X", "infM", "1e300G"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "0", "h", "-5m", "5d"] {
+            assert!(parse_age(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "0", "-1", "NaN", "2000"] {
+            assert!(parse_speed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_subject_is_a_process_or_a_recording() {
+        let parse = |words: &[&str]| Cli::try_parse_from(["memory-glass"].iter().chain(words));
+        assert!(parse(&["snapshot", "1"]).is_ok() && parse(&["snapshot", "--replay", "f"]).is_ok());
+        assert!(parse(&["top", "1"]).is_ok() && parse(&["top", "--replay", "f", "--from", "3"]).is_ok());
+        assert!(parse(&["top"]).is_err() && parse(&["top", "1", "--replay", "f"]).is_err());
+        assert!(parse(&["replay", "f", "--speed", "4", "--placement", "full"]).is_ok());
+        assert!(parse(&["--target", "1", "--replay", "f"]).is_err());
     }
 
     #[test]

@@ -100,6 +100,11 @@ pub enum Request {
     },
     /// The numbers of the watched process: [`Response::Telemetry`].
     Telemetry,
+    /// Steers the recording that is shown: [`Response::Replay`].
+    Replay {
+        /// What to do.
+        action: ReplayAction,
+    },
     /// From now on, also send [`Event`]s.
     EventStream,
     /// Reads the configuration again.
@@ -143,6 +148,45 @@ pub enum Response {
     },
     /// As of the last window; nothing when nothing is watched.
     Telemetry(Option<Telemetry>),
+    /// How the recording is played.
+    Replay(ReplayState),
+}
+
+/// What can be done with a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplayAction {
+    /// Nothing.
+    Status,
+    /// It stands still.
+    Pause,
+    /// It goes on; from its begin, when it is over.
+    Play,
+    /// Plays faster or slower.
+    Speed {
+        /// 100 is as it was; from 1 to 100000.
+        percent: u32,
+    },
+    /// Goes somewhere else.
+    Seek {
+        /// Milliseconds from its begin; past its end is its end.
+        position_ms: u64,
+    },
+}
+
+/// How a recording is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayState {
+    /// Milliseconds from its begin.
+    pub position_ms: u64,
+    /// Milliseconds in all.
+    pub length_ms: u64,
+    /// 100 is as it was.
+    pub speed_percent: u32,
+    /// It stands still.
+    pub paused: bool,
+    /// Its last window was shown.
+    pub over: bool,
 }
 
 /// What has changed.
@@ -234,6 +278,9 @@ pub struct Target {
     pub rung: String,
     /// Why it is watched no more; its last picture stays.
     pub ended: Option<String>,
+    /// It is not the process that is shown, but a recording of it.
+    #[serde(default)]
+    pub recorded: bool,
 }
 
 /// The configuration in force.

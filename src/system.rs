@@ -2,18 +2,24 @@
 //!
 //! [`Pipeline`] takes the capture windows of one target through map, sensing and telemetry to a
 //! [`Picture`](crate::render::Picture). [`session`] feeds it from the event loop of a compositor and shows the pictures;
-//! [`snapshot`] feeds it for some seconds and writes the last one. [`GlassRamSystem`] is the same for a program that
+//! [`snapshot`] feeds it for some seconds and writes the last one. [`record`] keeps the windows in a file instead, which all of them
+//! take in the place of a process. [`GlassRamSystem`] is the same for a program that
 //! uses the crate.
 
 pub mod broker;
 pub mod doctor;
 pub mod evaluate;
 pub mod exercise;
+pub mod export;
 mod facade;
 mod pipeline;
+pub mod record;
 pub mod session;
 pub mod snapshot;
 mod target;
+pub mod top;
+mod words;
 
 pub use facade::{GlassRamCapability, GlassRamSystem};
 pub use pipeline::Pipeline;
+pub use target::Subject;

@@ -28,8 +28,8 @@ fn palette() -> impl Strategy<Value = Palette> {
 }
 
 fn target() -> impl Strategy<Value = Target> {
-    (any::<u32>(), any::<String>(), any::<String>(), option::of(any::<String>()))
-        .prop_map(|(pid, name, rung, ended)| Target { pid, name, rung, ended })
+    (any::<u32>(), any::<String>(), any::<String>(), option::of(any::<String>()), any::<bool>())
+        .prop_map(|(pid, name, rung, ended, recorded)| Target { pid, name, rung, ended, recorded })
 }
 
 fn output_state() -> impl Strategy<Value = OutputState> {
@@ -155,10 +155,33 @@ fn request() -> impl Strategy<Value = Request> {
         option::of(any::<bool>()).prop_map(|frozen| Request::Freeze { frozen }),
         option::of(any::<String>()).prop_map(|path| Request::Screenshot { path }),
         Just(Request::Telemetry),
+        replay_action().prop_map(|action| Request::Replay { action }),
         Just(Request::EventStream),
         Just(Request::Reload),
         Just(Request::Quit),
     ]
+}
+
+fn replay_action() -> impl Strategy<Value = ReplayAction> {
+    prop_oneof![
+        Just(ReplayAction::Status),
+        Just(ReplayAction::Pause),
+        Just(ReplayAction::Play),
+        any::<u32>().prop_map(|percent| ReplayAction::Speed { percent }),
+        any::<u64>().prop_map(|position_ms| ReplayAction::Seek { position_ms }),
+    ]
+}
+
+fn replay_state() -> impl Strategy<Value = ReplayState> {
+    (any::<[u64; 2]>(), any::<u32>(), any::<[bool; 2]>()).prop_map(
+        |([position_ms, length_ms], speed_percent, [paused, over])| ReplayState {
+            position_ms,
+            length_ms,
+            speed_percent,
+            paused,
+            over,
+        },
+    )
 }
 
 fn candidate() -> impl Strategy<Value = Candidate> {
@@ -178,6 +201,7 @@ fn response() -> impl Strategy<Value = Response> {
         (any::<String>(), any::<u32>(), any::<u32>())
             .prop_map(|(path, width, height)| Response::Screenshot { path, width, height }),
         option::of(telemetry()).prop_map(Response::Telemetry),
+        replay_state().prop_map(Response::Replay),
     ]
 }
 

@@ -11,6 +11,7 @@
 //!         ──► uffd       registration            ──► scan    PAGEMAP_SCAN: report and re-arm in one step
 //!         ──► arming     which written pages are armed again, where a budget of faults does not allow all
 //!         ──► metrics    what it costs           ──► huge    huge pages put together again at the end
+//!  recording             the windows in a file, and played from it again as if they came from a monitor (source)
 //! ```
 //!
 //! The kernel resolves the write faults by itself (`UFFD_FEATURE_WP_ASYNC`), so the target never waits for us: it runs on when the
@@ -31,9 +32,11 @@ mod monitor;
 mod probe;
 mod processes;
 pub mod range;
+pub mod recording;
 pub mod region;
 mod running;
 mod scan;
+mod source;
 mod sys;
 mod target;
 mod threads;
@@ -51,6 +54,7 @@ pub use probe::Rung;
 pub use processes::{ProcessSummary, may_trace_anyone, may_watch, processes};
 pub use range::PageRange;
 pub use region::{MemoryRegion, RegionKind};
+pub use source::WindowSource;
 pub use target::TargetInfo;
 pub use uffd::{UffdCapability, UffdFeatureFlags, UffdIoctlMode, UffdMsg, UffdioRange, UserfaultFd};
 pub use watch::RefusedRegion;

@@ -76,6 +76,8 @@ pub enum ExitReason {
     Ended,
     /// The process executed another program: what was watched is gone, and the new program can be attached to anew.
     Executed,
+    /// It was a recording, and it is over.
+    Replayed,
 }
 
 impl fmt::Display for ExitReason {
@@ -83,6 +85,7 @@ impl fmt::Display for ExitReason {
         f.write_str(match self {
             ExitReason::Ended => "the process has ended",
             ExitReason::Executed => "the process has executed another program",
+            ExitReason::Replayed => "the recording is over",
         })
     }
 }

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::ipc::{
-    Candidate, Event, Latency, MapPath, Mode, Output, Palette, Placement, Reply, Request, Response,
-    SOCKET_NAME, SOCKET_VARIABLE, State, Target, Telemetry,
+    Candidate, Event, Latency, MapPath, Mode, Output, Palette, Placement, ReplayAction, ReplayState, Reply,
+    Request, Response, SOCKET_NAME, SOCKET_VARIABLE, State, Target, Telemetry,
 };
 use crate::{GlassRamError, Result};
 
@@ -93,12 +93,37 @@ enum Message {
     },
     /// The numbers of the watched process
     Telemetry,
+    /// Steer the recording that is shown
+    #[command(subcommand)]
+    Replay(Steering),
     /// Everything now, then each change, until one of both ends
     EventStream,
     /// Read the configuration again
     Reload,
     /// End the session
     Quit,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Steering {
+    /// Where it is
+    Status,
+    /// It stands still
+    Pause,
+    /// It goes on; from its begin, when it is over
+    Play,
+    /// Play it faster or slower
+    Speed {
+        /// 2 is twice as fast as it was
+        #[arg(value_name = "FACTOR", value_parser = super::parse_speed)]
+        factor: f64,
+    },
+    /// Go somewhere else in it
+    Seek {
+        /// Seconds from its begin
+        #[arg(value_name = "SECONDS", value_parser = super::parse_position)]
+        position: std::time::Duration,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -159,10 +184,23 @@ impl Message {
             Message::Freeze { frozen } => Request::Freeze { frozen: frozen.map(|state| state == Switch::On) },
             Message::Screenshot { file } => Request::Screenshot { path: file.map(whole_path).transpose()? },
             Message::Telemetry => Request::Telemetry,
+            Message::Replay(steering) => Request::Replay { action: steering.action() },
             Message::EventStream => Request::EventStream,
             Message::Reload => Request::Reload,
             Message::Quit => Request::Quit,
         })
+    }
+}
+
+impl Steering {
+    fn action(self) -> ReplayAction {
+        match self {
+            Steering::Status => ReplayAction::Status,
+            Steering::Pause => ReplayAction::Pause,
+            Steering::Play => ReplayAction::Play,
+            Steering::Speed { factor } => ReplayAction::Speed { percent: (factor * 100.0).round() as u32 },
+            Steering::Seek { position } => ReplayAction::Seek { position_ms: position.as_millis() as u64 },
+        }
     }
 }
 
@@ -229,6 +267,7 @@ fn words(response: &Response, all: bool) -> String {
         Response::Screenshot { path, width, height } => format!("{path} ({width}×{height})\n"),
         Response::Telemetry(None) => "nothing is watched\n".into(),
         Response::Telemetry(Some(telemetry)) => telemetry_words(telemetry),
+        Response::Replay(state) => replay_words(state),
     }
 }
 
@@ -353,6 +392,21 @@ fn telemetry_words(telemetry: &Telemetry) -> String {
     )
 }
 
+fn replay_words(state: &ReplayState) -> String {
+    let seconds = |ms: u64| ms as f64 / 1000.0;
+    format!(
+        "{:.1} s of {:.1} s, {}× as fast as it was{}\n",
+        seconds(state.position_ms),
+        seconds(state.length_ms),
+        f64::from(state.speed_percent) / 100.0,
+        match state {
+            ReplayState { over: true, .. } => ", over",
+            ReplayState { paused: true, .. } => ", paused",
+            _ => "",
+        }
+    )
+}
+
 fn event_words(event: &Event) -> String {
     match event {
         Event::State(state) => state_words(state),
@@ -379,7 +433,10 @@ fn event_words(event: &Event) -> String {
 fn target(target: Option<&Target>) -> String {
     match target {
         None => "none".into(),
-        Some(Target { pid, name, rung, ended: None }) => format!("{name} {pid} by {rung}"),
+        Some(Target { pid, name, rung, ended: None, recorded: false }) => format!("{name} {pid} by {rung}"),
+        Some(Target { pid, name, rung, ended: None, recorded: true }) => {
+            format!("{name} {pid} by {rung}, recorded")
+        }
         Some(Target { pid, name, ended: Some(reason), .. }) => format!("{name} {pid}: {reason}"),
     }
 }

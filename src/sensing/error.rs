@@ -10,7 +10,7 @@ use crate::GlassRamError;
 pub enum SensingError {
     /// A recording cannot be used.
     #[error(
-        "{}: {reason}; a recording is an .npz file with n_pages, window_start_ns, offsets and page_index",
+        "{}: {reason}; a recording is what `memory-glass record` makes, or an .npz file with n_pages, window_start_ns, offsets and page_index",
         path.display()
     )]
     Trace {

@@ -13,6 +13,9 @@ use ndarray::{Array0, Array1};
 use ndarray_npy::NpzReader;
 
 use super::{PageSet, SensingError};
+use crate::capture::recording::Recording;
+use crate::capture::{MemoryRegion, PageRange, range};
+use crate::map::AddressLayout;
 
 /// Windows of a program, each with the places on the line that were written in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +77,33 @@ impl WriteTrace {
         }
         let starts = starts.iter().map(|ns| Duration::from_nanos((*ns).max(0) as u64)).collect();
         Ok(Self { pages, starts, windows })
+    }
+
+    /// Takes a recording of `memory-glass record`. The line is made of all pages that were ever under watch, in address order.
+    pub fn read_recording(path: &Path) -> Result<Self, SensingError> {
+        let unusable = |reason: String| SensingError::Trace { path: path.to_owned(), reason };
+        let recording = Recording::open(path).map_err(|error| unusable(error.to_string()))?;
+        let mut regions: Vec<PageRange> = Vec::new();
+        for window in recording.cursor_at(Duration::ZERO) {
+            if let Some(table) = &window.regions {
+                regions.extend(table.iter().map(MemoryRegion::range));
+                range::merge(&mut regions);
+            }
+        }
+        let page_size = recording.info().target.page_size;
+        let line = AddressLayout::new(page_size, regions.iter().map(|region| region.start..region.end));
+        let pages = usize::try_from(line.pages()).ok().filter(|pages| (1..=1 << 31).contains(pages));
+        let pages = pages.ok_or_else(|| unusable("no pages were under watch".into()))?;
+        let windows = recording.cursor_at(Duration::ZERO).map(|window| {
+            let mut written = PageSet::empty(pages);
+            for range in &window.written {
+                for place in line.places(range.start..range.end).flatten() {
+                    written.insert(place as usize);
+                }
+            }
+            (recording.offset(&window), written)
+        });
+        Ok(Self::new(pages, windows))
     }
 
     /// Length of the line.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::pipeline::HALF_LIFE;
 use crate::Result;
+use crate::capture::recording::Recording;
 use crate::map::HilbertConfig;
 use crate::sensing::{AccuracyEstimate, ReplayOptions, SolverKind, WriteTrace, replay};
 
@@ -82,7 +83,8 @@ pub struct EvaluateReport {
 
 /// Replays the recording at `path`.
 pub fn run(path: &Path, options: &EvaluateOptions) -> Result<EvaluateReport> {
-    let trace = WriteTrace::read_npz(path)?;
+    let trace =
+        if Recording::is_one(path) { WriteTrace::read_recording(path)? } else { WriteTrace::read_npz(path)? };
     let order = options.hilbert.order_for(trace.pages() as u64);
     let replayed = replay(
         &trace,

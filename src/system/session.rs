@@ -13,6 +13,7 @@ mod environment;
 mod file;
 mod jobs;
 mod lines;
+mod playing;
 mod requests;
 mod socket;
 mod state;
@@ -32,7 +33,8 @@ use self::state::Session;
 use self::watching::View;
 use super::target::resolve;
 use crate::Result;
-use crate::capture::{Attacher, GlassRamMonitor};
+use crate::capture::recording::{Replay, ReplayStart};
+use crate::capture::{Attacher, GlassRamMonitor, WindowSource};
 use crate::config::{Config, Overrides};
 use crate::display::{BackendKind, Compositor, CompositorConfig, DisplayError, PlanePolicy};
 use crate::render::RenderWorker;
@@ -56,6 +58,8 @@ pub struct SessionOptions {
     pub config: Option<PathBuf>,
     /// What wins over that file.
     pub overrides: Overrides,
+    /// A recording to show instead of a target, and where to begin in it.
+    pub replay: Option<(PathBuf, ReplayStart)>,
     /// Whether the services of the person's systemd and D-Bus are to find the session.
     pub export_environment: bool,
     /// A program to start in the session, watched when there is no target.
@@ -76,7 +80,7 @@ pub fn run(options: SessionOptions) -> Result<()> {
     // Before any other thread is started, because it is for threads that are started later, too.
     let attacher = Attacher::choose(config.security)?;
     config.security.confine_session()?;
-    let monitor = first_target(&attacher, &options.overrides, &config)?;
+    let source = first_source(&attacher, &options, &config)?;
     let worker = RenderWorker::spawn()?;
     info!("map rendered by {}", worker.0.describe());
 
@@ -110,12 +114,12 @@ pub fn run(options: SessionOptions) -> Result<()> {
         [] => None,
         command => Some(compositor.spawn(command)?),
     };
-    let monitor = match (monitor, started) {
-        (None, Some(pid)) => Some(attach(&attacher, pid, &session.borrow().config)?),
-        (monitor, _) => monitor,
+    let source = match (source, started) {
+        (None, Some(pid)) => Some(attach(&attacher, pid, &session.borrow().config)?.into()),
+        (source, _) => source,
     };
-    match monitor {
-        Some(monitor) => session.borrow_mut().watch_with(&mut compositor, monitor, &View::Main)?,
+    match source {
+        Some(source) => session.borrow_mut().watch_with(&mut compositor, source, &View::Main)?,
         None => session.borrow().show(&mut compositor),
     }
     session.borrow_mut().watch_configured(&compositor);
@@ -147,17 +151,20 @@ fn configuration(file: &mut ConfigFile, options: &SessionOptions) -> Result<(Con
     Ok((config.overridden(&options.overrides), broken))
 }
 
-/// The process to watch from the start. One that was asked for on the command line has to be there; one that the file names
+/// The recording to show, or the process to watch, from the start. One that was asked for on the command line has to be there; one that the file names
 /// may come later.
-fn first_target(
+fn first_source(
     attacher: &Attacher,
-    overrides: &Overrides,
+    options: &SessionOptions,
     config: &Config,
-) -> Result<Option<GlassRamMonitor>> {
+) -> Result<Option<WindowSource>> {
+    if let Some((file, start)) = &options.replay {
+        return Ok(Some(Replay::open(file, *start)?.into()));
+    }
     let Some(word) = config.target.as_deref() else { return Ok(None) };
     match resolve(word).and_then(|pid| attach(attacher, pid, config)) {
-        Ok(monitor) => Ok(Some(monitor)),
-        Err(error) if overrides.target.is_some() => Err(error),
+        Ok(monitor) => Ok(Some(monitor.into())),
+        Err(error) if options.overrides.target.is_some() => Err(error),
         Err(error) => {
             warn!("the configured target is not watched: {error}");
             Ok(None)

@@ -11,21 +11,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ndarray_npy::WriteNpyExt as _;
 use serde::Serialize;
 
-use super::Pipeline;
-use super::target::resolve;
-use crate::capture::{Attacher, CaptureEvent, GlassRamMonitor, MonitorConfig, SecurityConfig, TargetMetrics};
+use super::{Pipeline, Subject};
+use crate::capture::recording::Replay;
+use crate::capture::{
+    Attacher, CaptureEvent, GlassRamMonitor, MonitorConfig, SecurityConfig, TargetMetrics, WindowSource,
+};
 use crate::map::HilbertConfig;
 use crate::render::{ColorPalette, Gpu, Heatmap, MapTarget};
-use crate::telemetry::GlassRamTelemetry;
+use crate::telemetry::{Avalanche, GlassRamTelemetry, PhaseChange};
 use crate::{GlassRamError, Result};
 
 /// What to watch, for how long, and what to write.
 #[derive(Debug, Clone)]
 pub struct SnapshotOptions {
-    /// A process number, or a name that one process has.
-    pub target: String,
-    /// How long to watch.
-    pub duration: Duration,
+    /// A process, or a recording, which is gone through as fast as it can be.
+    pub subject: Subject,
+    /// How long to watch; of a recording all that follows when `None`, of a process three seconds.
+    pub duration: Option<Duration>,
     /// Where to write the picture, PNG.
     pub picture: Option<PathBuf>,
     /// Its size in pixels.
@@ -58,6 +60,10 @@ pub struct SnapshotReport {
     /// As of the last window.
     #[serde(flatten)]
     pub telemetry: GlassRamTelemetry,
+    /// When the pattern of writes changed.
+    pub phases: Vec<PhaseReport>,
+    /// Cascades of writes into memory untouched before.
+    pub avalanches: Vec<AvalancheReport>,
     /// What watching cost the target.
     #[serde(flatten)]
     pub target: TargetMetrics,
@@ -69,17 +75,64 @@ pub struct SnapshotReport {
     pub files: Vec<PathBuf>,
 }
 
+/// A [`PhaseChange`] in numbers, its times in seconds from the begin of the watch.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PhaseReport {
+    /// When the new regime began.
+    pub at: f64,
+    /// The probability of the change, 0..1.
+    pub confidence: f32,
+}
+
+/// An [`Avalanche`] in numbers, its times in seconds from the begin of the watch.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct AvalancheReport {
+    /// When it began.
+    pub start: f64,
+    /// How long it lasted, or has lasted when it goes on.
+    pub seconds: f64,
+    /// Pages that it reached.
+    pub pages: u64,
+    /// The address that it began at.
+    pub epicentre: u64,
+}
+
+impl From<&PhaseChange> for PhaseReport {
+    fn from(change: &PhaseChange) -> Self {
+        Self { at: change.at.as_secs_f64(), confidence: change.confidence }
+    }
+}
+
+impl From<&Avalanche> for AvalancheReport {
+    fn from(avalanche: &Avalanche) -> Self {
+        Self {
+            start: avalanche.start.as_secs_f64(),
+            seconds: avalanche.duration().as_secs_f64(),
+            pages: avalanche.size,
+            epicentre: avalanche.epicentre,
+        }
+    }
+}
+
+/// How long a process is watched when nothing else is said.
+const USUAL: Duration = Duration::from_secs(3);
+
 /// Watches the target, writes what was asked for, detaches.
 pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
-    let pid = resolve(&options.target)?;
     // Before the GPU's driver starts threads of its own.
     let attacher = Attacher::choose(options.security)?;
     // Whatever could refuse is asked before the target is touched.
     let gpu = options.picture.is_some().then(Gpu::new).transpose()?;
     let config =
         MonitorConfig { anonymize: options.security.anonymize_addresses, ..MonitorConfig::default() };
-    let monitor = GlassRamMonitor::watch(attacher.attach(pid)?, config)?;
-    let (pipeline, metrics) = watch(monitor, options)?;
+    let source = options.subject.open(&attacher, config)?;
+    let pid = source.target().pid;
+    let pipeline =
+        Pipeline::new(source.target().clone(), source.rung(), options.hilbert.clone(), options.palette)?;
+    let (pipeline, metrics) = match source {
+        WindowSource::Live(monitor) => watch(*monitor, pipeline, options.duration.unwrap_or(USUAL))?,
+        WindowSource::Replay(replay) => (play(*replay, pipeline, options)?, TargetMetrics::default()),
+    };
     if pipeline.windows() == 0 {
         return Err(GlassRamError::ProcessNotFound { pid });
     }
@@ -101,6 +154,8 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
             .map_err(|error| cannot_write(path, &error))?;
         files.push(path.clone());
     }
+    let recorder = pipeline.recorder();
+    let avalanches = recorder.avalanches();
     Ok(SnapshotReport {
         pid,
         comm: pipeline.target().comm.clone(),
@@ -108,6 +163,8 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
         windows: pipeline.windows(),
         pages: pipeline.layout().pages,
         telemetry: pipeline.telemetry().clone(),
+        phases: recorder.phases().changes().map(PhaseReport::from).collect(),
+        avalanches: avalanches.ended().chain(avalanches.current()).map(AvalancheReport::from).collect(),
         target: metrics,
         ended: pipeline.ended().map(str::to_owned),
         files,
@@ -122,15 +179,42 @@ struct Watch {
     done: bool,
 }
 
-/// Feeds a pipeline from `monitor` for the asked time, then detaches.
-fn watch(monitor: GlassRamMonitor, options: &SnapshotOptions) -> Result<(Pipeline, TargetMetrics)> {
-    let target = monitor.target().clone();
-    let progress = ProgressBar::new(options.duration.as_millis() as u64);
+/// A bar of so much time.
+fn progress(time: Duration, does: &str, pipeline: &Pipeline) -> ProgressBar {
+    let progress = ProgressBar::new(time.as_millis() as u64);
     if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {msg}") {
         progress.set_style(style);
     }
-    progress.set_prefix(format!("watching {} {}", target.comm, target.pid));
-    let pipeline = Pipeline::new(target, monitor.rung(), options.hilbert.clone(), options.palette)?;
+    progress.set_prefix(format!("{does} {} {}", pipeline.target().comm, pipeline.target().pid));
+    progress
+}
+
+/// Feeds the pipeline from a recording, from where it stands for the asked time.
+fn play(mut replay: Replay, mut pipeline: Pipeline, options: &SnapshotOptions) -> Result<Pipeline> {
+    let from = match &options.subject {
+        Subject::Recording(_, start) => start.from,
+        Subject::Process(_) => Duration::ZERO,
+    };
+    let end = options.duration.map_or(replay.length(), |duration| from + duration);
+    pipeline.restart(replay.position())?;
+    let progress = progress(end, "replaying", &pipeline);
+    while replay.position() < end
+        && let CaptureEvent::Window(window) = replay.scan()
+    {
+        pipeline.window(&window)?;
+        progress.set_position(replay.position().as_millis() as u64);
+    }
+    progress.finish_and_clear();
+    Ok(pipeline)
+}
+
+/// Feeds the pipeline from `monitor` for `duration`, then detaches.
+fn watch(
+    monitor: GlassRamMonitor,
+    pipeline: Pipeline,
+    duration: Duration,
+) -> Result<(Pipeline, TargetMetrics)> {
+    let progress = progress(duration, "watching", &pipeline);
     let mut watch = Watch { pipeline, failed: None, progress, done: false };
 
     let mut event_loop: EventLoop<'_, Watch> = EventLoop::try_new().map_err(loop_failed)?;
@@ -153,7 +237,7 @@ fn watch(monitor: GlassRamMonitor, options: &SnapshotOptions) -> Result<(Pipelin
     let token = event_loop.handle().register_dispatcher(source.clone()).map_err(loop_failed)?;
     let started = Instant::now();
     while !watch.done
-        && let Some(left) = options.duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero())
+        && let Some(left) = duration.checked_sub(started.elapsed()).filter(|left| !left.is_zero())
     {
         event_loop.dispatch(Some(left), &mut watch).map_err(loop_failed)?;
         watch.progress.set_position(started.elapsed().as_millis() as u64);
@@ -169,7 +253,7 @@ fn watch(monitor: GlassRamMonitor, options: &SnapshotOptions) -> Result<(Pipelin
     }
 }
 
-fn loop_failed(error: impl fmt::Display) -> GlassRamError {
+pub(super) fn loop_failed(error: impl fmt::Display) -> GlassRamError {
     GlassRamError::FeatureNotSupported {
         feature: format!("the event loop failed ({error}): look for a limit on open files (`ulimit -n`)"),
     }
@@ -205,6 +289,12 @@ impl fmt::Display for SnapshotReport {
             100.0 * telemetry.reconstruction_accuracy,
             telemetry.sampling_rate
         )?;
+        for change in &self.phases {
+            writeln!(f, "  phase     changed at {:.1} s", change.at)?;
+        }
+        for AvalancheReport { start, seconds, pages, epicentre } in &self.avalanches {
+            writeln!(f, "  avalanche at {start:.1} s, {pages} pages in {seconds:.1} s from {epicentre:#x}")?;
+        }
         writeln!(
             f,
             "  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), {:.1} MB; estimated",

@@ -1,7 +1,29 @@
-//! Which process is meant by what the person typed.
+//! What is meant by what the person typed: a process, or a recording of one.
 
-use crate::capture::{self, ProcessSummary};
+use std::path::PathBuf;
+
+use crate::capture::recording::{Replay, ReplayStart};
+use crate::capture::{self, Attacher, GlassRamMonitor, MonitorConfig, ProcessSummary, WindowSource};
 use crate::{GlassRamError, Result};
+
+/// What is to be looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Subject {
+    /// A process number, or a name that one process has.
+    Process(String),
+    /// A recording, and where to begin in it.
+    Recording(PathBuf, ReplayStart),
+}
+
+impl Subject {
+    /// Attaches to the process, or opens the recording.
+    pub(super) fn open(&self, attacher: &Attacher, config: MonitorConfig) -> Result<WindowSource> {
+        Ok(match self {
+            Self::Process(word) => GlassRamMonitor::watch(attacher.attach(resolve(word)?)?, config)?.into(),
+            Self::Recording(path, start) => Replay::open(path, *start)?.into(),
+        })
+    }
+}
 
 /// The number of the process that `word` means: a number, or a name that exactly one process has.
 pub fn resolve(word: &str) -> Result<u32> {

@@ -25,6 +25,7 @@ use self::app::App;
 use self::terminal::Screen;
 use super::Subject;
 use super::snapshot::loop_failed;
+use crate::capture::{Attacher, MonitorConfig, SecurityConfig};
 use crate::map::HilbertConfig;
 use crate::render::ColorPalette;
 use crate::{GlassRamError, Result};
@@ -53,10 +54,11 @@ pub fn run(options: &TopOptions) -> Result<()> {
     // Before any thread is started, so that every thread leaves these signals to the loop.
     let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT])
         .map_err(loop_failed)?;
-    let source = options.subject.open(crate::capture::MonitorConfig::default())?;
+    let attacher = Attacher::choose(SecurityConfig::default())?;
+    let source = options.subject.open(&attacher, MonitorConfig::default())?;
     let handle = event_loop.handle();
     let depth = options.depth.unwrap_or_else(ColorDepth::of_environment);
-    let mut app = App::new(handle.clone(), options.hilbert.clone(), options.palette, depth);
+    let mut app = App::new(handle.clone(), attacher, options.hilbert.clone(), options.palette, depth);
     app.watch(source)?;
     handle.insert_source(signals, |_, (), app| app.quit()).map_err(loop_failed)?;
     let mut screen = Screen::enter()?;

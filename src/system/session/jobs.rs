@@ -35,8 +35,8 @@ impl Session {
         if self.attaching {
             return Err("another process is just being attached to: try again in a moment".into());
         }
-        let running = |watched: &&Watched| watched.pipeline.ended().is_none();
-        let current: Vec<u32> = self.watched.iter().filter(running).map(Watched::pid).collect();
+        let live = |watched: &&Watched| watched.pipeline.ended().is_none() && watched.play.is_none();
+        let current: Vec<u32> = self.watched.iter().filter(live).map(Watched::pid).collect();
         let attacher = self.attacher.clone();
         self.start_job("attach", move || {
             let attached = resolve(&word).and_then(|pid| {

@@ -63,6 +63,7 @@ impl Session {
             Request::Outputs => Response::Outputs(self.outputs(compositor)),
             Request::State => Response::State(Box::new(self.publish(compositor).clone())),
             Request::Telemetry => Response::Telemetry(self.main().map(Watched::telemetry)),
+            Request::Replay { action } => return Answer::Now(self.steer(compositor, action)),
             Request::Targets => return later(self.start_targets(id)),
             Request::Watch { target, output: None } => {
                 return later(self.start_attach(Some(id), target, View::Main));

@@ -6,27 +6,31 @@ use calloop::{Dispatcher, RegistrationToken};
 use tracing::{info, warn};
 
 use super::state::Session;
-use super::words;
+use super::{playing, words};
 use crate::Result;
-use crate::capture::{CaptureEvent, GlassRamMonitor, MonitorConfig, ProcessAttach, TargetMetrics};
+use crate::capture::{
+    CaptureEvent, GlassRamMonitor, MonitorConfig, ProcessAttach, TargetMetrics, WindowSource,
+};
 use crate::config::Config;
 use crate::display::settings::OutputIdentity;
 use crate::display::{Compositor, DisplayError};
-use crate::ipc::{Target, Telemetry};
+use crate::ipc::{ReplayState, Target, Telemetry};
 use crate::system::Pipeline;
 
 /// A process under watch, or what is left of it when it has ended.
 pub(super) struct Watched {
     pub(super) pipeline: Pipeline,
-    source: Option<Source>,
+    pub(super) source: Option<Source>,
     /// When the last window came to its end.
     taken: Option<Instant>,
     /// As of the last look, for when the process is gone.
     metrics: TargetMetrics,
+    /// How it is played, when it is a recording of the process.
+    pub(super) play: Option<ReplayState>,
 }
 
-struct Source {
-    dispatcher: Dispatcher<'static, GlassRamMonitor, Compositor>,
+pub(super) struct Source {
+    pub(super) dispatcher: Dispatcher<'static, WindowSource, Compositor>,
     token: RegistrationToken,
 }
 
@@ -74,6 +78,7 @@ impl Watched {
             name: target.comm.clone(),
             rung: self.pipeline.rung().to_string(),
             ended: self.pipeline.ended().map(str::to_owned),
+            recorded: self.play.is_some(),
         }
     }
 
@@ -110,25 +115,29 @@ impl Session {
         view: &View,
     ) -> Result<()> {
         let monitor = GlassRamMonitor::watch(attached, monitor_config(&self.config))?;
-        self.watch_with(compositor, monitor, view)
+        self.watch_with(compositor, monitor.into(), view)
     }
 
-    /// As [`Self::watch`], with a monitor that is there already.
+    /// As [`Self::watch`], with windows from wherever they come.
     pub(super) fn watch_with(
         &mut self,
         compositor: &mut Compositor,
-        monitor: GlassRamMonitor,
+        source: WindowSource,
         view: &View,
     ) -> Result<()> {
         let hilbert = self.config.hilbert()?;
-        let target = monitor.target().clone();
-        let rung = monitor.rung();
+        let target = source.target().clone();
+        let rung = source.rung();
+        let play = source.replay().map(playing::state);
         let palette = words::color_palette(self.palette);
         let mut pipeline = Pipeline::new(target.clone(), rung, hilbert.clone(), palette)?;
         pipeline.reshape(hilbert, self.half_life())?;
-        let metrics = monitor.target_metrics();
+        if let Some(replay) = source.replay() {
+            pipeline.restart(replay.position())?;
+        }
+        let metrics = source.target_metrics();
         let (me, pid) = (self.me.clone(), target.pid);
-        let dispatcher = Dispatcher::new(monitor, move |event, _, compositor: &mut Compositor| {
+        let dispatcher = Dispatcher::new(source, move |event, _, compositor: &mut Compositor| {
             if let Some(session) = me.upgrade() {
                 session.borrow_mut().captured(compositor, pid, event);
             }
@@ -138,11 +147,15 @@ impl Session {
             .register_dispatcher(dispatcher.clone())
             .map_err(|error| DisplayError::Setup { what: "the capture source", reason: error.to_string() })?;
         info!("watching {} {} by {rung}", target.comm, target.pid);
-        // What is left of an earlier process of that number.
-        self.watched.retain(|watched| watched.pid() != target.pid);
+        // What is left of an earlier process of that number, or a recording of it.
+        if let Err(error) = self.let_go(pid) {
+            warn!("the process that was watched before is not wholly as it was: {error}");
+        }
         let source = Some(Source { dispatcher, token });
-        self.watched.push(Watched { pipeline, source, taken: None, metrics });
-        self.look_at(compositor, target.pid, view);
+        let mut watched = Watched { pipeline, source, taken: None, metrics, play: None };
+        play.into_iter().for_each(|play| watched.played(play));
+        self.watched.push(watched);
+        self.look_at(compositor, pid, view);
         Ok(())
     }
 
@@ -197,8 +210,14 @@ impl Session {
         let Some(watched) = self.watched.iter_mut().find(|watched| watched.pid() == pid) else { return };
         let over = match event {
             CaptureEvent::Window(window) => {
-                watched.taken = Some(window.started + window.length);
-                watched.pipeline.window(&window).err().map(|error| error.to_string())
+                // What comes out of a file is no news of that moment.
+                watched.taken = watched.play.is_none().then(|| window.started + window.length);
+                let outcome = watched.pipeline.window(&window);
+                let position_ms = watched.pipeline.recorder().now().as_millis() as u64;
+                if let Some(play) = watched.play {
+                    watched.played(ReplayState { position_ms, over: false, ..play });
+                }
+                outcome.err().map(|error| error.to_string())
             }
             CaptureEvent::Exited(reason) => Some(reason.to_string()),
             CaptureEvent::Failed(error) => Some(error.to_string()),
@@ -206,8 +225,12 @@ impl Session {
         if let Some(reason) = over {
             warn!("no longer watching {}: {reason}", watched.pipeline.target().comm);
             watched.pipeline.end(reason);
+            let recorded = watched.play.is_some();
             self.publish(compositor);
-            self.drop_source(pid);
+            // A recording stays, so that it can be gone back in.
+            if !recorded {
+                self.drop_source(pid);
+            }
         } else if self.views.main == Some(pid) {
             self.publish_telemetry();
         }

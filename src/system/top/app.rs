@@ -9,7 +9,8 @@ use super::colors::ColorDepth;
 use super::draw::{Over, Play, View};
 use crate::Result;
 use crate::capture::{
-    self, CaptureEvent, GlassRamMonitor, ProcessSummary, TargetMetrics, WindowSource, may_watch,
+    self, Attacher, CaptureEvent, GlassRamMonitor, MonitorConfig, ProcessSummary, TargetMetrics,
+    WindowSource, may_watch,
 };
 use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
 use crate::render::ColorPalette;
@@ -23,6 +24,7 @@ const JUMP: Duration = Duration::from_secs(5);
 /// The state of `top`.
 pub(super) struct App {
     handle: LoopHandle<'static, App>,
+    attacher: Attacher,
     hilbert: HilbertConfig,
     palette: ColorPalette,
     depth: ColorDepth,
@@ -45,12 +47,14 @@ struct Watched {
 impl App {
     pub fn new(
         handle: LoopHandle<'static, App>,
+        attacher: Attacher,
         hilbert: HilbertConfig,
         palette: ColorPalette,
         depth: ColorDepth,
     ) -> Self {
         Self {
             handle,
+            attacher,
             hilbert,
             palette,
             depth,
@@ -246,7 +250,8 @@ impl App {
                 let pid = self.listed.get(*chosen).map(|process| process.pid);
                 self.over = Over::Nothing;
                 if let Some(pid) = pid {
-                    return self.watch(GlassRamMonitor::new(pid)?.into());
+                    let attached = self.attacher.attach(pid)?;
+                    return self.watch(GlassRamMonitor::watch(attached, MonitorConfig::default())?.into());
                 }
             }
             _ => {}

@@ -1,0 +1,197 @@
+//! A window as bytes: some numbers, and sections of which each has a tag and a length.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::Damaged;
+use super::numbers::{Bytes, put, put_text};
+use crate::capture::{MemoryRegion, PageRange, Window};
+
+/// The written ranges.
+const WRITTEN: u64 = 1;
+/// The table of regions, with whether it has changed.
+const REGIONS: u64 = 2;
+/// The ranges that were not armed; left out where all were.
+const UNSEEN: u64 = 3;
+
+/// No instant is farther from the start, no window longer: 36 years.
+pub(super) const MAX_TIME: u64 = 1 << 60;
+/// No table has more pages: 8 TiB of 4 KiB each.
+const MAX_PAGES: u64 = 1 << 31;
+
+/// What a window is encoded against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context {
+    pub page_size: u64,
+    /// The instant that offsets are counted from.
+    pub origin: Instant,
+}
+
+/// Appends `window`; with the table `key`, whether or not it has changed, when there is one.
+pub(super) fn encode(window: &Window, key: Option<&[MemoryRegion]>, context: Context, bytes: &mut Vec<u8>) {
+    let Window { index, started, length, written, unseen, regions, writable_pages, active_threads } = window;
+    for number in [
+        *index,
+        nanoseconds(started.saturating_duration_since(context.origin)),
+        nanoseconds(*length),
+        *writable_pages,
+        u64::from(*active_threads),
+    ] {
+        put(bytes, number);
+    }
+    let mut content = Vec::with_capacity(4 * written.len() + 8);
+    put_spans(&mut content, written, context.page_size);
+    section(bytes, WRITTEN, &content);
+    if !unseen.is_empty() {
+        content.clear();
+        put_spans(&mut content, unseen, context.page_size);
+        section(bytes, UNSEEN, &content);
+    }
+    if let Some(table) = regions.as_deref().or(key) {
+        content.clear();
+        content.push(u8::from(regions.is_some()));
+        put_regions(&mut content, table, context.page_size);
+        section(bytes, REGIONS, &content);
+    }
+}
+
+/// The window in `content`, and the table of regions if it says it, with whether that is a change.
+pub(super) type Decoded = (Window, Option<(Arc<[MemoryRegion]>, bool)>);
+
+pub(super) fn decode(content: &[u8], context: Context) -> Result<Decoded, Damaged> {
+    let mut bytes = Bytes(content);
+    let index = bytes.number()?;
+    let started = time(bytes.number()?)?;
+    let length = time(bytes.number()?)?;
+    let mut window = Window {
+        index,
+        started: context.origin.checked_add(started).ok_or(Damaged("a time is out of range"))?,
+        length,
+        written: Vec::new(),
+        unseen: Vec::new(),
+        regions: None,
+        writable_pages: bytes.number()?,
+        active_threads: bytes.number_u32()?,
+    };
+    let mut table = None;
+    while !bytes.is_empty() {
+        let tag = bytes.number()?;
+        let mut content = bytes.part()?;
+        match tag {
+            WRITTEN => window.written = spans(&mut content, context.page_size)?,
+            UNSEEN => window.unseen = spans(&mut content, context.page_size)?,
+            REGIONS => {
+                let changed = content.number()? != 0;
+                table = Some((regions(&mut content, context.page_size)?, changed));
+            }
+            _ => {}
+        }
+    }
+    Ok((window, table))
+}
+
+pub(super) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(MAX_TIME).min(MAX_TIME)
+}
+
+/// A time as it is read.
+pub(super) fn time(nanoseconds: u64) -> Result<Duration, Damaged> {
+    (nanoseconds <= MAX_TIME)
+        .then(|| Duration::from_nanos(nanoseconds))
+        .ok_or(Damaged("a time is out of range"))
+}
+
+fn section(bytes: &mut Vec<u8>, tag: u64, content: &[u8]) {
+    put(bytes, tag);
+    put(bytes, content.len() as u64);
+    bytes.extend_from_slice(content);
+}
+
+/// Sorted, disjoint spans: each as the pages between it and the one before, and its own.
+fn put_spans(bytes: &mut Vec<u8>, ranges: &[PageRange], page_size: u64) {
+    put(bytes, ranges.len() as u64);
+    let mut at = 0;
+    for PageRange { start, end } in ranges {
+        put(bytes, start / page_size - at);
+        put(bytes, (end - start) / page_size);
+        at = end / page_size;
+    }
+}
+
+/// Reads spans one after another.
+struct Spans {
+    at: u64,
+    page_size: u64,
+}
+
+impl Spans {
+    fn next(&mut self, bytes: &mut Bytes<'_>) -> Result<PageRange, Damaged> {
+        let (gap, pages) = (bytes.number()?, bytes.number()?);
+        let bounds = self.at.checked_add(gap).and_then(|start| Some((start, start.checked_add(pages)?)));
+        let (start, end) = bounds.ok_or(Damaged("an address is out of range"))?;
+        let start_address = start.checked_mul(self.page_size);
+        let range = start_address.zip(end.checked_mul(self.page_size));
+        let (from, to) = range.ok_or(Damaged("an address is out of range"))?;
+        if pages == 0 {
+            return Err(Damaged("a range is empty"));
+        }
+        self.at = end;
+        Ok(PageRange::new(from, to))
+    }
+}
+
+fn spans(bytes: &mut Bytes<'_>, page_size: u64) -> Result<Vec<PageRange>, Damaged> {
+    let count = count(bytes, 2)?;
+    let mut spans = Spans { at: 0, page_size };
+    let mut ranges = Vec::with_capacity(count);
+    for _ in 0..count {
+        ranges.push(spans.next(bytes)?);
+    }
+    Ok(ranges)
+}
+
+/// A number of things of which each takes at least `least` bytes: never more than are there.
+fn count(bytes: &mut Bytes<'_>, least: usize) -> Result<usize, Damaged> {
+    let count = usize::try_from(bytes.number()?).map_err(|_| Damaged("a count is out of range"))?;
+    (count <= bytes.0.len() / least).then_some(count).ok_or(Damaged("a count is past the end"))
+}
+
+fn put_regions(bytes: &mut Vec<u8>, table: &[MemoryRegion], page_size: u64) {
+    put(bytes, table.len() as u64);
+    let mut at = 0;
+    for region in table {
+        put(bytes, region.start / page_size - at);
+        put(bytes, (region.end - region.start) / page_size);
+        at = region.end / page_size;
+        put_text(bytes, &region.permissions);
+        put(bytes, region.offset);
+        put_text(bytes, &region.device);
+        put(bytes, region.inode);
+        bytes.push(u8::from(region.pathname.is_some()));
+        put_text(bytes, region.pathname.as_deref().unwrap_or_default());
+    }
+}
+
+fn regions(bytes: &mut Bytes<'_>, page_size: u64) -> Result<Arc<[MemoryRegion]>, Damaged> {
+    let count = count(bytes, 8)?;
+    let mut spans = Spans { at: 0, page_size };
+    let mut table = Vec::with_capacity(count);
+    let mut pages = 0u64;
+    for _ in 0..count {
+        let range = spans.next(bytes)?;
+        pages = pages.saturating_add(range.pages(page_size));
+        if pages > MAX_PAGES {
+            return Err(Damaged("the regions are larger than any memory"));
+        }
+        let permissions = bytes.text()?;
+        let offset = bytes.number()?;
+        let device = bytes.text()?;
+        let inode = bytes.number()?;
+        let named = bytes.number()? != 0;
+        let name = bytes.text()?;
+        let PageRange { start, end } = range;
+        let pathname = named.then_some(name);
+        table.push(MemoryRegion { start, end, permissions, offset, device, inode, pathname });
+    }
+    Ok(table.into())
+}

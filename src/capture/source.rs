@@ -1,0 +1,138 @@
+//! Where windows come from: a process that is watched, or a recording of one.
+
+use std::time::Duration;
+
+use calloop::{EventSource, Poll, PostAction, Readiness, Token, TokenFactory};
+
+use super::recording::Replay;
+use super::{CaptureEvent, GlassRamMonitor, Rung, TargetInfo, TargetMetrics};
+use crate::error::Result;
+
+/// A source of [`CaptureEvent`]s, for those who do not care which.
+#[derive(Debug)]
+pub enum WindowSource {
+    /// A process under watch.
+    Live(Box<GlassRamMonitor>),
+    /// A recording that is played.
+    Replay(Box<Replay>),
+}
+
+impl From<GlassRamMonitor> for WindowSource {
+    fn from(monitor: GlassRamMonitor) -> Self {
+        Self::Live(Box::new(monitor))
+    }
+}
+
+impl From<Replay> for WindowSource {
+    fn from(replay: Replay) -> Self {
+        Self::Replay(Box::new(replay))
+    }
+}
+
+impl WindowSource {
+    /// Who is, or was, watched.
+    pub fn target(&self) -> &TargetInfo {
+        match self {
+            Self::Live(monitor) => monitor.target(),
+            Self::Replay(replay) => &replay.info().target,
+        }
+    }
+
+    /// How writes are, or were, followed.
+    pub fn rung(&self) -> Rung {
+        match self {
+            Self::Live(monitor) => monitor.rung(),
+            Self::Replay(replay) => replay.info().rung,
+        }
+    }
+
+    /// What watching costs the target: nothing, when it is a recording.
+    pub fn target_metrics(&self) -> TargetMetrics {
+        match self {
+            Self::Live(monitor) => monitor.target_metrics(),
+            Self::Replay(_) => TargetMetrics::default(),
+        }
+    }
+
+    /// Windows are so long from the next one on. Those of a recording are as they were recorded.
+    pub fn set_window(&mut self, window: Duration) {
+        if let Self::Live(monitor) = self {
+            monitor.set_window(window);
+        }
+    }
+
+    /// The recording, if it is one.
+    pub fn replay(&self) -> Option<&Replay> {
+        match self {
+            Self::Live(_) => None,
+            Self::Replay(replay) => Some(replay),
+        }
+    }
+
+    /// The recording, if it is one, to be steered.
+    pub fn replay_mut(&mut self) -> Option<&mut Replay> {
+        match self {
+            Self::Live(_) => None,
+            Self::Replay(replay) => Some(replay),
+        }
+    }
+
+    /// What comes next, at once: the window that has lasted until now, or the next of the recording.
+    pub fn scan(&mut self) -> Result<CaptureEvent> {
+        match self {
+            Self::Live(monitor) => monitor.scan(),
+            Self::Replay(replay) => Ok(replay.scan()),
+        }
+    }
+
+    /// Ends it; a process that was watched is as it was before.
+    pub fn detach(self) -> Result<()> {
+        match self {
+            Self::Live(monitor) => monitor.detach(),
+            Self::Replay(_) => Ok(()),
+        }
+    }
+}
+
+impl EventSource for WindowSource {
+    type Event = CaptureEvent;
+    type Metadata = ();
+    type Ret = ();
+    type Error = std::io::Error;
+
+    fn process_events<F>(
+        &mut self,
+        readiness: Readiness,
+        token: Token,
+        callback: F,
+    ) -> std::io::Result<PostAction>
+    where
+        F: FnMut(CaptureEvent, &mut ()),
+    {
+        match self {
+            Self::Live(monitor) => monitor.process_events(readiness, token, callback),
+            Self::Replay(replay) => replay.process_events(readiness, token, callback),
+        }
+    }
+
+    fn register(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
+        match self {
+            Self::Live(monitor) => monitor.register(poll, factory),
+            Self::Replay(replay) => replay.register(poll, factory),
+        }
+    }
+
+    fn reregister(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
+        match self {
+            Self::Live(monitor) => monitor.reregister(poll, factory),
+            Self::Replay(replay) => replay.reregister(poll, factory),
+        }
+    }
+
+    fn unregister(&mut self, poll: &mut Poll) -> calloop::Result<()> {
+        match self {
+            Self::Live(monitor) => monitor.unregister(poll),
+            Self::Replay(replay) => replay.unregister(poll),
+        }
+    }
+}
