@@ -157,7 +157,9 @@ fn what_is_shown_follows_and_can_be_photographed() {
     });
     let words = session.msg(&["outputs"]);
     assert!(
-        words.starts_with("HEADLESS-1  320×240 at 60.000 Hz\n") && words.contains("over, composited: "),
+        words.starts_with("HEADLESS-1  320×240 at 60.000 Hz")
+            && words.contains("over of ")
+            && words.contains(", composited: "),
         "{words}"
     );
 
@@ -202,11 +204,32 @@ fn events_are_the_whole_state_and_then_every_change_in_order() {
             Event::Target(None) => "no target".into(),
             Event::Frozen(frozen) => format!("frozen {frozen}"),
             Event::Placement(Placement::Full) => "full".into(),
-            Event::Outputs(outputs) if outputs[0].placement == Placement::Full => "outputs".into(),
+            Event::Outputs(outputs) => {
+                let shown = outputs[0].target.as_ref().map(|shown| shown.pid == target.pid());
+                match (outputs[0].placement, shown) {
+                    (Placement::Beside, Some(true)) => "it on the output".into(),
+                    (Placement::Full, Some(true)) => "it in full".into(),
+                    (Placement::Full, None) => "nothing on the output".into(),
+                    other => format!("{other:?}"),
+                }
+            }
             other => format!("{other:?}"),
         })
         .collect();
-    assert_eq!(seen, ["viridis", "target", "frozen true", "outputs", "full", "no target", "frozen false"]);
+    assert_eq!(
+        seen,
+        [
+            "viridis",
+            "it on the output",
+            "target",
+            "frozen true",
+            "it in full",
+            "full",
+            "nothing on the output",
+            "no target",
+            "frozen false"
+        ]
+    );
     assert_eq!(*known, session.state());
 
     // Numbers come by themselves while something is watched, and requests still have their replies among them.
