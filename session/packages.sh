@@ -13,6 +13,8 @@ run_packages+=(libwayland-client0 libwayland-cursor0 libwayland-egl1 libx11-6 li
 # To test: real programs to watch, real clients to show, and a desktop to run in.
 test_packages=(strace python3 weston wayland-utils wlcs fonts-dejavu-core grim xvfb x11-apps
     x11-utils)
+# Copy and paste, and a hand on the desktop.
+test_packages+=(xclip xdotool wl-clipboard)
 
 # Installs what of its arguments is missing; asks for root only then.
 install_packages() {

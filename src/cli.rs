@@ -65,7 +65,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct SessionArgs {
-    /// Where to show it [default: a VT with a display → tty, otherwise headless]
+    /// Where to show it [default: inside a desktop → winit, a VT with a display → tty, otherwise headless]
     #[arg(long, value_enum)]
     backend: Option<Backend>,
     /// The process to watch: its number, or its name when only one has it
@@ -85,7 +85,7 @@ struct SessionArgs {
     /// Never put the map on a plane of its own: always composite it
     #[arg(long)]
     no_planes: bool,
-    /// Size of the headless output, pixels
+    /// Size of the headless output, pixels, or of the window
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1280x720", value_parser = parse_size)]
     size: (i32, i32),
     /// The configuration [default: $XDG_CONFIG_HOME/memory-glass/config.toml]
@@ -314,6 +314,7 @@ struct ExerciseArgs {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Backend {
     Tty,
+    Winit,
     Headless,
 }
 
@@ -381,6 +382,7 @@ fn session(args: SessionArgs) -> Result<ExitCode> {
     session::run(session::SessionOptions {
         backend: args.backend.map(|backend| match backend {
             Backend::Tty => BackendKind::Tty,
+            Backend::Winit => BackendKind::Winit,
             Backend::Headless => BackendKind::Headless,
         }),
         cards: args.card,

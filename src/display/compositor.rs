@@ -9,7 +9,7 @@ use smithay::input::pointer::CursorImageStatus;
 use smithay::reexports::wayland_server::Display;
 use tracing::{debug, error, info};
 
-use super::backend::{Backend, Headless, Tty};
+use super::backend::{Backend, Headless, Nested, Tty};
 use super::clients::{self, WaylandSource};
 use super::desk::Desk;
 use super::input::{Devices, Keys};
@@ -61,6 +61,7 @@ impl Compositor {
         // The backend first: a machine that cannot show anything should not have a socket either.
         let mut backend = match config.backend {
             BackendKind::Tty => Backend::Tty(Box::new(Tty::open(&config, &handle)?)),
+            BackendKind::Winit => Backend::Nested(Box::new(Nested::open(config.headless_size, &handle)?)),
             BackendKind::Headless => {
                 Backend::Headless(Box::new(Headless::open(config.headless_size, config.headless_outputs)?))
             }

@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Placement;
 use super::settings::Settings;
-use super::{DisplayError, Placement};
 
 /// Where the pictures go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackendKind {
     /// This process owns the display: DRM/KMS on a virtual terminal.
     Tty,
+    /// A window of a running desktop, Wayland or X11.
+    Winit,
     /// No display at all: virtual outputs, composited in memory.
     Headless,
 }
@@ -35,7 +37,7 @@ pub struct CompositorConfig {
     pub placement: Placement,
     /// The Wayland socket's name; the first free `wayland-N` when `None`.
     pub socket: Option<String>,
-    /// The size of a virtual output in pixels.
+    /// The size of a virtual output in pixels, or of the window in the desktop's units.
     pub headless_size: (i32, i32),
     /// How many virtual outputs there are.
     pub headless_outputs: u32,
@@ -62,9 +64,9 @@ impl CompositorConfig {
 }
 
 impl BackendKind {
-    /// The backend for where this process runs: a VT with a card is `Tty`, a desktop is an error (there is no nested backend
-    /// yet), anything else is `Headless`.
-    pub fn detect() -> Result<Self, DisplayError> {
+    /// The backend for where this process runs: inside a desktop it is `Winit`, on a VT with a card `Tty`, anywhere else
+    /// `Headless`.
+    pub fn detect() -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let on_a_vt = set("XDG_VTNR") || std::fs::read_link("/proc/self/fd/0").is_ok_and(|path| is_vt(&path));
         let has_card = std::fs::read_dir("/dev/dri").is_ok_and(|entries| {
@@ -73,13 +75,14 @@ impl BackendKind {
         Self::choose(set, on_a_vt, has_card)
     }
 
-    fn choose(set: impl Fn(&str) -> bool, on_a_vt: bool, has_card: bool) -> Result<Self, DisplayError> {
-        for variable in ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"] {
-            if set(variable) {
-                return Err(DisplayError::InsideADesktop { variable });
-            }
+    fn choose(set: impl Fn(&str) -> bool, on_a_vt: bool, has_card: bool) -> Self {
+        if ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"].into_iter().any(set) {
+            BackendKind::Winit
+        } else if on_a_vt && has_card {
+            BackendKind::Tty
+        } else {
+            BackendKind::Headless
         }
-        Ok(if on_a_vt && has_card { BackendKind::Tty } else { BackendKind::Headless })
     }
 }
 
@@ -95,14 +98,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_vt_with_a_card_is_the_tty_backend_and_a_desktop_is_refused() {
-        assert_eq!(BackendKind::choose(|_| false, true, true), Ok(BackendKind::Tty));
-        assert_eq!(BackendKind::choose(|_| false, true, false), Ok(BackendKind::Headless));
-        assert_eq!(BackendKind::choose(|_| false, false, true), Ok(BackendKind::Headless));
-        assert_eq!(
-            BackendKind::choose(|name| name == "DISPLAY", true, true),
-            Err(DisplayError::InsideADesktop { variable: "DISPLAY" })
-        );
+    fn a_desktop_gives_a_window_and_a_vt_with_a_card_the_display() {
+        assert_eq!(BackendKind::choose(|_| false, true, true), BackendKind::Tty);
+        assert_eq!(BackendKind::choose(|_| false, true, false), BackendKind::Headless);
+        assert_eq!(BackendKind::choose(|_| false, false, true), BackendKind::Headless);
+        for variable in ["WAYLAND_DISPLAY", "WAYLAND_SOCKET", "DISPLAY"] {
+            assert_eq!(BackendKind::choose(|name| name == variable, true, true), BackendKind::Winit);
+        }
     }
 
     #[test]

@@ -10,14 +10,14 @@ use crate::GlassRamError;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DisplayError {
-    /// Started inside another display server.
+    /// The running desktop gives no window, or no OpenGL ES in it.
     #[error(
-        "{variable} is set: this is already inside a desktop, and there is no nested backend yet: switch to a text \
-         console (Ctrl+Alt+F3) and start again there, or use `--backend headless`"
+        "no window on this desktop: {reason}: switch to a text console (Ctrl+Alt+F3) and start again there, or use `--backend \
+         headless`"
     )]
-    InsideADesktop {
-        /// Which variable says so.
-        variable: &'static str,
+    Window {
+        /// What the desktop or its driver said.
+        reason: String,
     },
 
     /// There is no `/dev/dri/card*` on this seat.
@@ -112,7 +112,7 @@ pub enum DisplayError {
 impl From<DisplayError> for GlassRamError {
     fn from(error: DisplayError) -> Self {
         match error {
-            DisplayError::InsideADesktop { .. }
+            DisplayError::Window { .. }
             | DisplayError::NoDrmDevice { .. }
             | DisplayError::NoSeat { .. }
             | DisplayError::Card { .. }
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn every_message_is_one_line_and_holds_a_remedy() {
         let all = [
-            DisplayError::InsideADesktop { variable: "WAYLAND_DISPLAY" },
+            DisplayError::Window { reason: "EGL error".into() },
             DisplayError::NoDrmDevice { seat: "seat0".into() },
             DisplayError::NoSeat { reason: "Operation not permitted".into() },
             DisplayError::Input { seat: "seat0".into() },

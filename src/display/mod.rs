@@ -9,7 +9,7 @@
 //!  clients ─► handlers ─► desk (windows, seat) ─► scene ─► renderer ─► primary plane
 //! ```
 //!
-//! The compositor has one state, [`desk`](self), and a [`backend`](self) that shows it: `tty` drives DRM/KMS, `headless`
+//! The compositor has one state, [`desk`](self), and a [`backend`](self) that shows it: `tty` drives DRM/KMS, `nested` is a window of a desktop, `headless`
 //! composites into memory. Each output has a redraw state machine (`redraw`) that a page flip or a timer moves on: at most one
 //! frame a vblank, none when nothing changes. When only the map changes, only its plane is flipped.
 

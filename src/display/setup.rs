@@ -45,7 +45,7 @@ impl Compositor {
             let state = &self.desk.outputs[at];
             let (output, rule) = (state.output.clone(), self.desk.config.settings.rule(&state.identity));
             let refused = self.backend.set_mode(&output, rule.mode.as_ref()).err();
-            output.change_current_state(None, Some(transform(&rule)), Some(scale(&rule)), None);
+            output.change_current_state(None, Some(transform(&rule)), Some(scale(&rule, self.backend.own_scale())), None);
             self.desk.outputs[at].set_problem(refused);
         }
         self.desk.set_mirrors();
@@ -268,8 +268,8 @@ fn differ(old: &Option<Shown>, new: &Option<Shown>) -> bool {
     facts(old) != facts(new)
 }
 
-fn scale(rule: &OutputRule) -> Scale {
-    match rule.scale.unwrap_or(1.0) {
+fn scale(rule: &OutputRule, own: f64) -> Scale {
+    match rule.scale.unwrap_or(own) {
         whole if whole.fract() == 0.0 => Scale::Integer(whole as i32),
         fractional => Scale::Fractional(fractional),
     }

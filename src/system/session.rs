@@ -48,7 +48,7 @@ pub struct SessionOptions {
     pub cards: Vec<PathBuf>,
     /// Whether the map may have a plane of its own.
     pub planes: PlanePolicy,
-    /// Size of a headless output, pixels.
+    /// Size of a headless output, pixels, or of the window.
     pub headless_size: (i32, i32),
     /// How many headless outputs.
     pub headless_outputs: u32,
@@ -68,7 +68,7 @@ pub struct SessionOptions {
 
 /// Runs until the person quits or a signal ends it; the target is let go either way.
 pub fn run(options: SessionOptions) -> Result<()> {
-    let backend = options.backend.map_or_else(BackendKind::detect, Ok)?;
+    let backend = options.backend.unwrap_or_else(BackendKind::detect);
     let mut event_loop: EventLoop<'static, Compositor> =
         EventLoop::try_new().map_err(|error| setup("the event loop", &error))?;
     // Before any thread is started, so that every thread leaves these signals to the loop.

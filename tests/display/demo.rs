@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let backend = match own.first().map(String::as_str) {
         Some("tty") => BackendKind::Tty,
         Some("headless") => BackendKind::Headless,
-        _ => BackendKind::detect()?,
+        _ => BackendKind::detect(),
     };
     let mut config = CompositorConfig::new(backend);
     config.cards = own.iter().filter(|word| word.starts_with("/dev/")).map(Into::into).collect();

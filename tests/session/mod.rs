@@ -61,7 +61,10 @@ impl Session {
         }
         let log = fs::File::create(directory.path().join("log")).expect("a log");
         let mut command = glass();
-        command.args(["session", "--backend", "headless", "--size", "320x240"]).args(arguments);
+        command.args(["session", "--size", "320x240"]).args(arguments);
+        if !arguments.contains(&"--backend") {
+            command.args(["--backend", "headless"]);
+        }
         environment(&mut command, directory.path());
         command.envs(variables.iter().copied());
         let child = command.stdin(Stdio::null()).stderr(log).spawn().expect("the session starts");

@@ -1,9 +1,12 @@
-//! What shows the frames: a display that is ours ([`Tty`]), or memory ([`Headless`]). The compositor asks the same of both.
+//! What shows the frames: a display that is ours ([`Tty`]), a window of a desktop ([`Nested`]), or memory ([`Headless`]). The compositor
+//! asks the same of each.
 
 mod headless;
+mod nested;
 mod tty;
 
 pub(crate) use headless::Headless;
+pub(crate) use nested::Nested;
 use smithay::backend::allocator::dmabuf::Dmabuf;
 use smithay::input::keyboard::LedState;
 use smithay::output::Output;
@@ -29,6 +32,7 @@ pub(crate) struct Changes {
 /// The one in use.
 pub(crate) enum Backend {
     Tty(Box<Tty>),
+    Nested(Box<Nested>),
     Headless(Box<Headless>),
 }
 
@@ -37,6 +41,7 @@ impl Backend {
     pub(crate) fn start(&mut self, desk: &mut Desk) -> Vec<Output> {
         match self {
             Backend::Tty(tty) => tty.start(desk),
+            Backend::Nested(nested) => nested.start(desk),
             Backend::Headless(headless) => headless.start(),
         }
     }
@@ -45,6 +50,7 @@ impl Backend {
     pub(crate) fn draw(&mut self, desk: &mut Desk, output: &Output) -> Drawn {
         match self {
             Backend::Tty(tty) => tty.draw(desk, output),
+            Backend::Nested(nested) => nested.draw(desk, output),
             Backend::Headless(headless) => headless.draw(desk, output),
         }
     }
@@ -52,7 +58,7 @@ impl Backend {
     /// The timer that stands for a vblank fired.
     pub(crate) fn timer_fired(&mut self, desk: &mut Desk, output: &Output) {
         match self {
-            Backend::Tty(_) => {}
+            Backend::Tty(_) | Backend::Nested(_) => {}
             Backend::Headless(headless) => headless.presented(desk, output),
         }
     }
@@ -61,7 +67,7 @@ impl Backend {
     pub(crate) fn rescan(&mut self, settings: &Settings) -> Changes {
         match self {
             Backend::Tty(tty) => tty.rescan(settings),
-            Backend::Headless(_) => Changes::default(),
+            Backend::Nested(_) | Backend::Headless(_) => Changes::default(),
         }
     }
 
@@ -69,7 +75,17 @@ impl Backend {
     pub(crate) fn set_mode(&mut self, output: &Output, choice: Option<&ModeChoice>) -> Result<(), String> {
         match self {
             Backend::Tty(tty) => tty.set_mode(output, choice),
+            Backend::Nested(_) if choice.is_some() => Err("the desktop decides how large its windows are".into()),
+            Backend::Nested(_) => Ok(()),
             Backend::Headless(headless) => headless.set_mode(output, choice),
+        }
+    }
+
+    /// The scale of an output that no rule gives one.
+    pub(crate) fn own_scale(&self) -> f64 {
+        match self {
+            Backend::Nested(nested) => nested.scale(),
+            Backend::Tty(_) | Backend::Headless(_) => 1.0,
         }
     }
 
@@ -77,7 +93,7 @@ impl Backend {
     pub(crate) fn set_power(&mut self, output: &Output, on: bool) -> Result<(), String> {
         match self {
             Backend::Tty(tty) => tty.set_power(output, on),
-            Backend::Headless(_) => Ok(()),
+            Backend::Nested(_) | Backend::Headless(_) => Ok(()),
         }
     }
 
@@ -90,6 +106,7 @@ impl Backend {
     ) -> Result<Ring, String> {
         match self {
             Backend::Tty(tty) => tty.map_buffers(display, output, size),
+            Backend::Nested(_) => Err("the session is nested in a window".into()),
             Backend::Headless(_) => Err("there is no display controller".into()),
         }
     }
@@ -98,7 +115,7 @@ impl Backend {
     pub(crate) fn is_active(&self) -> bool {
         match self {
             Backend::Tty(tty) => tty.is_active(),
-            Backend::Headless(_) => true,
+            Backend::Nested(_) | Backend::Headless(_) => true,
         }
     }
 
@@ -106,7 +123,7 @@ impl Backend {
     pub(crate) fn map_plane(&self, output: &Output) -> Option<u32> {
         match self {
             Backend::Tty(tty) => tty.map_plane(output),
-            Backend::Headless(_) => None,
+            Backend::Nested(_) | Backend::Headless(_) => None,
         }
     }
 
@@ -114,6 +131,7 @@ impl Backend {
     pub(crate) fn import_dmabuf(&mut self, dmabuf: &Dmabuf) -> Result<(), String> {
         match self {
             Backend::Tty(tty) => tty.import_dmabuf(dmabuf),
+            Backend::Nested(nested) => nested.import_dmabuf(dmabuf),
             Backend::Headless(_) => Err("the headless backend has no GPU".into()),
         }
     }
@@ -122,7 +140,7 @@ impl Backend {
     pub(crate) fn configure_input(&mut self, settings: &Settings) {
         match self {
             Backend::Tty(tty) => tty.configure_input(settings),
-            Backend::Headless(_) => {}
+            Backend::Nested(_) | Backend::Headless(_) => {}
         }
     }
 
@@ -130,7 +148,7 @@ impl Backend {
     pub(crate) fn set_leds(&mut self, leds: LedState) {
         match self {
             Backend::Tty(tty) => tty.set_leds(leds),
-            Backend::Headless(_) => {}
+            Backend::Nested(_) | Backend::Headless(_) => {}
         }
     }
 
@@ -138,7 +156,7 @@ impl Backend {
     pub(crate) fn switch_vt(&mut self, vt: i32) {
         match self {
             Backend::Tty(tty) => tty.switch_vt(vt),
-            Backend::Headless(_) => {}
+            Backend::Nested(_) | Backend::Headless(_) => {}
         }
     }
 
@@ -146,7 +164,7 @@ impl Backend {
     pub(crate) fn shut_down(&mut self) {
         match self {
             Backend::Tty(tty) => tty.shut_down(),
-            Backend::Headless(_) => {}
+            Backend::Nested(_) | Backend::Headless(_) => {}
         }
     }
 
@@ -154,6 +172,7 @@ impl Backend {
     pub(crate) fn screenshot(&mut self, desk: &mut Desk, output: &Output) -> Result<Image, DisplayError> {
         match self {
             Backend::Tty(tty) => tty.screenshot(desk, output),
+            Backend::Nested(nested) => nested.screenshot(desk, output),
             Backend::Headless(headless) => headless.screenshot(desk, output),
         }
     }
@@ -167,6 +186,7 @@ impl Backend {
     ) -> Result<Option<Changed>, CopyError> {
         match self {
             Backend::Tty(tty) => tty.copy(desk, output, job),
+            Backend::Nested(nested) => nested.copy(desk, output, job),
             Backend::Headless(headless) => headless.copy(desk, output, job),
         }
     }
@@ -175,6 +195,7 @@ impl Backend {
     pub(crate) fn copy_formats(&self, output: &Output) -> Option<DmabufFormats> {
         match self {
             Backend::Tty(tty) => tty.copy_formats(output),
+            Backend::Nested(nested) => nested.copy_formats(),
             Backend::Headless(_) => None,
         }
     }

@@ -1,5 +1,7 @@
 //! Keys: hotkeys, and everything else to the client; and the keyboard's layouts.
 
+use std::time::Duration;
+
 use smithay::backend::input::{Event, InputBackend, KeyState, KeyboardKeyEvent, Keycode};
 use smithay::input::keyboard::{FilterResult, Layout};
 use smithay::utils::SERIAL_COUNTER;
@@ -60,6 +62,18 @@ impl Compositor {
             self.act(action);
         }
         self.tell_layout();
+    }
+
+    /// The keyboard is somebody else's: what is held down is let go, for we shall not be told.
+    pub(crate) fn release_keys(&mut self) {
+        self.keys.held.clear();
+        let Some(keyboard) = self.desk.seat.get_keyboard() else { return };
+        let time = Duration::from(self.desk.clock.now()).as_millis() as u32;
+        for key in keyboard.pressed_keys() {
+            let serial = SERIAL_COUNTER.next_serial();
+            keyboard
+                .input::<(), _>(self, key, KeyState::Released, serial, time, |_, _, _| FilterResult::Forward);
+        }
     }
 
     /// The keys that switch layouts are the keymap's own: whether they did is seen afterwards.

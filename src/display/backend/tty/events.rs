@@ -17,7 +17,7 @@ impl Compositor {
     fn tty(&mut self) -> Option<&mut Tty> {
         match &mut self.backend {
             Backend::Tty(tty) => Some(tty),
-            Backend::Headless(_) => None,
+            Backend::Nested(_) | Backend::Headless(_) => None,
         }
     }
 
