@@ -47,6 +47,8 @@ pub struct Config {
     /// Keys of the session itself.
     #[serde(deserialize_with = "Hotkeys::distinct")]
     pub hotkeys: Hotkeys,
+    /// Whether X11 programs are served, where Xwayland is installed.
+    pub xwayland: bool,
     /// The keyboard.
     pub keyboard: Keyboard,
     /// Touchpads.
@@ -85,6 +87,7 @@ impl Default for Config {
             terminal: Vec::new(),
             screenshot_directory: None,
             hotkeys: Hotkeys::default(),
+            xwayland: true,
             keyboard: Keyboard::default(),
             touchpad: Touchpad::default(),
             mouse: Mouse::default(),

@@ -43,6 +43,7 @@ fn everything() -> Config {
         terminal: vec!["foot".into()],
         screenshot_directory: Some("/tmp".into()),
         hotkeys,
+        xwayland: false,
         keyboard: Keyboard {
             rules: "evdev".into(),
             model: "pc105".into(),

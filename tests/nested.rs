@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use session::{Session, until};
-use x11rb::connection::Connection as _;
 use x11rb::protocol::xproto::{ClientMessageEvent, ConnectionExt as _, EventMask};
+use x11rb::wrapper::ConnectionExt as _;
 
 const WIDTH: usize = 320;
 const HEIGHT: usize = 240;
@@ -58,7 +58,7 @@ fn close(display: &str, window: u32) {
     let data = [atom("WM_DELETE_WINDOW"), 0, 0, 0, 0];
     let event = ClientMessageEvent::new(32, window, atom("WM_PROTOCOLS"), data);
     connection.send_event(false, window, EventMask::NO_EVENT, event).expect("sent");
-    connection.flush().expect("sent");
+    connection.sync().expect("arrived");
 }
 
 /// The window's pixels, as the X server has them, row by row.

@@ -17,6 +17,7 @@ use super::outputs::{OutputState, identity};
 use super::screen_copy::Copies;
 use super::settings::{OutputIdentity, Settings};
 use super::standby;
+use super::xwayland::Xwayland;
 use super::{BackendKind, CompositorConfig, DisplayError, Placement, WindowStatus};
 use crate::render::{Image, Picture, RenderEvent, RenderWorker};
 
@@ -89,6 +90,11 @@ impl Compositor {
             desk.cursor.status = CursorImageStatus::Hidden;
         }
         standby::watch_clock(&handle)?;
+        if desk.config.xwayland {
+            desk.xwayland = Xwayland::listen(&desk.display, &handle);
+            desk.environment
+                .extend(desk.xwayland.as_ref().map(|xwayland| ("DISPLAY".into(), xwayland.name())));
+        }
         let outputs = backend.start(&mut desk);
         let copies = Copies::new(&desk.display);
         let (keys, devices) = (Keys::default(), Devices::default());

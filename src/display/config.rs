@@ -43,6 +43,8 @@ pub struct CompositorConfig {
     pub headless_outputs: u32,
     /// Whether the map may use an overlay plane.
     pub planes: PlanePolicy,
+    /// Whether X11 programs are served, where Xwayland is installed.
+    pub xwayland: bool,
     /// What can also be changed later.
     pub settings: Settings,
 }
@@ -58,6 +60,7 @@ impl CompositorConfig {
             headless_size: (1280, 800),
             headless_outputs: 1,
             planes: PlanePolicy::Auto,
+            xwayland: false,
             settings: Settings::default(),
         }
     }

@@ -21,6 +21,7 @@ use super::handlers::Protocols;
 use super::lock::Lock;
 use super::outputs::{ByHand, OutputState};
 use super::shell::Windows;
+use super::xwayland::Xwayland;
 use super::{Compositor, CompositorConfig, DisplayError};
 use crate::render::{Picture, RenderWorker};
 
@@ -67,6 +68,10 @@ pub(crate) struct Desk {
     pub(crate) notices: Option<Sender<Notice>>,
     /// What programs find in their environment, besides the display.
     pub(crate) environment: Vec<(String, String)>,
+    /// `None` where there are no X11 programs.
+    pub(crate) xwayland: Option<Xwayland>,
+    /// The types of what Wayland clients have copied, for the clipboard and as primary selection.
+    pub(crate) copied: (Option<Vec<String>>, Option<Vec<String>>),
 }
 
 impl Desk {
@@ -118,6 +123,8 @@ impl Desk {
             wake,
             notices: None,
             environment: Vec::new(),
+            xwayland: None,
+            copied: (None, None),
         })
     }
 

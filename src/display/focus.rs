@@ -6,12 +6,13 @@ use smithay::desktop::{LayerSurface, Window, layer_map_for_output};
 use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{IsAlive, SERIAL_COUNTER};
-use smithay::wayland::seat::WaylandFocus;
 use smithay::wayland::shell::wlr_layer::{KeyboardInteractivity, Layer};
+use smithay::xwayland::X11Surface;
 
 use super::Compositor;
 use super::desk::Desk;
 use super::stack::Owner;
+use super::xwayland::KeyboardFocus;
 
 /// Who would have the keyboard if nobody stood above them.
 #[derive(Default)]
@@ -33,6 +34,8 @@ impl Desk {
     /// Something was clicked.
     pub(crate) fn focus_owner(&mut self, owner: Owner) {
         match owner {
+            // A menu of an X11 program asks the X server for the keyboard itself.
+            Owner::Window(window) if window.x11_surface().is_some_and(X11Surface::is_override_redirect) => {}
             Owner::Window(window) => self.focus(Some(window)),
             Owner::Layer(layer)
                 if layer.cached_state().keyboard_interactivity != KeyboardInteractivity::None =>
@@ -51,18 +54,19 @@ impl Desk {
         self.wake.ping();
     }
 
-    fn keyboard_target(&self) -> Option<WlSurface> {
+    fn keyboard_target(&self) -> Option<KeyboardFocus> {
         if self.lock.is_on() {
             let here = self.space.output_under(self.pointer_at).next();
             return here
                 .into_iter()
                 .chain(self.outputs.iter().map(|state| &state.output))
-                .find_map(|output| self.lock.surface(output));
+                .find_map(|output| self.lock.surface(output))
+                .map(Into::into);
         }
         let outputs = || self.outputs.iter().map(|state| &state.output);
         for layer in [Layer::Overlay, Layer::Top] {
             if let Some(surface) = outputs().find_map(|output| exclusive(output, layer)) {
-                return Some(surface);
+                return Some(surface.into());
             }
         }
         let layer = self.focus.layer.as_ref().filter(|layer| {
@@ -71,10 +75,9 @@ impl Desk {
                 && layer.cached_state().keyboard_interactivity != KeyboardInteractivity::None
         });
         if let Some(layer) = layer {
-            return Some(layer.wl_surface().clone());
+            return Some(layer.wl_surface().clone().into());
         }
-        let window = self.focus.window.as_ref()?;
-        window.wl_surface().filter(|surface| surface.alive()).map(|surface| surface.into_owned())
+        KeyboardFocus::of(self.focus.window.as_ref()?)
     }
 }
 
@@ -86,6 +89,9 @@ impl Compositor {
         }
         let target = self.desk.keyboard_target();
         let Some(keyboard) = self.desk.seat.get_keyboard() else { return };
+        if let Some(target) = &target {
+            self.raise_in_x11(target);
+        }
         if keyboard.current_focus() != target {
             keyboard.set_focus(self, target, SERIAL_COUNTER.next_serial());
             self.release_constraint();

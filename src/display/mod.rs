@@ -51,6 +51,7 @@ mod status;
 pub mod survey;
 mod tablet;
 mod wall;
+mod xwayland;
 
 pub use compositor::{Compositor, Notice};
 pub use config::{BackendKind, CompositorConfig, PlanePolicy};

@@ -82,7 +82,7 @@ impl Compositor {
             return;
         }
         let keyboard = seat.get_keyboard().filter(|_| self.desk.takes_keyboard(&root));
-        let Ok(mut grab) = self.desk.popups.grab_popup(root, kind, seat, serial) else {
+        let Ok(mut grab) = self.desk.popups.grab_popup(root.into(), kind, seat, serial) else {
             popup.send_popup_done();
             return;
         };

@@ -45,7 +45,12 @@ impl Compositor {
             let state = &self.desk.outputs[at];
             let (output, rule) = (state.output.clone(), self.desk.config.settings.rule(&state.identity));
             let refused = self.backend.set_mode(&output, rule.mode.as_ref()).err();
-            output.change_current_state(None, Some(transform(&rule)), Some(scale(&rule, self.backend.own_scale())), None);
+            output.change_current_state(
+                None,
+                Some(transform(&rule)),
+                Some(scale(&rule, self.backend.own_scale())),
+                None,
+            );
             self.desk.outputs[at].set_problem(refused);
         }
         self.desk.set_mirrors();

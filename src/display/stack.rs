@@ -11,6 +11,7 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point};
 use smithay::wayland::compositor::get_parent;
 use smithay::wayland::shell::wlr_layer::Layer;
+use smithay::xwayland::X11Surface;
 
 use super::desk::Desk;
 
@@ -77,8 +78,13 @@ impl Desk {
         for window in self.space.elements_for_output(output).rev() {
             if let Some(piece) = self.window_piece(window) {
                 push_popups(&mut stack.above, &piece, window.geometry().loc);
-                let pieces =
-                    if self.floats_over_map(window, output) { &mut floating } else { &mut stack.below };
+                let pieces = if window.x11_surface().is_some_and(X11Surface::is_override_redirect) {
+                    &mut stack.above
+                } else if self.floats_over_map(window, output) {
+                    &mut floating
+                } else {
+                    &mut stack.below
+                };
                 pieces.push(piece);
             }
         }

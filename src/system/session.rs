@@ -91,6 +91,7 @@ pub fn run(options: SessionOptions) -> Result<()> {
         headless_size: options.headless_size,
         headless_outputs: options.headless_outputs,
         planes: options.planes,
+        xwayland: config.xwayland,
         settings: config.display_settings(),
         ..CompositorConfig::new(backend)
     };

@@ -75,7 +75,9 @@ impl Backend {
     pub(crate) fn set_mode(&mut self, output: &Output, choice: Option<&ModeChoice>) -> Result<(), String> {
         match self {
             Backend::Tty(tty) => tty.set_mode(output, choice),
-            Backend::Nested(_) if choice.is_some() => Err("the desktop decides how large its windows are".into()),
+            Backend::Nested(_) if choice.is_some() => {
+                Err("the desktop decides how large its windows are".into())
+            }
             Backend::Nested(_) => Ok(()),
             Backend::Headless(headless) => headless.set_mode(output, choice),
         }

@@ -131,6 +131,10 @@ impl Nested {
         if size.w <= 0 || size.h <= 0 {
             return Drawn::Skipped;
         }
+        let shape = (size, output.current_scale().fractional_scale(), output.current_transform());
+        if self.shape != shape {
+            (self.shape, self.tracker, self.stale) = (shape, tracker(shape), true);
+        }
         let scene = scene::build(desk, self.backend.renderer(), output, Purpose::Screen { planes: false });
         let age = if self.stale { 0 } else { self.backend.buffer_age().unwrap_or(0) };
         let damage = {

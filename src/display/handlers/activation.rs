@@ -33,9 +33,9 @@ impl XdgActivationHandler for Compositor {
         let since = |enter: Option<smithay::utils::Serial>| {
             enter.is_some_and(|enter| serial.is_no_older_than(&enter))
         };
-        let by_key = seat
-            .get_keyboard()
-            .is_some_and(|keyboard| is(keyboard.current_focus()) && since(keyboard.last_enter()));
+        let by_key = seat.get_keyboard().is_some_and(|keyboard| {
+            is(keyboard.current_focus().map(Into::into)) && since(keyboard.last_enter())
+        });
         let by_click = seat
             .get_pointer()
             .is_some_and(|pointer| is(pointer.current_focus()) && since(pointer.last_enter()));

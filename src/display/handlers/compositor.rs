@@ -13,6 +13,7 @@ use smithay::wayland::compositor::{
 };
 use smithay::wayland::dmabuf::get_dmabuf;
 use smithay::wayland::drm_syncobj::DrmSyncobjCachedState;
+use smithay::xwayland::XWaylandClientData;
 
 use crate::display::Compositor;
 use crate::display::clients::ClientState;
@@ -23,9 +24,12 @@ impl CompositorHandler for Compositor {
     }
 
     fn client_compositor_state<'a>(&self, client: &'a Client) -> &'a CompositorClientState {
+        if let Some(xwayland) = client.get_data::<XWaylandClientData>() {
+            return &xwayland.compositor_state;
+        }
         match client.get_data::<ClientState>() {
             Some(state) => &state.compositor,
-            // Every client is inserted with this data, in `clients.rs` and `map_buffers.rs`.
+            // Every other client is inserted with this data, in `clients.rs` and `map_buffers.rs`.
             None => unreachable!("a client without our data"),
         }
     }
@@ -95,9 +99,8 @@ impl Compositor {
         let Some(client) = surface.client() else { return };
         let watched = self.desk.handle.insert_source(source, move |(), _, compositor: &mut Compositor| {
             let display = compositor.desk.display.clone();
-            if let Some(state) = client.get_data::<ClientState>() {
-                state.compositor.blocker_cleared(compositor, &display);
-            }
+            let state = compositor.client_compositor_state(&client);
+            state.blocker_cleared(compositor, &display);
             Ok(())
         });
         if watched.is_ok() {

@@ -56,6 +56,7 @@ use smithay::wayland::single_pixel_buffer::SinglePixelBufferState;
 use smithay::wayland::tablet_manager::TabletManagerState;
 use smithay::wayland::text_input::TextInputManagerState;
 use smithay::wayland::viewporter::ViewporterState;
+use smithay::wayland::xwayland_shell::XWaylandShellState;
 use smithay::wayland::virtual_keyboard::VirtualKeyboardManagerState;
 use smithay::wayland::xdg_activation::XdgActivationState;
 use smithay::wayland::xdg_foreign::XdgForeignState;
@@ -84,6 +85,7 @@ pub(crate) struct Protocols {
     pub(crate) toplevel_list: ForeignToplevelListState,
     pub(crate) kde_decoration: KdeDecorationState,
     pub(crate) xdg_foreign: XdgForeignState,
+    pub(crate) xwayland_shell: XWaylandShellState,
     _globals: Globals,
 }
 
@@ -151,6 +153,7 @@ impl Protocols {
             toplevel_list: ForeignToplevelListState::new_with_filter::<Compositor>(display, is_unconfined),
             kde_decoration: KdeDecorationState::new::<Compositor>(display, KdeMode::Server),
             xdg_foreign: XdgForeignState::new::<Compositor>(display),
+            xwayland_shell: XWaylandShellState::new::<Compositor>(display),
             _globals: Globals::new(display),
         }
     }

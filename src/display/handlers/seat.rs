@@ -12,9 +12,10 @@ use smithay::wayland::tablet_manager::TabletSeatHandler;
 use smithay::{delegate_cursor_shape, delegate_seat, delegate_tablet_manager};
 
 use crate::display::Compositor;
+use crate::display::xwayland::KeyboardFocus;
 
 impl SeatHandler for Compositor {
-    type KeyboardFocus = WlSurface;
+    type KeyboardFocus = KeyboardFocus;
     type PointerFocus = WlSurface;
     type TouchFocus = WlSurface;
 
@@ -22,7 +23,8 @@ impl SeatHandler for Compositor {
         &mut self.desk.protocols.seat
     }
 
-    fn focus_changed(&mut self, seat: &Seat<Self>, focused: Option<&WlSurface>) {
+    fn focus_changed(&mut self, seat: &Seat<Self>, focused: Option<&KeyboardFocus>) {
+        let focused = focused.map(KeyboardFocus::surface);
         let client = focused.and_then(Resource::client);
         set_data_device_focus(&self.desk.display, seat, client.clone());
         set_primary_focus(&self.desk.display, seat, client);

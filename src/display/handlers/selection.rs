@@ -1,14 +1,16 @@
 //! Copy, paste, and drag-and-drop between clients, and clipboard managers.
 
+use std::os::fd::OwnedFd;
+
 use smithay::input::Seat;
 use smithay::reexports::wayland_server::protocol::wl_data_source::WlDataSource;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::Point;
-use smithay::wayland::selection::SelectionHandler;
 use smithay::wayland::selection::data_device::{
     ClientDndGrabHandler, DataDeviceHandler, DataDeviceState, ServerDndGrabHandler,
 };
 use smithay::wayland::selection::primary_selection::{PrimarySelectionHandler, PrimarySelectionState};
+use smithay::wayland::selection::{SelectionHandler, SelectionSource, SelectionTarget};
 use smithay::wayland::selection::{ext_data_control, wlr_data_control};
 use smithay::{
     delegate_data_control, delegate_data_device, delegate_ext_data_control, delegate_primary_selection,
@@ -19,6 +21,22 @@ use crate::display::cursor::DragIcon;
 
 impl SelectionHandler for Compositor {
     type SelectionUserData = ();
+
+    fn new_selection(&mut self, target: SelectionTarget, source: Option<SelectionSource>, _seat: Seat<Self>) {
+        self.offer_to_x11(target, source.map(|source| source.mime_types()));
+    }
+
+    // The only selections that are not a client's own are those of X11 programs.
+    fn send_selection(
+        &mut self,
+        target: SelectionTarget,
+        mime_type: String,
+        fd: OwnedFd,
+        _seat: Seat<Self>,
+        _data: &(),
+    ) {
+        self.paste_from_x11(target, mime_type, fd);
+    }
 }
 
 impl DataDeviceHandler for Compositor {

@@ -55,6 +55,9 @@ impl Desk {
 }
 
 fn words(window: &Window) -> (String, String) {
+    if let Some(x11) = window.x11_surface() {
+        return (x11.title(), x11.class());
+    }
     let Some(surface) = window.wl_surface() else { return Default::default() };
     with_states(&surface, |states| {
         let data = states.data_map.get::<XdgToplevelSurfaceData>();

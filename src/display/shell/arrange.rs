@@ -84,7 +84,7 @@ impl Desk {
                 (told, place.area.loc)
             };
             let window = placed.window.clone();
-            tell(&window, told);
+            tell(&window, told, at);
             self.space.map_element(window, at, false);
         }
         self.space.refresh();
@@ -117,7 +117,10 @@ fn corner(placed: &Placed, area: Rectangle<i32, Logical>, size: Size<i32, Logica
 }
 
 /// Sends the client what it has to know; nothing when it knows it already, or has not asked yet.
-fn tell(window: &Window, told: Told) {
+fn tell(window: &Window, told: Told, at: Point<i32, Logical>) {
+    if let Some(x11) = window.x11_surface() {
+        return super::x11::tell(x11, told, at);
+    }
     let Some(toplevel) = window.toplevel() else { return };
     prepare(toplevel, told);
     if toplevel.is_initial_configure_sent() {

@@ -95,8 +95,13 @@ impl Desk {
 
     /// Asks the client to close it; it may ask back.
     pub(crate) fn close_window(&mut self, id: u32) {
-        if let Some(toplevel) = self.windows.get(id).and_then(|placed| placed.window.toplevel()) {
+        let Some(placed) = self.windows.get(id) else { return };
+        if let Some(toplevel) = placed.window.toplevel() {
             toplevel.send_close();
+        }
+        if let Some(x11) = placed.window.x11_surface() {
+            // By WM_DELETE_WINDOW, where the program knows it. An error is a window that is gone.
+            let _gone = x11.close();
         }
     }
 

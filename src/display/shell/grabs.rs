@@ -28,7 +28,7 @@ impl Edges {
         self.0 & other.0 == other.0
     }
 
-    fn with(self, other: Edges) -> Edges {
+    pub(super) fn with(self, other: Edges) -> Edges {
         Edges(self.0 | other.0)
     }
 

@@ -12,8 +12,12 @@ use crate::display::desk::Desk;
 impl Desk {
     /// A client has made a toplevel; it gets its place when it has something to show.
     pub(crate) fn new_window(&mut self, toplevel: ToplevelSurface) {
+        self.add_window(Window::new_wayland_window(toplevel));
+    }
+
+    pub(super) fn add_window(&mut self, window: Window) {
         let home = self.home_of_new();
-        self.windows.add(Window::new_wayland_window(toplevel), home);
+        self.windows.add(window, home);
     }
 
     /// The output that a new window opens on.
@@ -26,27 +30,27 @@ impl Desk {
         self.home_with_parent(window);
         let Some(placed) = self.windows.of(window) else { return };
         let (id, floating) = (placed.id, placed.floating() && !placed.fullscreen);
-        let Some(toplevel) = window.toplevel() else { return };
         let place = self.places(&self.screens(), Some(id)).into_iter().find(|place| place.id == id);
         let fullscreen = place.is_some_and(|place| place.layer == Layer::Fullscreen);
-        prepare(
-            toplevel,
-            Told {
-                size: place.filter(|_| !floating).map(|place| place.area.size),
-                fullscreen,
-                tiled: !floating && !fullscreen,
-                resizing: false,
-            },
-        );
-        toplevel.send_configure();
+        let told = Told {
+            size: place.filter(|_| !floating).map(|place| place.area.size),
+            fullscreen,
+            tiled: !floating && !fullscreen,
+            resizing: false,
+        };
+        if let Some(toplevel) = window.toplevel() {
+            prepare(toplevel, told);
+            toplevel.send_configure();
+        }
+        if let (Some(x11), Some(place)) = (window.x11_surface(), place) {
+            super::x11::tell(x11, told, place.area.loc);
+        }
     }
 
     /// A dialog opens where its window is.
     fn home_with_parent(&mut self, window: &Window) {
-        let parent = self.windows.of(window).and_then(|placed| placed.parent());
-        let home = parent
-            .and_then(|parent| self.windows.list.iter().find(|placed| placed.is(&parent)))
-            .map(|placed| placed.home.clone());
+        let parent = self.windows.of(window).and_then(|placed| self.windows.parent_of(placed));
+        let home = parent.map(|parent| parent.home.clone());
         if let Some(home) = home
             && let Some(placed) = self.windows.list.iter_mut().find(|placed| &placed.window == window)
         {
@@ -72,7 +76,12 @@ impl Desk {
 
     /// The client took its picture away, or is gone.
     pub(crate) fn unmap_window(&mut self, surface: &WlSurface, gone: bool) {
-        let Some(at) = self.windows.list.iter().position(|placed| placed.is(surface)) else { return };
+        if let Some(at) = self.windows.list.iter().position(|placed| placed.is(surface)) {
+            self.take_away(at, gone);
+        }
+    }
+
+    pub(super) fn take_away(&mut self, at: usize, gone: bool) {
         let was_mapped = std::mem::take(&mut self.windows.list[at].mapped);
         if was_mapped {
             self.space.unmap_elem(&self.windows.list[at].window);

@@ -21,6 +21,7 @@ mod places;
 mod status;
 mod tiling;
 mod windows;
+mod x11;
 
 pub use commands::{Direction, WindowCommand};
 pub(crate) use grabs::Held;

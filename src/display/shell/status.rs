@@ -51,7 +51,11 @@ impl Desk {
                 Some((data.title.clone().unwrap_or_default(), data.app_id.clone().unwrap_or_default()))
             })
         });
-        let (title, app_id) = names.flatten().unwrap_or_default();
+        let x11 = placed.window.x11_surface();
+        let names = names.flatten().or_else(|| x11.map(|x11| (x11.title(), x11.class())));
+        let (title, app_id) = names.unwrap_or_default();
+        // The client of an X11 window is Xwayland.
+        let pid = x11.map(|x11| x11.pid());
         let credentials = surface
             .and_then(|surface| surface.client())
             .and_then(|client| client.get_credentials(&self.display).ok());
@@ -59,7 +63,8 @@ impl Desk {
             id: placed.id,
             title,
             app_id,
-            pid: credentials.and_then(|credentials| u32::try_from(credentials.pid).ok()),
+            pid: pid
+                .unwrap_or_else(|| credentials.and_then(|credentials| u32::try_from(credentials.pid).ok())),
             output: placed.shown.clone(),
             fullscreen: placed.fullscreen,
             floating: placed.floating(),

@@ -65,11 +65,6 @@ impl Placed {
     pub(super) fn floating(&self) -> bool {
         self.floats.unwrap_or_else(|| floats_by_itself(&self.window))
     }
-
-    /// The surface of the window that this one is a dialog of.
-    pub(super) fn parent(&self) -> Option<WlSurface> {
-        self.window.toplevel().and_then(ToplevelSurface::parent)
-    }
 }
 
 pub(super) fn surface_of(window: &Window) -> Option<WlSurface> {
@@ -78,6 +73,9 @@ pub(super) fn surface_of(window: &Window) -> Option<WlSurface> {
 
 /// A dialog, or a window that has one size only, is not tiled.
 fn floats_by_itself(window: &Window) -> bool {
+    if let Some(x11) = window.x11_surface() {
+        return super::x11::floats_by_itself(x11);
+    }
     let Some(toplevel) = window.toplevel() else { return false };
     if toplevel.parent().is_some() {
         return true;
@@ -170,6 +168,18 @@ impl Windows {
         self.list.retain(|placed| placed.window.alive());
     }
 
+    /// The window that this one is a dialog of.
+    pub(super) fn parent_of(&self, placed: &Placed) -> Option<&Placed> {
+        if let Some(x11) = placed.window.x11_surface() {
+            let parent = x11.is_transient_for()?;
+            let is =
+                |other: &&Placed| other.window.x11_surface().is_some_and(|other| other.window_id() == parent);
+            return self.list.iter().find(is);
+        }
+        let parent = placed.window.toplevel().and_then(ToplevelSurface::parent)?;
+        self.list.iter().find(|other| other.is(&parent))
+    }
+
     /// What has to be known to give them their places. A window that is not mapped counts when it is `also`.
     pub(super) fn pieces(&self, also: Option<u32>) -> Vec<Piece> {
         self.list
@@ -180,9 +190,7 @@ impl Windows {
                 home: placed.home.clone(),
                 fullscreen: placed.fullscreen,
                 floating: placed.floating(),
-                parent: placed.parent().and_then(|parent| {
-                    self.list.iter().find(|other| other.is(&parent)).map(|other| other.id)
-                }),
+                parent: self.parent_of(placed).map(|parent| parent.id),
                 used: placed.used,
             })
             .collect()
