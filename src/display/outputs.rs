@@ -246,5 +246,10 @@ pub(crate) fn identity(output: &Output) -> OutputIdentity {
     }
 }
 
+/// What stays the same of a display wherever it is plugged in: see [`OutputIdentity::key`].
+pub(crate) fn key(output: &Output) -> String {
+    identity(output).key()
+}
+
 /// Kept with an output whose display has said it.
 pub(crate) struct SerialNumber(pub(crate) String);

@@ -31,7 +31,7 @@ impl Desk {
         let (window, _) = self.windows.find(root)?;
         let place = self.space.element_location(&window)?;
         let shown = self.windows.shown_on(&window);
-        let here = self.outputs.iter().find(|state| Some(state.output.name()) == shown);
+        let here = self.outputs.iter().find(|state| Some(state.identity.key()) == shown);
         let output = &here.or(self.outputs.first())?.output;
         Some((place, self.clients_area(output)?))
     }

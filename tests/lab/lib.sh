@@ -4,9 +4,9 @@
 note() { printf '[%s] %s\n' "$(cut -d' ' -f1 /proc/uptime)" "$*" >&2; }
 fail() { note "FAILED: $*"; exit 1; }
 
-# wait_for SECONDS COMMAND...: until COMMAND succeeds; says what never came.
+# wait_for SECONDS COMMAND...: until COMMAND succeeds; says what never came. $LAB_PATIENCE times as long.
 wait_for() {
-    local until=$((SECONDS + $1))
+    local until=$((SECONDS + $1 * ${LAB_PATIENCE:-1}))
     shift
     until "$@" >/dev/null 2>&1; do
         if ((SECONDS >= until)); then

@@ -172,8 +172,8 @@ pub struct Modeline {
 impl Modeline {
     /// Frames in a thousand seconds.
     pub fn refresh_mhz(&self) -> u32 {
-        let pixels = u64::from(self.horizontal[3]) * u64::from(self.vertical[3]);
-        u32::try_from(u64::from(self.clock_khz) * 1_000_000 / pixels.max(1)).unwrap_or(u32::MAX)
+        let pixels = (u64::from(self.horizontal[3]) * u64::from(self.vertical[3])).max(1);
+        u32::try_from((u64::from(self.clock_khz) * 1_000_000 + pixels / 2) / pixels).unwrap_or(u32::MAX)
     }
 }
 

@@ -36,7 +36,7 @@ impl Desk {
         self.outputs
             .iter()
             .filter_map(|state| {
-                let name = state.output.name();
+                let name = state.identity.key();
                 let ratio = self.windows.ratios.get(&name).copied().unwrap_or(layout.master_ratio);
                 let tiling = Tiling { gap: layout.gaps.cast_signed(), ratio, side: layout.master_side };
                 Some(Screen { area: self.clients_area(&state.output)?, name, tiling })

@@ -7,6 +7,7 @@ use smithay::utils::{Logical, Point, Rectangle};
 
 use super::windows::Placed;
 use crate::display::desk::Desk;
+use crate::display::outputs::key;
 
 /// Where to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +109,7 @@ impl Desk {
     /// The window belongs to this output from now on.
     pub(crate) fn move_window(&mut self, id: u32, output: &Output) {
         let Some(placed) = self.windows.get_mut(id) else { return };
-        placed.home = output.name();
+        placed.home = key(output);
         placed.at = None;
         self.arrange_windows();
         self.focus_window(id);
@@ -128,7 +129,7 @@ impl Desk {
         let Some(placed) = self.windows.of_surface_mut(surface) else { return };
         placed.fullscreen = fullscreen;
         if let Some(output) = output {
-            placed.home = output.name();
+            placed.home = key(output);
         }
         self.arrange_windows();
         self.windows_changed();
@@ -186,7 +187,7 @@ impl Desk {
     }
 
     fn change_ratio(&mut self, by: f64) {
-        let Some(output) = self.active_output().map(Output::name) else { return };
+        let Some(output) = self.active_output().map(key) else { return };
         let usual = self.config.settings.layout.master_ratio;
         let ratio = self.windows.ratios.entry(output).or_insert(usual);
         *ratio = (*ratio + by).clamp(LEAST, 1.0 - LEAST);
@@ -199,7 +200,7 @@ impl Desk {
     }
 
     fn cycle(&mut self, by: isize) {
-        let active = self.active_output().map(Output::name);
+        let active = self.active_output().map(key);
         let here: Vec<u32> = self
             .windows
             .mapped()

@@ -6,6 +6,7 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 
 use crate::display::compositor::Notice;
 use crate::display::desk::Desk;
+use crate::display::outputs::key;
 
 impl Desk {
     /// The output that keys and new windows go to.
@@ -13,7 +14,7 @@ impl Desk {
         let named = self.windows.active.as_ref();
         self.outputs
             .iter()
-            .find(|state| named.is_some_and(|name| *name == state.output.name()))
+            .find(|state| named.is_some_and(|name| *name == state.identity.key()))
             .or(self.outputs.first())
             .map(|state| &state.output)
     }
@@ -34,13 +35,13 @@ impl Desk {
 
     /// This output is the active one, and the window there that was used last has the keyboard.
     pub(crate) fn activate_output(&mut self, output: &Output) {
-        self.windows.active = Some(output.name());
+        self.windows.active = Some(key(output));
         self.refocus();
     }
 
     /// The keyboard goes to the window of the active output that was used last.
     pub(crate) fn refocus(&mut self) {
-        let active = self.active_output().map(Output::name);
+        let active = self.active_output().map(key);
         let last = self
             .windows
             .mapped()

@@ -12,6 +12,7 @@ use smithay::utils::{Logical, Point, Rectangle, Size};
 
 use super::windows::size_limits;
 use crate::display::Compositor;
+use crate::display::outputs::key;
 
 /// Edges of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +121,7 @@ impl WindowGrab {
                 let Some(area) = desk.clients_area(&output) else { return };
                 let from = self.from.loc;
                 if let Some(placed) = desk.windows.get_mut(self.id) {
-                    placed.home = output.name();
+                    placed.home = key(&output);
                     placed.at = Some(from + by - area.loc);
                 }
             }
@@ -282,7 +283,7 @@ impl PointerGrab<Compositor> for WindowGrab {
                     .windows
                     .get(self.id)
                     .and_then(|placed| placed.shown.clone())
-                    .and_then(|shown| desk.outputs.iter().find(|state| state.output.name() == shown))
+                    .and_then(|shown| desk.outputs.iter().find(|state| state.identity.key() == shown))
                     .and_then(|state| desk.clients_area(&state.output));
                 let now = desk.windows.get(self.id).and_then(|p| desk.space.element_location(&p.window));
                 if let Some(placed) = desk.windows.get_mut(self.id) {
@@ -304,7 +305,7 @@ impl Compositor {
             let placed = self.desk.windows.of(&window)?;
             (!placed.floating() && !placed.fullscreen).then_some(placed.id)
         });
-        let elsewhere = self.desk.windows.get(id).is_some_and(|placed| placed.shown != Some(output.name()));
+        let elsewhere = self.desk.windows.get(id).is_some_and(|placed| placed.shown != Some(key(&output)));
         match below {
             Some(below) if below != id => self.desk.swap_windows(id, below),
             None if elsewhere => self.desk.move_window(id, &output),

@@ -1,13 +1,13 @@
 //! The life of a window: made, configured, shown, taken away.
 
 use smithay::desktop::Window;
-use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::shell::xdg::ToplevelSurface;
 
 use super::arrange::{Told, prepare};
 use super::places::Layer;
 use crate::display::desk::Desk;
+use crate::display::outputs::key;
 
 impl Desk {
     /// A client has made a toplevel; it gets its place when it has something to show.
@@ -22,7 +22,7 @@ impl Desk {
 
     /// The output that a new window opens on.
     fn home_of_new(&self) -> String {
-        self.active_output().map(Output::name).unwrap_or_default()
+        self.active_output().map(key).unwrap_or_default()
     }
 
     /// The first configure of a window: the size that it will have.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Every output has one master tile and a stack beside it, dialogs float above them, and a fullscreen window has the clients' part
-//! of the output alone. A window belongs to an output by that output's name: when it is unplugged the window is a guest on another
+//! of the output alone. A window belongs to a display, wherever that is plugged in: when it is unplugged the window is a guest on another
 //! one, behind the windows that live there, and goes home when the output is back. Each output remembers its focus, because each
 //! window knows when it was used last.
 

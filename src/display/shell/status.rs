@@ -65,7 +65,11 @@ impl Desk {
             app_id,
             pid: pid
                 .unwrap_or_else(|| credentials.and_then(|credentials| u32::try_from(credentials.pid).ok())),
-            output: placed.shown.clone(),
+            output: self
+                .outputs
+                .iter()
+                .find(|state| Some(state.identity.key()) == placed.shown)
+                .map(|state| state.output.name()),
             fullscreen: placed.fullscreen,
             floating: placed.floating(),
         }

@@ -32,9 +32,9 @@ pub(crate) struct Placed {
     /// Told to clients of the control socket; never used again.
     pub(super) id: u32,
     pub(super) window: Window,
-    /// The name of the output it belongs to, which may be unplugged for a while.
+    /// The key of the output it belongs to, which may be unplugged for a while.
     pub(super) home: String,
-    /// The name of the output it is shown on.
+    /// The key of the output it is shown on.
     pub(super) shown: Option<String>,
     /// It has shown something.
     pub(super) mapped: bool,

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -249,6 +250,23 @@ impl Card {
             for surface in self.surfaces.values() {
                 surface.planes_off();
             }
+        }
+    }
+
+    /// The card is not there any more. What the seat has opened, the seat has to close, or it keeps it for ever.
+    pub(super) fn close(self, session: &mut LibSeatSession) {
+        let (path, fd) = (self.path.clone(), self.drm.device_fd().clone());
+        drop(self);
+        let device = fd.device_fd();
+        drop(fd);
+        let closed: Result<OwnedFd, DeviceFd> = device.try_into();
+        match closed {
+            Ok(fd) => {
+                if let Err(error) = session.close(fd) {
+                    debug!(card = %path.display(), error = chain(&error), "the seat does not close the card");
+                }
+            }
+            Err(_) => debug!(card = %path.display(), "the card is still in use by a client's buffers"),
         }
     }
 

@@ -132,7 +132,7 @@ impl Compositor {
                     warn!(card = %card.path().display(), "a card is gone");
                     tty.handle.remove(card.token());
                     let outputs: Vec<Output> = card.outputs().cloned().collect();
-                    drop(card);
+                    card.close(&mut tty.session);
                     self.apply(Changes { added: Vec::new(), removed: outputs });
                 }
             }
