@@ -99,6 +99,8 @@ struct Shown {
     y: i64,
     w: u64,
     h: u64,
+    /// DRM_MODE_ROTATE_* and DRM_MODE_REFLECT_*.
+    rotation: u64,
 }
 
 impl Card {
@@ -158,6 +160,7 @@ impl Card {
                 y: properties["CRTC_Y"].1 as i64,
                 w: properties["CRTC_W"].1,
                 h: properties["CRTC_H"].1,
+                rotation: properties.get("rotation").map_or(1, |(_, value)| *value),
             });
             self.close_handles(&buffer);
         }
@@ -292,11 +295,24 @@ fn scanout(pid: i32, path: &str, directory: &Path, output: Option<&str>) -> Outc
     }
 }
 
+/// Where the display controller puts a pixel of a plane that it turns: first reflected, then turned counter-clockwise.
+fn turned(x: u32, y: u32, width: u32, height: u32, rotation: u64) -> (u32, u32) {
+    let x = if rotation & 16 != 0 { width - 1 - x } else { x };
+    let y = if rotation & 32 != 0 { height - 1 - y } else { y };
+    match rotation & 15 {
+        2 => (y, width - 1 - x),
+        4 => (width - 1 - x, height - 1 - y),
+        8 => (height - 1 - y, x),
+        _ => (x, y),
+    }
+}
+
 /// Lays a plane's picture over the screen, as the display controller does; no plane here is scaled.
 fn lay(screen: &mut Image, image: &Image, shown: &Shown) {
     for y in 0..image.height {
         for x in 0..image.width {
-            let (at_x, at_y) = (i64::from(x) + shown.x, i64::from(y) + shown.y);
+            let (to_x, to_y) = turned(x, y, image.width, image.height, shown.rotation);
+            let (at_x, at_y) = (i64::from(to_x) + shown.x, i64::from(to_y) + shown.y);
             let inside =
                 (0..i64::from(screen.width)).contains(&at_x) && (0..i64::from(screen.height)).contains(&at_y);
             if !inside {

@@ -20,6 +20,7 @@ config = "/sys/kernel/config/vkms/wall"
 outputs = ["Virtual-2", "Virtual-3"]
 connectors = dict(zip(outputs, ["k0", "k1"]))
 rng = random.Random(seed)
+patience = int(os.environ.get("LAB_PATIENCE", "1"))
 windows, targets = [], []
 plugged = set(outputs)
 present, here = True, True
@@ -30,7 +31,7 @@ def say(text):
 
 
 def msg(*words, must=True):
-    done = subprocess.run(["memory-glass", "msg", "--json", *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["memory-glass", "msg", "--json", *words], capture_output=True, text=True, timeout=60 * patience)
     if done.returncode and must:
         raise SystemExit(f"msg {' '.join(words)}: {done.stderr}")
     return json.loads(done.stdout)["Ok"] if done.returncode == 0 and done.stdout.strip() else None
@@ -42,7 +43,7 @@ def write(path, text):
 
 
 def wait(what, condition, seconds=90):
-    until = time.monotonic() + seconds
+    until = time.monotonic() + seconds * patience
     while not condition():
         alive()
         if time.monotonic() > until:
