@@ -6,17 +6,32 @@ use smithay::backend::renderer::utils::with_renderer_surface_state;
 use smithay::desktop::{LayerMap, LayerSurface, WindowSurfaceType, layer_map_for_output};
 use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
+use smithay::utils::{Logical, Rectangle, Size};
 use smithay::wayland::compositor::with_states;
-use smithay::wayland::shell::wlr_layer::{ExclusiveZone, LayerSurfaceData};
+use smithay::wayland::shell::wlr_layer::{Anchor, ExclusiveZone, LayerSurfaceCachedState, LayerSurfaceData};
 use tracing::debug;
 
 use super::Compositor;
 use super::desk::Desk;
 use super::stack::Owner;
 
-/// Kept with a layer surface.
+/// An edge of an output, and how much of the output a layer surface keeps for itself there.
+type Zone = (Edge, i32);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    Top,
+    Bottom,
+    Left,
+    Right,
+}
+
+/// What was known of a layer surface when it was committed last; kept with it.
 #[derive(Default)]
-struct WasShown(Cell<bool>);
+struct Known {
+    zone: Cell<Option<Zone>>,
+    shown: Cell<bool>,
+}
 
 impl Desk {
     /// A client has made a layer surface. Without a wish it goes to the output with the pointer.
@@ -55,13 +70,14 @@ impl Compositor {
     /// A layer surface was committed: its place and what it keeps for itself may be others.
     pub(crate) fn commit_layer(&mut self, root: &WlSurface) {
         let Some((layer, output)) = self.desk.find_layer(root) else { return };
-        let (before, after) = {
+        let before = layer.user_data().get_or_insert(Known::default).zone.take();
+        let after = zone(&layer);
+        layer.user_data().get_or_insert(Known::default).zone.set(after);
+        {
             let mut map = layer_map_for_output(&output);
-            let before = map.non_exclusive_zone();
             put_exclusive_first(&mut map);
             map.arrange();
-            (before, map.non_exclusive_zone())
-        };
+        }
         let configured = with_states(root, |states| {
             let data = states.data_map.get::<LayerSurfaceData>();
             data.and_then(|data| data.lock().ok()).is_some_and(|data| data.initial_configure_sent)
@@ -73,7 +89,7 @@ impl Compositor {
             self.arrange();
         }
         let shown = with_renderer_surface_state(root, |state| state.buffer().is_some()).unwrap_or(false);
-        let before = layer.user_data().get_or_insert(WasShown::default).0.replace(shown);
+        let before = layer.user_data().get_or_insert(Known::default).shown.replace(shown);
         if shown && !before {
             // Something that a person has called up, and may want to type into.
             self.desk.focus_owner(Owner::Layer(layer));
@@ -93,6 +109,55 @@ impl Compositor {
     }
 }
 
+/// What a layer surface keeps for itself. That counts at one edge, or at one with both of those beside it; in a corner, or
+/// between two edges, the protocol has no meaning for it.
+fn zone(layer: &LayerSurface) -> Option<Zone> {
+    let LayerSurfaceCachedState { anchor, margin, exclusive_zone, .. } = layer.cached_state();
+    let ExclusiveZone::Exclusive(room) = exclusive_zone else { return None };
+    let (along_x, along_y) = (Anchor::LEFT | Anchor::RIGHT, Anchor::TOP | Anchor::BOTTOM);
+    let is = |edge: Anchor, beside: Anchor| anchor == edge || anchor == edge | beside;
+    let (edge, margin) = if is(Anchor::TOP, along_x) {
+        (Edge::Top, margin.top)
+    } else if is(Anchor::BOTTOM, along_x) {
+        (Edge::Bottom, margin.bottom)
+    } else if is(Anchor::LEFT, along_y) {
+        (Edge::Left, margin.left)
+    } else if is(Anchor::RIGHT, along_y) {
+        (Edge::Right, margin.right)
+    } else {
+        return None;
+    };
+    let room = i32::try_from(room).unwrap_or(i32::MAX).saturating_add(margin);
+    (room > 0).then_some((edge, room))
+}
+
+/// What layer surfaces leave of an output of this size.
+pub(crate) fn usable(whole: Size<i32, Logical>, map: &LayerMap) -> Rectangle<i32, Logical> {
+    left_of(whole, map.layers().filter_map(zone))
+}
+
+/// One that wants more than there is gets nothing: programs and the map have to be somewhere.
+fn left_of(whole: Size<i32, Logical>, zones: impl Iterator<Item = Zone>) -> Rectangle<i32, Logical> {
+    const LEAST: i32 = 32;
+    let mut left = Rectangle::from_size(whole);
+    for (edge, room) in zones {
+        let length = match edge {
+            Edge::Top | Edge::Bottom => &mut left.size.h,
+            Edge::Left | Edge::Right => &mut left.size.w,
+        };
+        if *length < room.saturating_add(LEAST) {
+            continue;
+        }
+        *length -= room;
+        match edge {
+            Edge::Top => left.loc.y += room,
+            Edge::Left => left.loc.x += room,
+            Edge::Bottom | Edge::Right => {}
+        }
+    }
+    left
+}
+
 /// Who keeps room for itself is placed before those that take what is left of it, whoever came first.
 fn put_exclusive_first(map: &mut LayerMap) {
     let keeps =
@@ -107,5 +172,33 @@ fn put_exclusive_first(map: &mut LayerMap) {
     for layer in &others {
         // Refused only for one that is on an output, and it was just taken off.
         let _mapped = map.map_layer(layer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_bar_and_a_dock() {
+        let zones = [(Edge::Top, 30), (Edge::Left, 60), (Edge::Bottom, 10_000)];
+        let left = left_of(Size::from((800, 600)), zones.into_iter());
+        assert_eq!(left, Rectangle::new((60, 30).into(), (740, 570).into()));
+    }
+
+    proptest! {
+        #[test]
+        fn something_is_always_left_and_it_is_on_the_output(
+            (w, h) in (1..4000i32, 1..4000i32),
+            zones in prop::collection::vec((0..4usize, 1..=i32::MAX), 0..6),
+        ) {
+            let edges = [Edge::Top, Edge::Bottom, Edge::Left, Edge::Right];
+            let whole = Size::from((w, h));
+            let left = left_of(whole, zones.into_iter().map(|(edge, room)| (edges[edge], room)));
+            prop_assert!(left.size.w >= w.min(32) && left.size.h >= h.min(32));
+            prop_assert!(Rectangle::from_size(whole).contains_rect(left));
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! ```text
 //!  Picture ─► RenderWorker ─► ring of three buffers ─┬─► overlay plane ─────────┐
 //!             (render room)   (slots, map_view)      └─► texture, if refused ─┐ ├─► screen
-//!  clients ─► handlers ─► desk (windows, seat) ─► scene ─► renderer ─► primary plane
+//!  clients ─► handlers ─► desk (windows, seat) ─► stack ─► scene ─► renderer ─► primary plane
 //! ```
 //!
 //! The compositor has one state, [`desk`](self), and a [`backend`](self) that shows it: `tty` drives DRM/KMS, `nested` is a window of a desktop, `headless`

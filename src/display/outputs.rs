@@ -15,7 +15,7 @@ use super::power::Off;
 use super::redraw::Redraw;
 use super::settings::OutputIdentity;
 use super::status::Latencies;
-use super::{Compositor, FrameStatistics, Placement};
+use super::{Compositor, FrameStatistics, Placement, layers};
 
 /// Further than this from the pointer, nothing of its image is to be seen.
 pub(crate) const POINTER_REACH: f64 = 256.0;
@@ -159,7 +159,7 @@ impl Desk {
     /// What the map and the clients have of this output: what layer surfaces keep for themselves is taken off before.
     pub(crate) fn division(&self, output: &Output) -> Option<Division> {
         let whole = self.space.output_geometry(output)?.size;
-        let zone = layer_map_for_output(output).non_exclusive_zone();
+        let zone = layers::usable(whole, &layer_map_for_output(output));
         let placement = self.placement(output);
         let mut division = placement.divide(zone.size);
         division.clients.loc += zone.loc;
