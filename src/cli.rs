@@ -102,7 +102,11 @@ struct SessionArgs {
     socket: Option<String>,
     #[command(flatten)]
     picture: PictureArgs,
-    /// A program to start in the session; without --target, the map watches it
+    /// One program for each output, started again whenever it ends, and no hotkeys but the one that ends the session
+    #[arg(long)]
+    kiosk: bool,
+    /// A program to start in the session; without --target, the map watches it. In a kiosk, the program of every output that
+    /// the configuration has none for
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -379,6 +383,8 @@ impl Cli {
 }
 
 fn session(args: SessionArgs) -> Result<ExitCode> {
+    let (kiosk_program, command) =
+        if args.kiosk { (args.command, Vec::new()) } else { (Vec::new(), args.command) };
     session::run(session::SessionOptions {
         backend: args.backend.map(|backend| match backend {
             Backend::Tty => BackendKind::Tty,
@@ -396,10 +402,12 @@ fn session(args: SessionArgs) -> Result<ExitCode> {
             placement: args.placement,
             palette: args.picture.palette,
             order: args.picture.order,
+            kiosk: args.kiosk,
+            kiosk_program,
         },
         replay: args.replay.map(|file| (file, args.start.replay_start())),
         export_environment: args.export_environment,
-        command: args.command,
+        command,
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use crate::capture::SecurityConfig;
 use crate::display::hotkey::Hotkeys;
 use crate::display::settings::{
-    CursorSettings, Keyboard, LayoutSettings, Mouse, OutputRule, PowerSettings, Settings, SpanRule, Tablet,
-    TouchRule, Touchpad, expand_home, opacity, within,
+    CursorSettings, Keyboard, KioskProgram, KioskSettings, LayoutSettings, Mouse, OutputRule, PowerSettings,
+    Settings, SpanRule, Tablet, TouchRule, Touchpad, expand_home, opacity, within,
 };
 use crate::ipc::{Mode, Palette, Placement};
 use crate::map::{HilbertConfig, InvalidOrder, MAX_ORDER, MIN_ORDER};
@@ -67,6 +67,8 @@ pub struct Config {
     pub power: PowerSettings,
     /// How careful the session is; read when it starts.
     pub security: SecurityConfig,
+    /// What holds in a kiosk.
+    pub kiosk: KioskSettings,
     /// Rules for outputs.
     pub output: Vec<OutputRule>,
     /// Outputs that share a map.
@@ -97,6 +99,7 @@ impl Default for Config {
             layout: LayoutSettings::default(),
             power: PowerSettings::default(),
             security: SecurityConfig::default(),
+            kiosk: KioskSettings::default(),
             output: Vec::new(),
             span: Vec::new(),
         }
@@ -118,6 +121,10 @@ pub struct Overrides {
     pub palette: Option<Palette>,
     /// The order of the Hilbert curve.
     pub order: Option<u32>,
+    /// This is a kiosk, whatever the file says.
+    pub kiosk: bool,
+    /// The program of every output that has none in the file.
+    pub kiosk_program: Vec<String>,
 }
 
 /// Where in a file something is wrong.
@@ -159,6 +166,11 @@ impl Config {
         self.placement = by.placement.unwrap_or(self.placement);
         self.palette = by.palette.unwrap_or(self.palette);
         self.order = by.order.or(self.order);
+        self.kiosk.enabled |= by.kiosk;
+        if !by.kiosk_program.is_empty() {
+            let command = by.kiosk_program.clone();
+            self.kiosk.program.push(KioskProgram { command, ..KioskProgram::default() });
+        }
         self
     }
 
@@ -187,6 +199,7 @@ impl Config {
             tablet: self.tablet.clone(),
             cursor: self.cursor.clone(),
             layout: self.layout.clone(),
+            kiosk: self.kiosk.clone(),
             outputs: self.output.clone(),
             spans: self.span.clone(),
             opacity: self.opacity,

@@ -105,6 +105,48 @@ pub enum Request {
         /// What to do.
         action: ReplayAction,
     },
+    /// The programs' windows: [`Response::Windows`].
+    Windows,
+    /// This window gets the keyboard.
+    FocusWindow {
+        /// Its number.
+        id: u32,
+    },
+    /// The program is asked to close a window; it may ask back.
+    CloseWindow {
+        /// Its number; the one that has the keyboard when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u32>,
+    },
+    /// A window gets the clients' part of its output alone, or no more.
+    FullscreenWindow {
+        /// Its number; the one that has the keyboard when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u32>,
+        /// Fullscreen or not; the other of what it is when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fullscreen: Option<bool>,
+    },
+    /// A window moves to another output.
+    MoveWindow {
+        /// Its number; the one that has the keyboard when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<u32>,
+        /// The output's connector.
+        output: String,
+    },
+    /// Another of the keyboard's layouts.
+    KeyboardLayout {
+        /// Its number, from 0, or its name; the next one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        layout: Option<String>,
+    },
+    /// Opens what the session draws over everything, or closes it.
+    Overlay {
+        /// What is to be open; nothing when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        overlay: Option<Overlay>,
+    },
     /// From now on, also send [`Event`]s.
     EventStream,
     /// Reads the configuration again.
@@ -137,6 +179,13 @@ pub enum Response {
     Targets(Vec<Candidate>),
     /// All that events are about.
     State(Box<State>),
+    /// Every window, as in [`State`].
+    Windows {
+        /// In the order in which they are tiled.
+        windows: Vec<Window>,
+        /// The number of the one that has the keyboard.
+        focus: Option<u32>,
+    },
     /// A picture was written.
     Screenshot {
         /// Where.
@@ -207,6 +256,14 @@ pub enum Event {
     Frozen(bool),
     /// Outputs have come, gone or changed.
     Outputs(Vec<OutputState>),
+    /// Windows have come, gone or changed.
+    Windows(Vec<Window>),
+    /// Another window has the keyboard, or none.
+    Focus(Option<u32>),
+    /// The keyboard has other layouts, or another of them is in force.
+    Keyboard(Keyboard),
+    /// The target picker or the list of hotkeys is open, or neither.
+    Overlay(Option<Overlay>),
     /// The configuration was read again, or could not be.
     Config(ConfigState),
     /// The numbers of the watched process, about once a second while it is watched. Not part of [`State`].
@@ -228,6 +285,18 @@ pub struct State {
     pub frozen: bool,
     /// The outputs, by name.
     pub outputs: Vec<OutputState>,
+    /// The windows that show something, in the order in which they are tiled.
+    #[serde(default)]
+    pub windows: Vec<Window>,
+    /// The number of the window that has the keyboard.
+    #[serde(default)]
+    pub focus: Option<u32>,
+    /// The keyboard's layouts.
+    #[serde(default)]
+    pub keyboard: Keyboard,
+    /// What the session draws over everything.
+    #[serde(default)]
+    pub overlay: Option<Overlay>,
     /// The configuration.
     pub config: ConfigState,
 }
@@ -243,6 +312,10 @@ impl State {
             Event::Palette(palette) => self.palette = palette,
             Event::Frozen(frozen) => self.frozen = frozen,
             Event::Outputs(outputs) => self.outputs = outputs,
+            Event::Windows(windows) => self.windows = windows,
+            Event::Focus(focus) => self.focus = focus,
+            Event::Keyboard(keyboard) => self.keyboard = keyboard,
+            Event::Overlay(overlay) => self.overlay = overlay,
             Event::Config(config) => self.config = config,
             Event::Telemetry(_) => {}
         }
@@ -262,6 +335,10 @@ impl State {
         note(self.placement != newer.placement, &|| Event::Placement(newer.placement));
         note(self.palette != newer.palette, &|| Event::Palette(newer.palette));
         note(self.frozen != newer.frozen, &|| Event::Frozen(newer.frozen));
+        note(self.windows != newer.windows, &|| Event::Windows(newer.windows.clone()));
+        note(self.focus != newer.focus, &|| Event::Focus(newer.focus));
+        note(self.keyboard != newer.keyboard, &|| Event::Keyboard(newer.keyboard.clone()));
+        note(self.overlay != newer.overlay, &|| Event::Overlay(newer.overlay));
         note(self.config != newer.config, &|| Event::Config(newer.config.clone()));
         events
     }
@@ -281,6 +358,57 @@ pub struct Target {
     /// It is not the process that is shown, but a recording of it.
     #[serde(default)]
     pub recorded: bool,
+}
+
+/// A window of a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Its number in this session; it is given to no other.
+    pub id: u32,
+    /// Its title, as the program has it.
+    pub title: String,
+    /// The program's own identification, as "foot".
+    pub app_id: String,
+    /// The program's process number.
+    pub pid: Option<u32>,
+    /// The connector of the output that it is on.
+    pub output: Option<String>,
+    /// It has the clients' part of its output alone.
+    pub fullscreen: bool,
+    /// It is no tile.
+    pub floating: bool,
+}
+
+/// The keyboard's layouts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyboard {
+    /// Their names, as "English (US)".
+    pub layouts: Vec<String>,
+    /// Which of them is in force, from 0.
+    pub active: u32,
+}
+
+/// What the session draws over everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlay {
+    /// The target picker.
+    Picker,
+    /// The list of hotkeys.
+    Hotkeys,
+}
+
+/// In a kiosk, the program of an output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Its process number, while it runs.
+    pub pid: Option<u32>,
+    /// How often it was started again because it had ended.
+    pub restarts: u32,
+    /// How it ended last, e.g. "exit status: 1".
+    pub last_end: Option<String>,
 }
 
 /// The configuration in force.
@@ -352,6 +480,9 @@ pub struct OutputState {
     /// The process that its map shows.
     #[serde(default)]
     pub target: Option<Target>,
+    /// In a kiosk, its program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Program>,
 }
 
 /// One output in full.

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use memory_glass::config::{Config, SecurityConfig};
 use memory_glass::display::settings::{
-    AccelProfile, ClickMethod, CursorSettings, Keyboard, LayoutSettings, Mouse, OutputRule, PowerSettings,
-    ScrollMethod, Settings, SpanRule, Tablet, TapButtons, TouchRule, Touchpad, Turn,
+    AccelProfile, ClickMethod, CursorSettings, Keyboard, KioskProgram, KioskSettings, LayoutSettings, Mouse,
+    OutputRule, PowerSettings, ScrollMethod, Settings, SpanRule, Tablet, TapButtons, TouchRule, Touchpad,
+    Turn,
 };
 use memory_glass::display::{MasterSide, Placement};
 use memory_glass::ipc;
@@ -105,6 +106,19 @@ fn everything() -> Config {
             master_ratio: 0.6,
             master_side: MasterSide::Right,
             focus_follows_pointer: true,
+        },
+        kiosk: KioskSettings {
+            enabled: true,
+            leave: "Ctrl+Alt+BackSpace".to_owned().try_into().expect("keys"),
+            vt_switch: true,
+            program: vec![KioskProgram {
+                connector: Some("DP-1".into()),
+                make: Some("ACME".into()),
+                model: Some("Wall".into()),
+                serial: Some("1".into()),
+                command: vec!["foot".into()],
+                environment: [("MOZ_ENABLE_WAYLAND".to_owned(), "1".to_owned())].into(),
+            }],
         },
         power: PowerSettings {
             idle_off_s: 600,

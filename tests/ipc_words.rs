@@ -39,13 +39,14 @@ fn output_state() -> impl Strategy<Value = OutputState> {
         any::<String>(),
         any::<[Option<String>; 3]>(),
         option::of(target()),
+        option::of(program()),
     );
     (any::<[String; 4]>(), any::<[u32; 3]>(), placement(), more).prop_map(
         |(
             [connector, make, model, serial],
             [width, height, refresh_mhz],
             placement,
-            ([x, y], scale_thousandths, transform, [mirrors, off, problem], target),
+            ([x, y], scale_thousandths, transform, [mirrors, off, problem], target, program),
         )| OutputState {
             connector,
             make,
@@ -63,8 +64,41 @@ fn output_state() -> impl Strategy<Value = OutputState> {
             off,
             problem,
             target,
+            program,
         },
     )
+}
+
+fn program() -> impl Strategy<Value = Program> {
+    (vec(any::<String>(), 0..3), option::of(any::<u32>()), any::<u32>(), option::of(any::<String>()))
+        .prop_map(|(command, pid, restarts, last_end)| Program { command, pid, restarts, last_end })
+}
+
+fn window() -> impl Strategy<Value = Window> {
+    (
+        any::<u32>(),
+        any::<[String; 2]>(),
+        option::of(any::<u32>()),
+        option::of(any::<String>()),
+        any::<[bool; 2]>(),
+    )
+        .prop_map(|(id, [title, app_id], pid, output, [fullscreen, floating])| Window {
+            id,
+            title,
+            app_id,
+            pid,
+            output,
+            fullscreen,
+            floating,
+        })
+}
+
+fn overlay() -> impl Strategy<Value = Option<Overlay>> {
+    option::of(prop_oneof![Just(Overlay::Picker), Just(Overlay::Hotkeys)])
+}
+
+fn keyboard() -> impl Strategy<Value = Keyboard> {
+    (vec(any::<String>(), 0..3), any::<u32>()).prop_map(|(layouts, active)| Keyboard { layouts, active })
 }
 
 fn output() -> impl Strategy<Value = Output> {
@@ -94,14 +128,19 @@ fn config() -> impl Strategy<Value = ConfigState> {
 }
 
 fn state() -> impl Strategy<Value = State> {
-    (option::of(target()), placement(), palette(), any::<bool>(), vec(output_state(), 0..3), config())
-        .prop_map(|(target, placement, palette, frozen, outputs, config)| State {
+    let desk = (vec(window(), 0..3), option::of(any::<u32>()), keyboard(), overlay());
+    (option::of(target()), placement(), palette(), any::<bool>(), vec(output_state(), 0..3), config(), desk)
+        .prop_map(|(target, placement, palette, frozen, outputs, config, desk)| State {
             target,
             mode: Mode::Heatmap,
             placement,
             palette,
             frozen,
             outputs,
+            windows: desk.0,
+            focus: desk.1,
+            keyboard: desk.2,
+            overlay: desk.3,
             config,
         })
 }
@@ -156,6 +195,15 @@ fn request() -> impl Strategy<Value = Request> {
         option::of(any::<String>()).prop_map(|path| Request::Screenshot { path }),
         Just(Request::Telemetry),
         replay_action().prop_map(|action| Request::Replay { action }),
+        Just(Request::Windows),
+        any::<u32>().prop_map(|id| Request::FocusWindow { id }),
+        option::of(any::<u32>()).prop_map(|id| Request::CloseWindow { id }),
+        (option::of(any::<u32>()), option::of(any::<bool>()))
+            .prop_map(|(id, fullscreen)| Request::FullscreenWindow { id, fullscreen }),
+        (option::of(any::<u32>()), any::<String>())
+            .prop_map(|(id, output)| Request::MoveWindow { id, output }),
+        option::of(any::<String>()).prop_map(|layout| Request::KeyboardLayout { layout }),
+        overlay().prop_map(|overlay| Request::Overlay { overlay }),
         Just(Request::EventStream),
         Just(Request::Reload),
         Just(Request::Quit),
@@ -197,6 +245,8 @@ fn response() -> impl Strategy<Value = Response> {
             .prop_map(|(version, protocol, pid)| Response::Version { version, protocol, pid }),
         vec(output(), 0..3).prop_map(Response::Outputs),
         vec(candidate(), 0..4).prop_map(Response::Targets),
+        (vec(window(), 0..3), option::of(any::<u32>()))
+            .prop_map(|(windows, focus)| Response::Windows { windows, focus }),
         state().prop_map(|state| Response::State(Box::new(state))),
         (any::<String>(), any::<u32>(), any::<u32>())
             .prop_map(|(path, width, height)| Response::Screenshot { path, width, height }),
@@ -214,6 +264,10 @@ fn event() -> impl Strategy<Value = Event> {
         palette().prop_map(Event::Palette),
         any::<bool>().prop_map(Event::Frozen),
         vec(output_state(), 0..3).prop_map(Event::Outputs),
+        vec(window(), 0..3).prop_map(Event::Windows),
+        option::of(any::<u32>()).prop_map(Event::Focus),
+        keyboard().prop_map(Event::Keyboard),
+        overlay().prop_map(Event::Overlay),
         config().prop_map(Event::Config),
         telemetry().prop_map(Event::Telemetry),
     ]

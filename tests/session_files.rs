@@ -61,6 +61,7 @@ fn what_is_installed_is_uninstalled_and_both_can_be_repeated() {
         ("share/doc/memory-glass/config.toml", 0o644),
         ("share/doc/memory-glass/policy.toml", 0o644),
         ("share/wayland-sessions/memory-glass.desktop", 0o644),
+        ("share/xdg-desktop-portal/memory-glass-portals.conf", 0o644),
     ];
     let expected = expected.map(|(path, mode)| (Path::new("opt/glass").join(path), mode));
     assert_eq!(&installed - &before, BTreeSet::from(expected));
@@ -118,6 +119,9 @@ fn the_start_script_is_a_script_and_the_units_are_units() {
         let ours: Vec<&str> = text.lines().filter(|line| line.contains("memory-glass")).collect();
         assert!(ours.is_empty(), "{ours:#?}");
     }
+    // Portals look for a file of this name because the desktop calls itself so.
+    let portals = prefix.join("share/xdg-desktop-portal/memory-glass-portals.conf");
+    assert!(std::fs::read_to_string(portals).expect("text").contains("\n[preferred]\n"));
     let desktop =
         std::fs::read_to_string(prefix.join("share/wayland-sessions/memory-glass.desktop")).expect("text");
     assert!(desktop.contains(&format!("\nExec={prefix_text}/bin/memory-glass-session\n")), "{desktop}");

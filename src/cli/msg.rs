@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::ipc::{
-    Candidate, Event, Latency, MapPath, Mode, Output, Palette, Placement, ReplayAction, ReplayState, Reply,
-    Request, Response, SOCKET_NAME, SOCKET_VARIABLE, State, Target, Telemetry,
+    Candidate, Event, Keyboard, Latency, MapPath, Mode, Output, Overlay, Palette, Placement, Program,
+    ReplayAction, ReplayState, Reply, Request, Response, SOCKET_NAME, SOCKET_VARIABLE, State, Target,
+    Telemetry, Window,
 };
 use crate::{GlassRamError, Result};
 
@@ -96,6 +97,46 @@ enum Message {
     /// Steer the recording that is shown
     #[command(subcommand)]
     Replay(Steering),
+    /// The programs' windows
+    Windows,
+    /// Give a window the keyboard
+    Focus {
+        /// Its number, as `windows` lists it
+        id: u32,
+    },
+    /// Ask a program to close a window
+    Close(Which),
+    /// Give a window the clients' part of its output alone, or no more
+    Fullscreen {
+        #[command(flatten)]
+        which: Which,
+        /// Fullscreen or not [default: the other of what it is]
+        fullscreen: Option<Switch>,
+    },
+    /// Move a window to another output
+    Move {
+        #[command(flatten)]
+        which: Which,
+        /// The output's connector, e.g. DP-1
+        output: String,
+    },
+    /// Another of the keyboard's layouts
+    KeyboardLayout {
+        /// Its number, from 0, or its name [default: the next one]
+        layout: Option<String>,
+    },
+    /// Open the target picker on the screen, or close it
+    Picker {
+        /// Open or not
+        #[arg(default_value = "on")]
+        open: Switch,
+    },
+    /// Show the list of hotkeys on the screen, or close it
+    Hotkeys {
+        /// Shown or not
+        #[arg(default_value = "on")]
+        open: Switch,
+    },
     /// Everything now, then each change, until one of both ends
     EventStream,
     /// Read the configuration again
@@ -126,6 +167,14 @@ enum Steering {
     },
 }
 
+/// One window.
+#[derive(Debug, Clone, Copy, Args)]
+struct Which {
+    /// The window's number, as `windows` lists it [default: the one that has the keyboard]
+    #[arg(long = "window", value_name = "ID")]
+    id: Option<u32>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Switch {
     On,
@@ -134,6 +183,20 @@ enum Switch {
 
 impl MsgArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
+        let json = self.json;
+        let outcome = self.ask();
+        // Whoever reads JSON reads why not there, too, as the session says it.
+        if let Err(error) = &outcome
+            && json
+        {
+            let reply: Reply = Err(error.to_string());
+            print(&format!("{}\n", serde_json::to_string(&reply).expect("strings are JSON")));
+            return Ok(ExitCode::FAILURE);
+        }
+        outcome.map(|()| ExitCode::SUCCESS)
+    }
+
+    fn ask(self) -> Result<()> {
         let all = matches!(self.message, Message::Targets { all: true });
         let request = self.message.request()?;
         let path = socket(self.socket)?;
@@ -151,7 +214,7 @@ impl MsgArgs {
             Ok(response) => words(&response, all),
         };
         if !print(&text) {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(());
         }
         if request == Request::EventStream {
             for line in lines {
@@ -163,7 +226,7 @@ impl MsgArgs {
                 }
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
@@ -185,6 +248,17 @@ impl Message {
             Message::Screenshot { file } => Request::Screenshot { path: file.map(whole_path).transpose()? },
             Message::Telemetry => Request::Telemetry,
             Message::Replay(steering) => Request::Replay { action: steering.action() },
+            Message::Windows => Request::Windows,
+            Message::Focus { id } => Request::FocusWindow { id },
+            Message::Close(which) => Request::CloseWindow { id: which.id },
+            Message::Fullscreen { which, fullscreen } => Request::FullscreenWindow {
+                id: which.id,
+                fullscreen: fullscreen.map(|state| state == Switch::On),
+            },
+            Message::Move { which, output } => Request::MoveWindow { id: which.id, output },
+            Message::KeyboardLayout { layout } => Request::KeyboardLayout { layout },
+            Message::Picker { open } => overlay(open, Overlay::Picker),
+            Message::Hotkeys { open } => overlay(open, Overlay::Hotkeys),
             Message::EventStream => Request::EventStream,
             Message::Reload => Request::Reload,
             Message::Quit => Request::Quit,
@@ -202,6 +276,10 @@ impl Steering {
             Steering::Seek { position } => ReplayAction::Seek { position_ms: position.as_millis() as u64 },
         }
     }
+}
+
+fn overlay(open: Switch, which: Overlay) -> Request {
+    Request::Overlay { overlay: (open == Switch::On).then_some(which) }
 }
 
 /// The session is somewhere else: it has to be told the whole path.
@@ -264,6 +342,10 @@ fn words(response: &Response, all: bool) -> String {
         Response::Outputs(outputs) => outputs.iter().map(output_words).collect(),
         Response::Targets(candidates) => target_words(candidates, all),
         Response::State(state) => state_words(state),
+        Response::Windows { windows, .. } if windows.is_empty() => "no window is open\n".into(),
+        Response::Windows { windows, focus } => {
+            windows.iter().map(|window| window_words(window, *focus)).collect()
+        }
         Response::Screenshot { path, width, height } => format!("{path} ({width}×{height})\n"),
         Response::Telemetry(None) => "nothing is watched\n".into(),
         Response::Telemetry(Some(telemetry)) => telemetry_words(telemetry),
@@ -326,7 +408,40 @@ fn output_words(output: &Output) -> String {
             ms(max_us)
         );
     }
+    if let Some(program) = &state.program {
+        text.push_str(&program_words(program));
+    }
     text
+}
+
+fn program_words(program: &Program) -> String {
+    let state = match (program.pid, &program.last_end) {
+        (Some(pid), _) => format!("process {pid}"),
+        (None, Some(end)) => format!("ended ({end})"),
+        (None, None) => "not started".into(),
+    };
+    format!("  program  {}, {state}, started again {} times\n", program.command.join(" "), program.restarts)
+}
+
+fn window_words(window: &Window, focus: Option<u32>) -> String {
+    let mut remarks = Vec::new();
+    if Some(window.id) == focus {
+        remarks.push("has the keyboard");
+    }
+    if window.fullscreen {
+        remarks.push("fullscreen");
+    }
+    if window.floating {
+        remarks.push("floats");
+    }
+    format!(
+        "{:>4}  {:<12}  {}{}{}\n",
+        window.id,
+        window.output.as_deref().unwrap_or("nowhere"),
+        if window.app_id.is_empty() { "?" } else { &window.app_id },
+        if window.title.is_empty() { String::new() } else { format!("  {}", window.title) },
+        if remarks.is_empty() { String::new() } else { format!("  ({})", remarks.join(", ")) },
+    )
 }
 
 fn target_words(candidates: &[Candidate], all: bool) -> String {
@@ -365,12 +480,25 @@ fn state_words(state: &State) -> String {
             word(output.placement)
         );
     }
+    for window in &state.windows {
+        let _ = write!(text, "window {}", window_words(window, state.focus));
+    }
+    let _ = writeln!(text, "keyboard   {}", layout_words(&state.keyboard));
     let path = state.config.path.as_deref().unwrap_or("none");
     let _ = writeln!(text, "config     {path}");
     if let Some(error) = &state.config.error {
         let _ = writeln!(text, "           {error}");
     }
     text
+}
+
+fn layout_words(keyboard: &Keyboard) -> String {
+    let active = usize::try_from(keyboard.active).ok().and_then(|at| keyboard.layouts.get(at));
+    let name = active.map_or("?", String::as_str);
+    match keyboard.layouts.len() {
+        0 | 1 => name.to_owned(),
+        count => format!("{name} ({} of {count})", keyboard.active + 1),
+    }
 }
 
 fn telemetry_words(telemetry: &Telemetry) -> String {
@@ -419,6 +547,12 @@ fn event_words(event: &Event) -> String {
             let names: Vec<&str> = outputs.iter().map(|output| output.connector.as_str()).collect();
             format!("outputs    {}\n", if names.is_empty() { "none".into() } else { names.join(", ") })
         }
+        Event::Windows(windows) => format!("windows    {}\n", windows.len()),
+        Event::Focus(focus) => format!("focus      {}\n", focus.map_or("none".into(), |id| id.to_string())),
+        Event::Keyboard(keyboard) => format!("keyboard   {}\n", layout_words(keyboard)),
+        Event::Overlay(None) => "overlay    none\n".into(),
+        Event::Overlay(Some(Overlay::Picker)) => "overlay    picker\n".into(),
+        Event::Overlay(Some(Overlay::Hotkeys)) => "overlay    hotkeys\n".into(),
         Event::Config(config) => {
             format!("config     {}\n", config.error.as_deref().unwrap_or("read, and in force"))
         }

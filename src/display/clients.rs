@@ -146,12 +146,16 @@ impl EventSource for WaylandSource {
     }
 }
 
+/// Is told of the end of a program: its process, and how it ended.
+pub(crate) type Ended = Box<dyn FnOnce(&mut Compositor, u32, String)>;
+
 /// Starts a program as a client of this compositor, in a process group of its own; it is reaped when it ends.
 pub(crate) fn spawn(
     handle: &LoopHandle<'static, Compositor>,
     socket: &str,
     environment: &[(String, String)],
     command: &[String],
+    ended: Ended,
 ) -> Result<u32, DisplayError> {
     let name = command.first().cloned().unwrap_or_default();
     let failed = |reason: String| DisplayError::Spawn { command: name.clone(), reason };
@@ -181,11 +185,19 @@ pub(crate) fn spawn(
     let watch = pidfd.and_then(|pidfd| {
         let source = Generic::new(pidfd, Interest::READ, Mode::OneShot);
         let name = name.clone();
+        let mut ended = Some(ended);
         handle
-            .insert_source(source, move |_, _, _| {
-                match child.wait() {
-                    Ok(status) => debug!(name, pid, %status, "a program ended"),
-                    Err(error) => warn!(name, pid, %error, "a program could not be reaped"),
+            .insert_source(source, move |_, _, compositor| {
+                let how = match child.wait() {
+                    Ok(status) => status.to_string(),
+                    Err(error) => {
+                        warn!(name, pid, %error, "a program could not be reaped");
+                        error.to_string()
+                    }
+                };
+                debug!(name, pid, how, "a program ended");
+                if let Some(ended) = ended.take() {
+                    ended(compositor, pid, how);
                 }
                 Ok(PostAction::Remove)
             })

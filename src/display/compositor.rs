@@ -32,6 +32,10 @@ pub enum Notice {
     Freeze,
     /// A person wants a picture of the screen in a file.
     Screenshot,
+    /// The picker wants the processes, for [`Compositor::set_candidates`].
+    List,
+    /// This process was picked; the picker waits for [`Compositor::picked`].
+    Watch(u32),
 }
 
 /// A Wayland compositor that shows the map. It is the data of the event loop, and everything that it does, it does from there.
@@ -43,6 +47,8 @@ pub struct Compositor {
     pub(crate) copies: Copies,
     pub(crate) keys: Keys,
     pub(crate) devices: Devices,
+    /// Buttons that were pressed while an overlay was open: their release is not for clients.
+    pub(crate) overlay_buttons: Vec<u32>,
 }
 
 impl Compositor {
@@ -98,7 +104,7 @@ impl Compositor {
         let outputs = backend.start(&mut desk);
         let copies = Copies::new(&desk.display);
         let (keys, devices) = (Keys::default(), Devices::default());
-        let mut compositor = Compositor { backend, desk, copies, keys, devices };
+        let mut compositor = Compositor { backend, desk, copies, keys, devices, overlay_buttons: Vec::new() };
         compositor.lock_keys(&compositor.desk.config.settings.keyboard.clone());
         for output in outputs {
             compositor.desk.add_output(output);
@@ -150,11 +156,13 @@ impl Compositor {
 
     /// Starts a program as a client, and returns its process number. It is reaped when it ends.
     pub fn spawn(&mut self, command: &[String]) -> Result<u32, DisplayError> {
-        clients::spawn(&self.desk.handle, &self.desk.socket, &self.desk.environment, command)
+        let Desk { handle, socket, environment, .. } = &self.desk;
+        clients::spawn(handle, socket, environment, command, Box::new(|_, _, _| ()))
     }
 
     /// Ends the event loop after what it is doing now.
     pub fn stop(&mut self) {
+        self.desk.kiosk.end();
         self.backend.shut_down();
         self.desk.signal.stop();
         self.desk.signal.wakeup();
@@ -230,7 +238,7 @@ impl Compositor {
             || settings.mouse != old.mouse
             || settings.touch != old.touch
             || settings.tablet != old.tablet;
-        let layout = settings.layout != old.layout;
+        let layout = settings.layout != old.layout || settings.kiosk.enabled != old.kiosk.enabled;
         let outputs = settings.outputs != old.outputs
             || settings.spans != old.spans
             || settings.opacity != old.opacity
@@ -248,6 +256,7 @@ impl Compositor {
             self.set_up_outputs();
             self.desk.notify(Notice::Changed);
         }
+        self.tend_kiosk();
         self.pointer_used();
         Ok(())
     }
@@ -255,6 +264,31 @@ impl Compositor {
     /// Every window that shows something.
     pub fn windows(&self) -> Vec<WindowStatus> {
         self.desk.window_status()
+    }
+
+    /// The window of this number gets the keyboard.
+    pub fn focus_window(&mut self, id: u32) {
+        self.desk.focus_window(id);
+    }
+
+    /// Asks the client to close the window of this number; it may ask back.
+    pub fn close_window(&mut self, id: u32) {
+        self.desk.close_window(id);
+    }
+
+    /// The window of this number has the clients' part of its output alone, or no more.
+    pub fn set_window_fullscreen(&mut self, id: u32, fullscreen: bool) {
+        self.desk.set_window_fullscreen(id, fullscreen);
+    }
+
+    /// The window of this number moves to this output. Returns whether that is there.
+    pub fn move_window(&mut self, id: u32, output: &str) -> bool {
+        let called = |state: &&OutputState| state.identity.is_called(output);
+        let output = self.desk.outputs.iter().find(called).map(|state| state.output.clone());
+        if let Some(output) = &output {
+            self.desk.move_window(id, output);
+        }
+        output.is_some()
     }
 
     /// The number of the window that has the keyboard.

@@ -18,11 +18,14 @@ use super::compositor::Notice;
 use super::cursor::{Cursor, DragIcon};
 use super::focus::Focus;
 use super::handlers::Protocols;
+use super::kiosk::Kiosk;
 use super::lock::Lock;
 use super::outputs::{ByHand, OutputState};
+use super::overlay::Overlay;
 use super::shell::Windows;
 use super::xwayland::Xwayland;
 use super::{Compositor, CompositorConfig, DisplayError};
+use crate::render::text::Lettering;
 use crate::render::{Picture, RenderWorker};
 
 /// The backend-independent state.
@@ -60,6 +63,19 @@ pub(crate) struct Desk {
     pub(crate) off_by_hand: bool,
     /// For the next time that displays switch by themselves.
     pub(crate) power_timer: Option<RegistrationToken>,
+    pub(crate) kiosk: Kiosk,
+    /// What we draw over everything ourselves.
+    pub(crate) overlay: Option<Overlay>,
+    /// The fonts for that, from the first time on.
+    pub(crate) lettering: Option<Lettering>,
+    /// A timer asks for the processes.
+    pub(crate) listing: bool,
+    /// Of a row, that a wheel has turned so far.
+    pub(crate) overlay_scroll: f64,
+    /// Where a finger came down on the overlay.
+    pub(crate) touched_at: Point<f64, Logical>,
+    /// The process that is watched.
+    pub(crate) watched: Option<u32>,
     pub(crate) worker: Option<RenderWorker>,
     pub(crate) picture: Option<Arc<Picture>>,
     pub(crate) target_ids: u64,
@@ -117,6 +133,13 @@ impl Desk {
             last_used: Instant::now(),
             off_by_hand: false,
             power_timer: None,
+            kiosk: Kiosk::default(),
+            overlay: None,
+            lettering: None,
+            listing: false,
+            overlay_scroll: 0.0,
+            touched_at: Point::from((0.0, 0.0)),
+            watched: None,
             worker: None,
             picture: None,
             target_ids: 0,

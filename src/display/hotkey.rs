@@ -22,6 +22,10 @@ pub enum Action {
     Freeze,
     /// A picture of the screen is written.
     Screenshot,
+    /// The target picker opens, or closes.
+    Picker,
+    /// The list of hotkeys opens, or closes.
+    Help,
     /// The keyboard's next layout.
     NextKeyboardLayout,
     /// Something with windows.
@@ -60,6 +64,11 @@ macro_rules! hotkeys {
         }
 
         impl Hotkeys {
+            /// No key does anything.
+            fn none() -> Self {
+                Self { $($name: Chord(None),)* }
+            }
+
             /// All of them, in the order of the list.
             pub fn all(&self) -> Vec<Bound> {
                 vec![$(Bound { chord: self.$name, action: $action, words: $words.trim_ascii() },)*]
@@ -79,6 +88,10 @@ hotkeys! {
     screenshot: Action::Screenshot, "Super+S";
     /// terminal
     terminal: Action::Terminal, "Super+Return";
+    /// watch another process
+    picker: Action::Picker, "Super+T";
+    /// list of hotkeys
+    help: Action::Help, "Super+H";
     /// next window
     focus_next: Action::Window(WindowCommand::FocusNext), "Super+Tab";
     /// previous window
@@ -118,6 +131,11 @@ hotkeys! {
 }
 
 impl Hotkeys {
+    /// No key does anything, except that this one ends the session.
+    pub(crate) fn only_quit(quit: Chord) -> Self {
+        Self { quit, ..Self::none() }
+    }
+
     /// As it stands in a file: no two actions may have the same keys.
     pub(crate) fn distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let hotkeys = Self::deserialize(deserializer)?;

@@ -1,4 +1,5 @@
-//! What is drawn of an output, front to back: the pointer, and the map among the clients' surfaces. The same for every renderer.
+//! What is drawn of an output, front to back: the pointer, an overlay of ours, and the map among the clients' surfaces. The same
+//! for every renderer.
 
 use smithay::backend::renderer::element::Kind;
 use smithay::backend::renderer::element::memory::MemoryRenderBufferRenderElement;
@@ -59,6 +60,7 @@ where
     if purpose != (Purpose::Picture { pointer: false }) {
         push_pointer(&mut elements, desk, renderer, &shown);
     }
+    push_overlay(&mut elements, desk, renderer, &shown);
     push_pieces(&mut elements, &stack.above, renderer, &shown);
     let planes = purpose == (Purpose::Screen { planes: true });
     let (slot, has_map) = match stack.map {
@@ -80,6 +82,36 @@ where
         let surfaces: Vec<WaylandSurfaceRenderElement<R>> =
             render_elements_from_surface_tree(renderer, &piece.surface, at, scale, 1.0, Kind::Unspecified);
         elements.extend(surfaces.into_iter().map(|surface| SceneElement::Client(Composited(surface))));
+    }
+}
+
+/// The picker or the list of hotkeys, above everything but the pointer.
+fn push_overlay<R>(elements: &mut Vec<SceneElement<R>>, desk: &mut Desk, renderer: &mut R, shown: &Shown)
+where
+    R: Renderer + ImportAll + ImportMem,
+    R::TextureId: Clone + Send + 'static,
+    R::Error: 'static,
+{
+    let Some(mut room) = desk.clients_area(&shown.source).filter(|_| !desk.lock.is_on()) else { return };
+    room.loc -= shown.geometry.loc;
+    let Desk { overlay, lettering, .. } = desk;
+    let Some(overlay) = overlay.as_mut().filter(|overlay| overlay.output == shown.source.name()) else {
+        return;
+    };
+    let (at, size, buffer) = overlay.paint(lettering.get_or_insert_default(), room, shown.scale);
+    let at: Point<i32, Physical> = at.to_physical_precise_round(shown.scale);
+    let element = MemoryRenderBufferRenderElement::from_buffer(
+        renderer,
+        (at + shown.origin).to_f64(),
+        buffer,
+        None,
+        None,
+        Some(size),
+        Kind::Unspecified,
+    );
+    match element {
+        Ok(element) => elements.push(SceneElement::Memory(element)),
+        Err(error) => warn!(error = chain(&error), "the overlay cannot be uploaded"),
     }
 }
 

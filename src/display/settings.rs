@@ -1,6 +1,7 @@
 //! What a person can set about the display while it runs: plain data, as it stands in the configuration file.
 
 mod input;
+mod kiosk;
 mod outputs;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use input::{
     AccelProfile, ClickMethod, CursorSettings, Keyboard, Mouse, ScrollMethod, Tablet, TapButtons, TouchRule,
     Touchpad,
 };
+pub use kiosk::{KioskProgram, KioskSettings};
 
 /// Everything that can change while the session runs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -39,6 +41,8 @@ pub struct Settings {
     pub cursor: CursorSettings,
     /// How windows are laid out.
     pub layout: LayoutSettings,
+    /// What holds in a kiosk.
+    pub kiosk: KioskSettings,
     /// Rules for outputs; the first that fits holds.
     pub outputs: Vec<OutputRule>,
     /// Outputs that share a map.

@@ -25,6 +25,7 @@ impl Compositor {
             self.center_pointer();
         }
         self.desk.refocus();
+        self.tend_kiosk();
         self.desk.notify(Notice::Changed);
     }
 
@@ -34,6 +35,7 @@ impl Compositor {
         self.desk.remove_output(output);
         self.set_up_outputs();
         self.desk.refocus();
+        self.close_lost_overlay();
         self.desk.notify(Notice::Changed);
     }
 
@@ -116,6 +118,7 @@ impl Compositor {
                 map,
                 frames: state.frames,
                 latency: state.latencies.summary(),
+                program: self.desk.kiosk.status(&state.identity.key()),
             });
         }
         all

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Placement;
+use super::kiosk::ProgramStatus;
 use super::settings::{OutputIdentity, Turn};
 
 /// One output.
@@ -37,6 +38,8 @@ pub struct OutputStatus {
     pub frames: FrameStatistics,
     /// From the end of a capture window until the map that shows it is on the screen.
     pub latency: Option<Latency>,
+    /// In a kiosk, its program.
+    pub program: Option<ProgramStatus>,
 }
 
 /// How the map gets onto the screen.

@@ -15,11 +15,11 @@ use super::Caption;
 use super::layout::{PictureLayout, Rect};
 
 /// Coverage of the words that matter most.
-const LOUD: u8 = 255;
+pub(crate) const LOUD: u8 = 255;
 /// Coverage of ordinary words.
-const PLAIN: u8 = 215;
+pub(crate) const PLAIN: u8 = 215;
 /// Coverage of words that only name others.
-const QUIET: u8 = 145;
+pub(crate) const QUIET: u8 = 145;
 /// Coverage of an area that only marks its size.
 const SHADE: u8 = 30;
 /// Coverage of the lines under facts.
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Coverage {
 }
 
 impl Coverage {
-    fn new(panel: Rect) -> Coverage {
+    pub(crate) fn new(panel: Rect) -> Coverage {
         let values = vec![0; panel.width as usize * panel.height as usize];
         Coverage { width: panel.width, height: panel.height, values }
     }
@@ -64,19 +64,19 @@ pub struct Lettering {
 }
 
 /// One line of words.
-struct Line<'a> {
-    text: &'a str,
+pub(crate) struct Line<'a> {
+    pub(crate) text: &'a str,
     /// Where it goes, in picture coordinates; the words are cut with an ellipsis at its right edge.
-    place: Rect,
+    pub(crate) place: Rect,
     /// Size in pixels.
-    size: f32,
-    family: &'static str,
-    align: Align,
-    ink: u8,
+    pub(crate) size: f32,
+    pub(crate) family: &'static str,
+    pub(crate) align: Align,
+    pub(crate) ink: u8,
 }
 
-const TEXT: &str = "Ubuntu";
-const FIGURES: &str = "Hack";
+pub(crate) const TEXT: &str = "Ubuntu";
+pub(crate) const FIGURES: &str = "Hack";
 
 impl Lettering {
     /// Loads the bundled fonts; those of the system are not looked at.
@@ -256,14 +256,16 @@ impl Lettering {
         buffer
     }
 
-    fn width(&mut self, text: &str, size: f32, family: &'static str) -> f32 {
+    /// How many pixels a line of words takes.
+    pub(crate) fn width(&mut self, text: &str, size: f32, family: &'static str) -> f32 {
         self.shaped(text, size, family, None, Align::Left)
             .layout_runs()
             .map(|run| run.line_w)
             .fold(0.0, f32::max)
     }
 
-    fn line(&mut self, sheet: &mut Coverage, panel: Rect, line: Line<'_>) {
+    /// Sets one line onto the sheet of a panel.
+    pub(crate) fn line(&mut self, sheet: &mut Coverage, panel: Rect, line: Line<'_>) {
         if line.text.is_empty() || line.place.is_empty() {
             return;
         }
@@ -308,7 +310,7 @@ fn split_target(target: &str) -> (&str, Option<&str>) {
 }
 
 /// Bytes in the largest binary unit that leaves at least one, with at most three digits that matter.
-fn bytes(count: f64) -> String {
+pub(crate) fn bytes(count: f64) -> String {
     if !count.is_finite() || count < 0.0 {
         return "–".into();
     }

@@ -111,6 +111,7 @@ pub fn run(options: SessionOptions) -> Result<()> {
     if options.export_environment {
         environment::export(&compositor);
     }
+    compositor.start_kiosk();
     let started = match options.command.as_slice() {
         [] => None,
         command => Some(compositor.spawn(command)?),

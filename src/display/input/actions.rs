@@ -3,7 +3,7 @@
 use tracing::{info, warn};
 
 use crate::display::hotkey::Action;
-use crate::display::{Compositor, Notice};
+use crate::display::{Compositor, Notice, OverlayKind};
 
 impl Compositor {
     /// Does what the hotkey asks for, or tells the session, whose business it is.
@@ -23,9 +23,16 @@ impl Compositor {
             Action::NextPalette => self.desk.notify(Notice::NextPalette),
             Action::Freeze => self.desk.notify(Notice::Freeze),
             Action::Screenshot => self.desk.notify(Notice::Screenshot),
+            Action::Picker => self.toggle_overlay(OverlayKind::Picker),
+            Action::Help => self.toggle_overlay(OverlayKind::Hotkeys),
             Action::NextKeyboardLayout => self.next_keyboard_layout(),
             Action::Window(command) => self.desk.window_command(command),
-            Action::SwitchVt(vt) => self.backend.switch_vt(vt),
+            Action::SwitchVt(vt) => {
+                let kiosk = &self.desk.config.settings.kiosk;
+                if !kiosk.enabled || kiosk.vt_switch {
+                    self.backend.switch_vt(vt);
+                }
+            }
         }
     }
 }

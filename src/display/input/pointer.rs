@@ -49,7 +49,9 @@ impl Compositor {
         pointer.motion(self, under, &motion);
         pointer.frame(self);
         self.activate_constraint();
-        if self.desk.config.settings.layout.focus_follows_pointer && !pointer.is_grabbed() {
+        if self.overlay().is_some() {
+            self.overlay_pointed(to);
+        } else if self.desk.config.settings.layout.focus_follows_pointer && !pointer.is_grabbed() {
             self.focus_under_pointer();
         }
         self.desk.queue_redraw_near(&[from, to]);
@@ -148,9 +150,21 @@ impl Compositor {
     /// A button at the pointer.
     pub(crate) fn press(&mut self, button: u32, state: ButtonState, time: u32) {
         let Some(pointer) = self.desk.seat.get_pointer() else { return };
+        // What was pressed before an overlay opened is released where it was pressed.
+        if self.overlay().is_some() && state == ButtonState::Pressed {
+            self.overlay_buttons.push(button);
+            if button == LEFT_BUTTON {
+                self.overlay_clicked(self.desk.pointer_at);
+            }
+            return;
+        }
+        if let Some(at) = self.overlay_buttons.iter().position(|held| *held == button) {
+            self.overlay_buttons.swap_remove(at);
+            return;
+        }
         if state == ButtonState::Pressed && !pointer.is_grabbed() {
             let holds = match button {
-                LEFT_BUTTON | RIGHT_BUTTON if self.super_is_held() => {
+                LEFT_BUTTON | RIGHT_BUTTON if self.super_is_held() && !self.desk.is_kiosk() => {
                     self.hold_window_under_pointer(button, button == RIGHT_BUTTON)
                 }
                 _ => false,
@@ -171,6 +185,13 @@ impl Compositor {
     }
 
     pub(super) fn axis<B: InputBackend>(&mut self, event: &B::PointerAxisEvent) {
+        if self.overlay().is_some() {
+            // A click of the wheel is 120 steps, or 15 units.
+            let steps = event.amount_v120(Axis::Vertical).map(|steps| steps / 120.0);
+            let clicks = steps.or_else(|| event.amount(Axis::Vertical).map(|units| units / 15.0));
+            self.overlay_scrolled(clicks.unwrap_or(0.0));
+            return;
+        }
         let mut frame = AxisFrame::new(event.time_msec()).source(event.source());
         for axis in [Axis::Horizontal, Axis::Vertical] {
             let steps = event.amount_v120(axis);

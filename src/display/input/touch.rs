@@ -12,6 +12,10 @@ impl Compositor {
         let (Some(touch), Some(location)) = (self.desk.seat.get_touch(), self.absolute::<B, _>(event)) else {
             return;
         };
+        if self.overlay().is_some() {
+            self.overlay_touched(event.slot(), location);
+            return;
+        }
         self.activate_at(location);
         let under = self.under(location);
         let serial = SERIAL_COUNTER.next_serial();
@@ -27,6 +31,7 @@ impl Compositor {
         let (Some(touch), Some(location)) = (self.desk.seat.get_touch(), self.absolute::<B, _>(event)) else {
             return;
         };
+        self.overlay_dragged(event.slot(), location);
         let under = self.under(location);
         touch.motion(self, under, &MotionEvent { slot: event.slot(), location, time: event.time_msec() });
     }
@@ -34,6 +39,7 @@ impl Compositor {
     pub(super) fn touch_up<B: InputBackend>(&mut self, event: &B::TouchUpEvent) {
         let Some(touch) = self.desk.seat.get_touch() else { return };
         self.desk.fingers.retain(|(slot, _)| *slot != event.slot());
+        self.overlay_released(event.slot());
         let serial = SERIAL_COUNTER.next_serial();
         touch.up(self, &UpEvent { slot: event.slot(), serial, time: event.time_msec() });
     }

@@ -10,11 +10,18 @@ use crate::display::stack::Owner;
 impl Compositor {
     /// The surface at this point, and where it begins.
     pub(crate) fn under(&self, at: Point<f64, Logical>) -> Option<(WlSurface, Point<f64, Logical>)> {
+        if self.overlay().is_some() {
+            return None;
+        }
         self.desk.under(at).map(|under| (under.surface, under.place))
     }
 
     /// The window at this point.
     pub(crate) fn window_under(&self, at: Point<f64, Logical>) -> Option<Window> {
+        // An overlay has everything, wherever it lies.
+        if self.overlay().is_some() {
+            return None;
+        }
         match self.desk.under(at)?.owner {
             Owner::Window(window) => Some(window),
             Owner::Layer(_) | Owner::Lock => None,

@@ -68,6 +68,14 @@ pub struct OutputIdentity {
 }
 
 impl OutputIdentity {
+    /// Whether connector, make, model and serial number are these, as far as they are given.
+    pub(crate) fn has(&self, wanted: [&Option<String>; 4]) -> bool {
+        let own = [&self.connector, &self.make, &self.model, &self.serial];
+        own.into_iter()
+            .zip(wanted)
+            .all(|(own, wanted)| wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(own)))
+    }
+
     /// Whether a person means this output by this name: its connector, or make, model and serial number with blanks between.
     pub fn is_called(&self, name: &str) -> bool {
         let Self { connector, make, model, serial } = self;
@@ -88,13 +96,7 @@ impl OutputIdentity {
 impl OutputRule {
     /// Whether this rule is about that output.
     pub fn fits(&self, output: &OutputIdentity) -> bool {
-        let same = |wanted: &Option<String>, is: &str| {
-            wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(is))
-        };
-        same(&self.connector, &output.connector)
-            && same(&self.make, &output.make)
-            && same(&self.model, &output.model)
-            && same(&self.serial, &output.serial)
+        output.has([&self.connector, &self.make, &self.model, &self.serial])
     }
 
     /// Where the map lies, when `everywhere` holds for outputs without a rule.

@@ -45,7 +45,7 @@ impl Desk {
     }
 
     pub(super) fn places(&self, screens: &[Screen], also: Option<u32>) -> Vec<Place> {
-        places(screens, &self.windows.pieces(also), false)
+        places(screens, &self.windows.pieces(also), self.is_kiosk())
     }
 
     /// Gives every mapped window its place. Cheap, and safe to call whenever something may have changed.

@@ -126,6 +126,10 @@ impl Desk {
 
     /// Fullscreen on or off, as the client asks; perhaps on another output.
     pub(crate) fn set_fullscreen(&mut self, surface: &WlSurface, fullscreen: bool, output: Option<&Output>) {
+        // In a kiosk it is not the program's business.
+        if self.is_kiosk() {
+            return;
+        }
         let Some(placed) = self.windows.of_surface_mut(surface) else { return };
         placed.fullscreen = fullscreen;
         if let Some(output) = output {

@@ -1,6 +1,7 @@
 //! The life of a window: made, configured, shown, taken away.
 
 use smithay::desktop::Window;
+use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::shell::xdg::ToplevelSurface;
 
@@ -16,18 +17,26 @@ impl Desk {
     }
 
     pub(super) fn add_window(&mut self, window: Window) {
-        let home = self.home_of_new();
+        let home = self.home_of_new(&window);
         self.windows.add(window, home);
     }
 
-    /// The output that a new window opens on.
-    fn home_of_new(&self) -> String {
-        self.active_output().map(key).unwrap_or_default()
+    /// The output that a new window opens on: the active one, in a kiosk that of its program.
+    fn home_of_new(&self, window: &Window) -> String {
+        let client = window.toplevel().and_then(|toplevel| toplevel.wl_surface().client());
+        let wayland = client.and_then(|client| client.get_credentials(&self.display).ok()).map(|of| of.pid);
+        let x11 = || window.x11_surface()?.pid().and_then(|pid| i32::try_from(pid).ok());
+        let pid = wayland.or_else(x11).filter(|_| self.is_kiosk());
+        pid.and_then(|pid| self.kiosk.output_of(pid))
+            .map(str::to_owned)
+            .or_else(|| self.active_output().map(key))
+            .unwrap_or_default()
     }
 
     /// The first configure of a window: the size that it will have.
     pub(crate) fn configure_new(&mut self, window: &Window) {
         self.home_with_parent(window);
+        self.fill_kiosk(window);
         let Some(placed) = self.windows.of(window) else { return };
         let (id, floating) = (placed.id, placed.floating() && !placed.fullscreen);
         let place = self.places(&self.screens(), Some(id)).into_iter().find(|place| place.id == id);
@@ -58,6 +67,15 @@ impl Desk {
         }
     }
 
+    /// In a kiosk a program has its output alone; only its dialogs float.
+    fn fill_kiosk(&mut self, window: &Window) {
+        if self.is_kiosk()
+            && let Some(placed) = self.windows.list.iter_mut().find(|placed| &placed.window == window)
+        {
+            placed.fullscreen = placed.parent().is_none();
+        }
+    }
+
     /// The window has its first picture.
     pub(crate) fn map_window(&mut self, window: &Window) {
         let Some(at) = self.windows.list.iter().position(|placed| &placed.window == window) else { return };
@@ -67,8 +85,13 @@ impl Desk {
         let id = placed.id;
         self.windows.list.push(placed);
         self.arrange_windows();
-        // What would be behind a fullscreen window does not get the keyboard.
-        if self.is_seen(id) {
+        // What would be behind a fullscreen window does not get the keyboard, and no program that is started again takes it away
+        // from another output.
+        let active = self.active_output().map(key);
+        let elsewhere = self.windows.get(id).is_some_and(|placed| placed.shown != active);
+        if elsewhere && self.windows.focused.is_some() {
+            self.windows.use_now(id);
+        } else if self.is_seen(id) {
             self.focus(Some(window.clone()));
         }
         self.windows_changed();

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use super::control::ClientId;
 use super::state::Session;
 use super::watching::{View, Watched};
+use super::words;
 use crate::Result;
 use crate::capture::{self, Attacher, ProcessAttach};
 use crate::display::Compositor;
@@ -14,24 +15,30 @@ use crate::ipc::{Candidate, Reply, Response};
 use crate::render::Image;
 use crate::system::target::resolve;
 
+/// Who is told what became of an attach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A client of the control socket.
+    Client(ClientId),
+    /// The person at the picker.
+    Picker,
+    /// Nobody: the configuration wants it.
+    Configuration,
+}
+
 /// What a thread has come to.
 pub(super) enum Finished {
     /// A process is attached to, unless it is watched already.
-    Attach(Option<ClientId>, View, Result<(u32, Option<Box<ProcessAttach>>)>),
-    /// The processes are listed.
-    Targets(ClientId, Vec<Candidate>),
+    Attach(Asker, View, Result<(u32, Option<Box<ProcessAttach>>)>),
+    /// The processes are listed, for a client or for the picker.
+    Targets(Option<ClientId>, Vec<Candidate>),
     /// A picture is written, for a client or for a person at the keyboard.
     Screenshot(Option<ClientId>, Reply),
 }
 
 impl Session {
-    /// Attaches to a process, for a client or because it is configured.
-    pub(super) fn start_attach(
-        &mut self,
-        id: Option<ClientId>,
-        word: String,
-        view: View,
-    ) -> Result<(), String> {
+    /// Attaches to a process.
+    pub(super) fn start_attach(&mut self, asker: Asker, word: String, view: View) -> Result<(), String> {
         if self.attaching {
             return Err("another process is just being attached to: try again in a moment".into());
         }
@@ -45,7 +52,7 @@ impl Session {
                 }
                 attacher.attach(pid).map(|attached| (pid, Some(Box::new(attached))))
             });
-            Finished::Attach(id, view, attached)
+            Finished::Attach(asker, view, attached)
         })?;
         self.attaching = true;
         Ok(())
@@ -64,13 +71,13 @@ impl Session {
             return;
         }
         let word = self.waiting.remove(0);
-        if let Err(error) = self.start_attach(None, word.clone(), View::Configured(word)) {
+        if let Err(error) = self.start_attach(Asker::Configuration, word.clone(), View::Configured(word)) {
             warn!(error, "a configured target is not watched");
         }
     }
 
-    /// Lists the processes for this client.
-    pub(super) fn start_targets(&mut self, id: ClientId) -> Result<(), String> {
+    /// Lists the processes for this client, or for the picker.
+    pub(super) fn start_targets(&mut self, id: Option<ClientId>) -> Result<(), String> {
         let attacher = self.attacher.clone();
         self.start_job("targets", move || Finished::Targets(id, candidates(&attacher)))
     }
@@ -115,7 +122,7 @@ impl Session {
     /// A thread has done its work.
     pub(super) fn finished(&mut self, compositor: &mut Compositor, finished: Finished) {
         match finished {
-            Finished::Attach(id, view, attached) => {
+            Finished::Attach(asker, view, attached) => {
                 self.attaching = false;
                 let outcome = attached.and_then(|(pid, attached)| match attached {
                     Some(attached) => self.watch(compositor, *attached, &view),
@@ -124,18 +131,25 @@ impl Session {
                         Ok(())
                     }
                 });
-                match (id, outcome) {
-                    (Some(id), outcome) => {
-                        let reply = outcome.map(|()| Response::Done).map_err(|error| error.to_string());
-                        self.answer(compositor, id, &reply);
+                let outcome = outcome.map_err(|error| error.to_string());
+                match (asker, outcome) {
+                    (Asker::Client(id), outcome) => {
+                        self.answer(compositor, id, &outcome.map(|()| Response::Done));
                     }
-                    (None, Ok(())) => {}
-                    (None, Err(error)) => warn!("a configured target is not watched: {error}"),
+                    (Asker::Picker, outcome) => compositor.picked(outcome),
+                    (Asker::Configuration, Ok(())) => {}
+                    (Asker::Configuration, Err(error)) => {
+                        warn!("a configured target is not watched: {error}");
+                    }
                 }
                 self.attach_next();
             }
-            Finished::Targets(id, candidates) => {
+            Finished::Targets(Some(id), candidates) => {
                 self.answer(compositor, id, &Ok(Response::Targets(candidates)));
+            }
+            Finished::Targets(None, candidates) => {
+                self.listing = false;
+                compositor.set_candidates(candidates.into_iter().map(words::display_candidate).collect());
             }
             Finished::Screenshot(id, reply) => {
                 match &reply {

@@ -3,6 +3,7 @@
 use tracing::info;
 
 use super::control::{Asked, ClientId};
+use super::jobs::Asker;
 use super::state::Session;
 use super::watching::{View, Watched};
 use super::words;
@@ -64,16 +65,16 @@ impl Session {
             Request::State => Response::State(Box::new(self.publish(compositor).clone())),
             Request::Telemetry => Response::Telemetry(self.main().map(Watched::telemetry)),
             Request::Replay { action } => return Answer::Now(self.steer(compositor, action)),
-            Request::Targets => return later(self.start_targets(id)),
+            Request::Targets => return later(self.start_targets(Some(id))),
             Request::Watch { target, output: None } => {
-                return later(self.start_attach(Some(id), target, View::Main));
+                return later(self.start_attach(Asker::Client(id), target, View::Main));
             }
             Request::Watch { target, output: Some(name) } => {
                 let outputs = compositor.called(&name);
                 if outputs.is_empty() {
                     return Answer::Now(Err(no_output(&name)));
                 }
-                return later(self.start_attach(Some(id), target, View::Outputs(outputs)));
+                return later(self.start_attach(Asker::Client(id), target, View::Outputs(outputs)));
             }
             Request::Follow { output } => {
                 let outputs = compositor.called(&output);
@@ -124,6 +125,26 @@ impl Session {
                 self.freeze(compositor, frozen.unwrap_or(self.frozen.is_none()));
                 Response::Done
             }
+            Request::Windows => Response::Windows {
+                windows: compositor.windows().into_iter().map(words::window).collect(),
+                focus: compositor.focused_window(),
+            },
+            Request::FocusWindow { .. }
+            | Request::CloseWindow { .. }
+            | Request::FullscreenWindow { .. }
+            | Request::MoveWindow { .. } => match on_window(compositor, request) {
+                Ok(()) => Response::Done,
+                Err(error) => return Answer::Now(Err(error)),
+            },
+            Request::KeyboardLayout { layout } => match switch_layout(compositor, layout.as_deref()) {
+                Ok(()) => Response::Done,
+                Err(error) => return Answer::Now(Err(error)),
+            },
+            Request::Overlay { overlay } => {
+                compositor.set_overlay(overlay.map(words::display_overlay));
+                self.publish(compositor);
+                Response::Done
+            }
             Request::Reload => match self.reload(compositor) {
                 Ok(()) => Response::Done,
                 Err(error) => return Answer::Now(Err(error)),
@@ -145,4 +166,54 @@ impl Session {
 
 fn no_output(name: &str) -> String {
     format!("there is no output {name}: `memory-glass msg outputs` lists those that there are")
+}
+
+/// What is to be done with one window.
+fn on_window(compositor: &mut Compositor, request: Request) -> Result<(), String> {
+    let windows = compositor.windows();
+    let find = |id: Option<u32>| match id.or(compositor.focused_window()) {
+        None => Err("no window has the keyboard: say which one is meant".to_owned()),
+        Some(id) => windows
+            .iter()
+            .find(|window| window.id == id)
+            .ok_or(format!("there is no window {id}: `memory-glass msg windows` lists them")),
+    };
+    match request {
+        Request::FocusWindow { id } => {
+            let id = find(Some(id))?.id;
+            compositor.focus_window(id);
+        }
+        Request::CloseWindow { id } => {
+            let id = find(id)?.id;
+            compositor.close_window(id);
+        }
+        Request::FullscreenWindow { id, fullscreen } => {
+            let window = find(id)?;
+            let (id, fullscreen) = (window.id, fullscreen.unwrap_or(!window.fullscreen));
+            compositor.set_window_fullscreen(id, fullscreen);
+        }
+        Request::MoveWindow { id, output } => {
+            let id = find(id)?.id;
+            if !compositor.move_window(id, &output) {
+                return Err(no_output(&output));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Puts the layout of this number or name in force, or the next one.
+fn switch_layout(compositor: &mut Compositor, layout: Option<&str>) -> Result<(), String> {
+    let Some(layout) = layout else {
+        compositor.next_keyboard_layout();
+        return Ok(());
+    };
+    let names = compositor.keyboard_layouts().names;
+    let named = names.iter().position(|name| name.eq_ignore_ascii_case(layout));
+    let number = named.and_then(|at| u32::try_from(at).ok()).or_else(|| layout.parse().ok());
+    match number {
+        Some(number) if compositor.set_keyboard_layout(number) => Ok(()),
+        _ => Err(format!("there is no layout \"{layout}\": there are {}", names.join(", "))),
+    }
 }

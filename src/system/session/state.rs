@@ -11,14 +11,14 @@ use tracing::{info, warn};
 
 use super::control::{ClientId, Control};
 use super::file::{self, ConfigFile};
-use super::jobs::Finished;
+use super::jobs::{Asker, Finished};
 use super::views::Views;
-use super::watching::Watched;
+use super::watching::{View, Watched};
 use super::words;
 use crate::capture::Attacher;
 use crate::config::{Config, Overrides};
 use crate::display::{Compositor, DisplayError, Notice, OutputStatus};
-use crate::ipc::{ConfigState, Event, Palette, State};
+use crate::ipc::{ConfigState, Event, Keyboard, Palette, State};
 use crate::render::{Caption, Picture};
 use crate::sensing::DensityMap;
 
@@ -50,6 +50,8 @@ pub(super) struct Session {
     pub(super) waiting: Vec<String>,
     /// Somebody's `watch` is being worked on.
     pub(super) attaching: bool,
+    /// The picker's list is being made.
+    pub(super) listing: bool,
     control: Option<Control>,
     /// What listeners know.
     told: State,
@@ -80,6 +82,10 @@ impl Session {
             palette: config.palette,
             frozen: false,
             outputs: Vec::new(),
+            windows: Vec::new(),
+            focus: None,
+            keyboard: Keyboard::default(),
+            overlay: None,
             config: config_state.clone(),
         };
         let session = Rc::new_cyclic(|me| {
@@ -98,6 +104,7 @@ impl Session {
                 views: Views::default(),
                 waiting: Vec::new(),
                 attaching: false,
+                listing: false,
                 control: None,
                 told,
                 telemetry_sent: Instant::now(),
@@ -143,6 +150,10 @@ impl Session {
             palette: self.palette,
             frozen: self.frozen.is_some(),
             outputs: self.output_states(compositor),
+            windows: compositor.windows().into_iter().map(words::window).collect(),
+            focus: compositor.focused_window(),
+            keyboard: words::keyboard(compositor.keyboard_layouts()),
+            overlay: compositor.overlay().map(words::overlay),
             config: self.config_state.clone(),
         }
     }
@@ -357,6 +368,17 @@ impl Session {
             Notice::Screenshot => {
                 if let Err(error) = self.screenshot(compositor, None, None) {
                     warn!(error, "no screenshot");
+                }
+            }
+            // A slow machine may need longer than until the next wish.
+            Notice::List if self.listing => {}
+            Notice::List => match self.start_targets(None) {
+                Ok(()) => self.listing = true,
+                Err(error) => warn!(error, "no list of processes"),
+            },
+            Notice::Watch(pid) => {
+                if let Err(error) = self.start_attach(Asker::Picker, pid.to_string(), View::Main) {
+                    compositor.picked(Err(error));
                 }
             }
         }

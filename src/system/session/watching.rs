@@ -172,6 +172,7 @@ impl Session {
     /// What outputs show may be something else now.
     pub(super) fn views_changed(&mut self, compositor: &mut Compositor) {
         self.let_go_unwanted();
+        compositor.set_watched(self.views.main);
         self.frozen = None;
         self.show(compositor);
         self.publish(compositor);

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use crate::display::settings::Turn;
-use crate::display::{self, OutputStatus, PlaneUse};
-use crate::ipc::{Frames, Latency, MapPath, Output, OutputState, Palette, Placement, Target};
+use crate::display::{self, KeyboardLayouts, OutputStatus, OverlayKind, PlaneUse, WindowStatus};
+use crate::ipc::{
+    Candidate, Frames, Keyboard, Latency, MapPath, Output, OutputState, Overlay, Palette, Placement, Program,
+    Target, Window,
+};
 use crate::render::ColorPalette;
 
 pub(super) fn placement(placement: display::Placement) -> Placement {
@@ -59,7 +62,41 @@ pub(super) fn output_state(status: &OutputStatus, target: Option<Target>) -> Out
         off: status.off.clone(),
         problem: status.problem.clone(),
         target,
+        program: status.program.as_ref().map(|program| Program {
+            command: program.command.clone(),
+            pid: program.pid,
+            restarts: program.restarts,
+            last_end: program.last_end.clone(),
+        }),
     }
+}
+
+pub(super) fn window(status: WindowStatus) -> Window {
+    let WindowStatus { id, title, app_id, pid, output, fullscreen, floating } = status;
+    Window { id, title, app_id, pid, output, fullscreen, floating }
+}
+
+pub(super) fn keyboard(layouts: KeyboardLayouts) -> Keyboard {
+    Keyboard { layouts: layouts.names, active: layouts.active }
+}
+
+pub(super) fn overlay(kind: OverlayKind) -> Overlay {
+    match kind {
+        OverlayKind::Picker => Overlay::Picker,
+        OverlayKind::Hotkeys => Overlay::Hotkeys,
+    }
+}
+
+pub(super) fn display_overlay(overlay: Overlay) -> OverlayKind {
+    match overlay {
+        Overlay::Picker => OverlayKind::Picker,
+        Overlay::Hotkeys => OverlayKind::Hotkeys,
+    }
+}
+
+pub(super) fn display_candidate(candidate: Candidate) -> display::Candidate {
+    let Candidate { pid, name, own, resident_bytes, refused } = candidate;
+    display::Candidate { pid, name, own, resident_bytes, refused }
 }
 
 /// As it stands in the configuration.
