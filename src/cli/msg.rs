@@ -21,7 +21,7 @@ pub(super) struct MsgArgs {
     #[arg(long, global = true)]
     json: bool,
     /// The session's socket [default: $MEMORY_GLASS_SOCKET, otherwise $XDG_RUNTIME_DIR/memory-glass.sock]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(id = "control-socket", long = "socket", global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(subcommand)]
     message: Message,

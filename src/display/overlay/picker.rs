@@ -84,17 +84,17 @@ impl Picker {
         candidates.sort_by_cached_key(|candidate| {
             (!candidate.own, candidate.refused.is_some(), candidate.name.to_lowercase(), candidate.pid)
         });
+        let chosen = self.chosen().map(|candidate| candidate.pid);
         self.all = candidates;
         self.listed = true;
         self.apply_filter();
+        let still = self.shown.iter().position(|at| Some(self.all[*at].pid) == chosen);
+        self.choose(still.unwrap_or(self.chosen));
     }
 
     fn apply_filter(&mut self) {
-        let chosen = self.chosen().map(|candidate| candidate.pid);
         let words: Vec<String> = self.filter.split_whitespace().map(str::to_lowercase).collect();
         self.shown = (0..self.all.len()).filter(|at| matches(&self.all[*at], &words)).collect();
-        let still = self.shown.iter().position(|at| Some(self.all[*at].pid) == chosen);
-        self.choose(still.unwrap_or(self.chosen));
     }
 
     /// What is typed makes the list shorter, and the first of it is chosen.
@@ -102,8 +102,7 @@ impl Picker {
         self.filter = filter;
         self.refusal = None;
         (self.chosen, self.top) = (0, 0);
-        let words: Vec<String> = self.filter.split_whitespace().map(str::to_lowercase).collect();
-        self.shown = (0..self.all.len()).filter(|at| matches(&self.all[*at], &words)).collect();
+        self.apply_filter();
     }
 
     /// So many rows are to be seen.
@@ -285,7 +284,7 @@ mod tests {
     fn what_is_typed_is_looked_for_in_names_and_numbers() {
         let mut picker = picker();
         picker.key(PickerKey::Text("F".into()));
-        picker.key(PickerKey::Text("ox he".into()));
+        picker.key(PickerKey::Text("ox redis".into()));
         assert_eq!(names(&picker), Vec::<String>::new(), "every word counts");
         picker.key(PickerKey::EraseAll);
         picker.key(PickerKey::Text("fox he".into()));

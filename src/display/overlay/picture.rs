@@ -18,12 +18,28 @@ pub(super) fn em(room: Rectangle<i32, Logical>) -> f64 {
     f64::from(room.size.w.min(room.size.h) / 45).clamp(12.0, 22.0)
 }
 
+/// Ems that the heading and the margins of a list take.
+const HEADING: f64 = 4.6;
+/// Ems of a row of hotkeys, where there is room.
+const ROW: f64 = 1.6;
+/// Ems of such a row where there is little.
+const TIGHT_ROW: f64 = 1.25;
+
+/// In how many columns so many hotkeys stand in a panel of so many ems: one, as long as they fit.
+fn columns(lines: usize, ems: f64) -> usize {
+    if HEADING + TIGHT_ROW * lines as f64 <= ems { 1 } else { 2 }
+}
+
 /// Where the panel lies in this room.
 pub(super) fn area(room: Rectangle<i32, Logical>, content: &Content) -> Rectangle<i32, Logical> {
     let em = em(room);
     let (wide, high) = match content {
         Content::Picker(_) => (54.0, 44.0),
-        Content::Hotkeys(lines) => (54.0, 5.5 + 1.6 * (lines.len() as f64 / 2.0).ceil()),
+        Content::Hotkeys(lines) => {
+            let columns = columns(lines.len(), f64::from(room.size.h) / em - 1.0);
+            let rows = lines.len().div_ceil(columns) as f64;
+            (38.0 * columns as f64, HEADING + ROW * rows)
+        }
     };
     let side =
         |wanted: f64, room: i32| ((wanted * em).round() as i32).min(room - em as i32).max(1).min(room.max(1));
@@ -203,21 +219,32 @@ impl Layout {
         self.heading(canvas, lettering, "Hotkeys", "Esc closes");
         let title = self.title();
         let top = title.bottom() + self.px(0.8);
-        let half = lines.len().div_ceil(2).max(1) as u32;
-        let room = self.height.saturating_sub(top + self.px(0.8));
-        let row = self.px(1.6).min(room / half).max(1);
-        // Where there is little room, the words are smaller.
-        let size = (self.em as f32).min(row as f32 / 1.25);
+        let columns = columns(lines.len(), f64::from(self.height) / self.em) as u32;
+        let rows = (lines.len() as u32).div_ceil(columns).max(1);
+        let room = self.height.saturating_sub(top + self.px(0.4));
+        let row = self.px(ROW).min(room / rows).max(1);
         let gap = self.px(1.6);
-        let column = title.width.saturating_sub(gap) / 2;
+        let column = title.width.saturating_sub((columns - 1) * gap) / columns;
+        // Where there is little room, the words are smaller.
+        let widest = |lettering: &mut Lettering, figures: bool| {
+            let width = |(keys, words): &(String, String)| match figures {
+                true => lettering.width(keys, self.em as f32 * 0.86, FIGURES),
+                false => lettering.width(words, self.em as f32, TEXT),
+            };
+            lines.iter().map(width).fold(0.0, f32::max)
+        };
+        let (keys_width, words_width) = (widest(lettering, true), widest(lettering, false));
+        let wanted = keys_width + words_width + self.em as f32;
+        let shrink = (column as f32 / wanted.max(1.0)).min(row as f32 / (1.2 * self.em as f32)).min(1.0);
+        let size = self.em as f32 * shrink;
         for (at, (keys, words)) in lines.iter().enumerate() {
-            let (side, at) = (at as u32 / half, at as u32 % half);
+            let (side, at) = (at as u32 / rows, at as u32 % rows);
             let x = title.x + side * (column + gap);
-            let keys_width = (size * 10.6) as u32;
-            let place = Rect { x, y: top + at * row, width: keys_width.min(column), height: row };
+            let width = ((keys_width * shrink).ceil() as u32).min(column);
+            let place = Rect { x, y: top + at * row, width, height: row };
             let align = cosmic_text::Align::Left;
             canvas.write(lettering, Line { size: size * 0.86, align, ..self.figures(keys, place, LOUD) });
-            let after = place.width + self.px(0.5);
+            let after = width + (size * 0.9) as u32;
             let rest = Rect { x: x + after, width: column.saturating_sub(after), ..place };
             canvas.write(lettering, Line { size, ..self.words(words, rest, PLAIN) });
         }
