@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use smithay::utils::{Point, Rectangle, Size};
 
+use super::Content;
 use super::picker::{Candidate, Picker, PickerKey};
 use super::picture::{self, Layout};
-use super::{Content, help};
-use crate::display::hotkey::Hotkeys;
 use crate::render::Image;
 use crate::render::text::Lettering;
 
@@ -94,14 +93,4 @@ fn the_picker_with_a_filter_and_a_refusal_at_twice_the_pixels() {
     picker.key(PickerKey::Text("001".into()));
     picker.key(PickerKey::Enter);
     compare("picker-refusal-2x", Content::Picker(picker), (640, 480), 2.0);
-}
-
-#[test]
-fn the_hotkeys() {
-    compare("hotkeys", Content::Hotkeys(help::lines(&Hotkeys::default())), (960, 1080), 1.0);
-}
-
-#[test]
-fn the_hotkeys_on_half_a_small_screen_at_one_and_a_half_the_pixels() {
-    compare("hotkeys-small", Content::Hotkeys(help::lines(&Hotkeys::default())), (512, 768), 1.5);
 }
