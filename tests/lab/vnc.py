@@ -3,6 +3,7 @@
 import socket
 import struct
 import sys
+import time
 
 
 class Viewer:
@@ -76,6 +77,11 @@ class Viewer:
 viewer = Viewer(sys.argv[1])
 if sys.argv[2] == "shot":
     rows = viewer.shot()
+    # wayvnc sends a grey picture before it has its first one of the screen.
+    deadline = time.monotonic() + 60
+    while all(row == rows[0][:3] * viewer.width for row in rows) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        rows = viewer.shot()
     with open(sys.argv[3], "wb") as file:
         file.write(b"P6 %d %d 255\n" % (viewer.width, viewer.height) + b"".join(rows))
 elif sys.argv[2] == "type":
