@@ -62,7 +62,7 @@ fn row(name: &str, scores: &Scores) {
         _ => format!("{:.1} %", 100.0 * outcome.recall()),
     };
     println!(
-        "{name:<22} {:>7.1}   {:>6} {:>7} {:>9.2} {:>7.2}   {:>7} {:>9.2}   {:>8} {:>7} {:>9.2}",
+        "{name:<22} {:>7.1}   {:>6} {:>7} {:>9.2} {:>7.2}   {:>7} {:>9.2}   {:>8} {:>7} {:>9}",
         phases.minutes,
         phases.truths,
         recall(phases),
@@ -72,6 +72,6 @@ fn row(name: &str, scores: &Scores) {
         simple.false_rate(),
         avalanches.truths,
         recall(avalanches),
-        avalanches.false_rate(),
+        if avalanches.minutes > 0.0 { format!("{:.2}", avalanches.false_rate()) } else { "–".into() },
     );
 }
