@@ -5,6 +5,7 @@ use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{Logical, Point};
 use smithay::wayland::compositor::RegionAttributes;
 use smithay::wayland::pointer_constraints::{PointerConstraint, with_pointer_constraint};
+use smithay::wayland::seat::WaylandFocus as _;
 
 use super::Compositor;
 use super::desk::Desk;
@@ -100,7 +101,9 @@ impl Compositor {
     fn has_keyboard(&self, surface: &WlSurface) -> bool {
         let keyboard = self.desk.seat.get_keyboard();
         let focus = keyboard.and_then(|keyboard| keyboard.current_focus());
-        focus.is_some_and(|focus| self.desk.owner_of(&focus) == self.desk.owner_of(surface))
+        focus
+            .and_then(|focus| focus.wl_surface().map(|focused| self.desk.owner_of(&focused)))
+            .is_some_and(|owner| owner == self.desk.owner_of(surface))
     }
 }
 

@@ -181,7 +181,7 @@ impl PhaseDetector {
     pub const CELLS: usize = CELLS;
 
     /// Takes a window that lasted from `from` to `to`, with its features and the share of each cell written in it
-    /// ([`Self::CELLS`] of them, as [`super::profile`] gives them). The answer is the change that has become certain with it.
+    /// ([`Self::CELLS`] of them, as [`super::profile()`] gives them). The answer is the change that has become certain with it.
     pub fn window(
         &mut self,
         from: Duration,

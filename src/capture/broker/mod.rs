@@ -16,7 +16,7 @@
 //! gives the right up ([`Attacher::choose`]).
 //!
 //! The broker has only the capabilities that attaching takes, cannot get new ones, and a seccomp filter lets it do nothing but
-//! what attaching takes ([`confine`]). It keeps nothing of a target: once an attachment is handed over, its death or ours
+//! what attaching takes (`confine`). It keeps nothing of a target: once an attachment is handed over, its death or ours
 //! changes nothing for the target, nor for the other one of us.
 
 mod attacher;

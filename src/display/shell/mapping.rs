@@ -69,10 +69,13 @@ impl Desk {
 
     /// In a kiosk a program has its output alone; only its dialogs float.
     fn fill_kiosk(&mut self, window: &Window) {
+        let placed = self.windows.list.iter().find(|placed| &placed.window == window);
+        let alone = placed.map(|placed| self.windows.parent_of(placed).is_none());
         if self.is_kiosk()
+            && let Some(alone) = alone
             && let Some(placed) = self.windows.list.iter_mut().find(|placed| &placed.window == window)
         {
-            placed.fullscreen = placed.parent().is_none();
+            placed.fullscreen = alone;
         }
     }
 
