@@ -23,6 +23,7 @@ use calloop::generic::Generic;
 use calloop::{Interest, LoopHandle, Mode, PostAction, RegistrationToken};
 use smithay::desktop::Window;
 use smithay::reexports::wayland_server::DisplayHandle;
+use smithay::wayland::xwayland_shell::XWaylandShellState;
 use smithay::xwayland::xwm::XwmId;
 use smithay::xwayland::{X11Wm, XWayland, XWaylandEvent};
 use tracing::{debug, error, info, warn};
@@ -30,6 +31,7 @@ use tracing::{debug, error, info, warn};
 use self::launch::Launcher;
 use self::sockets::Sockets;
 use super::Compositor;
+use super::desk::Desk;
 pub(crate) use focus::KeyboardFocus;
 
 /// Whoever dies so soon after its start has not been killed by accident.
@@ -264,6 +266,10 @@ impl Compositor {
         }
         self.forget_x11_selections();
         self.desk.remove_x11_windows();
+        // The next server counts its surfaces from one again, and the state never forgets a number.
+        let Desk { display, protocols, .. } = &mut self.desk;
+        display.remove_global::<Self>(protocols.xwayland_shell.global());
+        protocols.xwayland_shell = XWaylandShellState::new::<Self>(display);
     }
 }
 
