@@ -281,6 +281,9 @@ struct EvaluateArgs {
     /// Score the picture that fades over windows, as it is shown, instead of each window alone
     #[arg(long)]
     smoothed: bool,
+    /// Pages that were armed and stayed silent stay armed, as in live capture, and are not left to the plan
+    #[arg(long)]
+    silent_stay_armed: bool,
     /// Order of the map [default: the largest with a page a cell]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(i64::from(MIN_ORDER)..=i64::from(MAX_ORDER)))]
     order: Option<u32>,
@@ -487,6 +490,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
             SolverName::HaarFista => SolverKind::HaarFista,
         },
         smoothed: args.smoothed,
+        silent_stay_armed: args.silent_stay_armed,
         hilbert,
         seed: args.seed,
     };

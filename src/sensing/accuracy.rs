@@ -83,13 +83,41 @@ struct Evidence {
     error_variance: f64,
     activity_variance: f64,
     covariance: f64,
+    /// The same of the sums by stretch of the line, with their number.
+    stretches: [f64; 3],
+    stretch_count: u32,
     /// Held-out samples, and those that were written.
     samples: u32,
     active: u32,
     /// The sum of the samples' weights: how many unseen pages each stands for.
     weight: f64,
+    /// The sum of the squares of the weights.
+    weight_squares: f64,
     /// Pages that are not seen.
     unseen: usize,
+}
+
+/// Pages of a stretch of the line whose samples are not taken for independent.
+const STRETCH: usize = 128;
+
+/// The sums of one stretch.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stretch {
+    index: usize,
+    error: f64,
+    activity: f64,
+    samples: u32,
+}
+
+impl Stretch {
+    fn close(self, window: &mut Evidence) {
+        if self.samples > 0 {
+            window.stretches[0] += self.error * self.error;
+            window.stretches[1] += self.activity * self.activity;
+            window.stretches[2] += self.error * self.activity;
+            window.stretch_count += 1;
+        }
+    }
 }
 
 /// The accuracy of maps whose truth is not known, page by page, from samples that were held out.
@@ -97,7 +125,8 @@ struct Evidence {
 /// Held-out samples are drawn at random with known chances π, and the map is made without them; so each of them stands
 /// for (1 − π)/π pages of its kind that were not seen (Horvitz and Thompson 1952). What the rest of the samples saw is
 /// exact. The sums are pooled over [`ESTIMATE_WINDOWS`] windows. The interval is Wilson's, on the error's count in units
-/// of a sample's weight, so that it does not close where errors are rare.
+/// of a sample's weight, so that it does not close where errors are rare. Errors come in clusters (where a run ends, where
+/// a phase begins), so its width is that of the sums over stretches of [`STRETCH`] pages, where that is more.
 #[derive(Debug, Clone, Default)]
 pub struct HeldOutAccuracy {
     windows: VecDeque<Evidence>,
@@ -129,7 +158,12 @@ impl HeldOutAccuracy {
             unseen: armed.pages() - armed.count(),
             ..Default::default()
         };
+        let mut stretch = Stretch::default();
         for place in held_out.iter() {
+            if place / STRETCH != stretch.index {
+                stretch.close(&mut window);
+                stretch = Stretch { index: place / STRETCH, ..Default::default() };
+            }
             let chance = chance(place).clamp(1e-6, 1.0);
             let weight = (1.0 - chance) / chance;
             let truth = f64::from(u8::from(written.contains(place)));
@@ -144,7 +178,12 @@ impl HeldOutAccuracy {
             window.samples += 1;
             window.active += u32::from(truth > 0.0);
             window.weight += weight;
+            window.weight_squares += weight * weight;
+            stretch.error += weight * error;
+            stretch.activity += weight * truth;
+            stretch.samples += 1;
         }
+        stretch.close(&mut window);
         if self.windows.len() == ESTIMATE_WINDOWS {
             self.windows.pop_front();
         }
@@ -161,9 +200,14 @@ impl HeldOutAccuracy {
             sum.error_variance += window.error_variance;
             sum.activity_variance += window.activity_variance;
             sum.covariance += window.covariance;
+            for (sum, own) in sum.stretches.iter_mut().zip(window.stretches) {
+                *sum += own;
+            }
+            sum.stretch_count += window.stretch_count;
             sum.samples += window.samples;
             sum.active += window.active;
             sum.weight += window.weight;
+            sum.weight_squares += window.weight_squares;
             sum.unseen += window.unseen;
         }
         if self.windows.is_empty() {
@@ -176,10 +220,14 @@ impl HeldOutAccuracy {
             return None;
         }
         let ratio = sum.error / sum.activity;
-        let variance = (sum.error_variance - 2.0 * ratio * sum.covariance
-            + ratio * ratio * sum.activity_variance)
-            .max(0.0);
-        let unit = sum.weight / f64::from(sum.samples);
+        let of_ratio = |[error, activity, both]: [f64; 3]| {
+            (error - 2.0 * ratio * both + ratio * ratio * activity).max(0.0)
+        };
+        let alone = of_ratio([sum.error_variance, sum.activity_variance, sum.covariance]);
+        let stretches = f64::from(sum.stretch_count);
+        let variance = alone.max(of_ratio(sum.stretches) * stretches / (stretches - 1.0).max(1.0));
+        // What an error counts that has not been seen yet: the weight of the sample that stands for a page.
+        let unit = sum.weight_squares / sum.weight.max(f64::MIN_POSITIVE);
         let middle = sum.error + unit * Z * Z / 2.0;
         let half = Z * (variance + unit * unit * Z * Z / 4.0).sqrt();
         let accuracy = |error: f64| (1.0 - error / sum.activity).clamp(0.0, 1.0);

@@ -17,6 +17,9 @@ pub struct ReplayOptions {
     pub solver: SolverKind,
     /// Score the map that is smoothed over windows with this half-life instead of each window's own.
     pub half_life: Option<Duration>,
+    /// Whether a page that was armed and stayed silent is armed still in the next window, as in live capture, instead of
+    /// being left to the plan.
+    pub silent_stay_armed: bool,
     /// Cells of the map.
     pub cells: usize,
     /// Which samples are drawn.
@@ -100,16 +103,20 @@ pub fn replay(
         learn_ms: 0.0,
         solve_ms: 0.0,
     };
+    let mut standing = PageSet::empty(pages);
     let (mut errors, mut covered) = (Vec::new(), 0usize);
     let mut plain: Vec<Score> = Vec::new();
     let (mut truth_cells, mut truth_pages, mut own_pages, mut near) =
         (Vec::new(), Vec::new(), Vec::new(), Field::default());
     for (index, truth) in trace.windows().iter().enumerate() {
         let began = Instant::now();
-        let armed = plan.arm().clone();
+        let armed = plan.arm(&standing).clone();
         let planned = Instant::now();
         let written = truth.intersection(&armed);
-        plan.observe(&written);
+        plan.observe(&armed, &written);
+        if options.silent_stay_armed {
+            standing = armed.difference(&written);
+        }
         let learned = Instant::now();
         let averaged = options.half_life.is_some();
         let samples = Samples { seen: &armed, written: &written, prior: Some(plan.prior()), averaged };

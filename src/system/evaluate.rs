@@ -20,6 +20,8 @@ pub struct EvaluateOptions {
     pub solver: SolverKind,
     /// Whether the picture that fades over windows is scored, instead of each window alone.
     pub smoothed: bool,
+    /// Whether pages that were armed and stayed silent stay armed, as in live capture.
+    pub silent_stay_armed: bool,
     /// The orders that the map may take.
     pub hilbert: HilbertConfig,
     /// Which samples are drawn.
@@ -91,6 +93,7 @@ pub fn run(path: &Path, options: &EvaluateOptions) -> Result<EvaluateReport> {
         &ReplayOptions {
             budget: options.budget,
             solver: options.solver,
+            silent_stay_armed: options.silent_stay_armed,
             half_life: options.smoothed.then_some(HALF_LIFE),
             cells: 1 << (2 * order),
             seed: options.seed,

@@ -11,13 +11,19 @@
 
 mod bank;
 mod belief;
+mod duel;
+mod mixer;
 mod rates;
 mod run_follow;
 
 pub use run_follow::RunFollow;
 
+use std::ops::Range;
+
 use bank::FaultBank;
 use belief::{Belief, Neighbour, Situation};
+use duel::Duel;
+use mixer::{Contexts, Lesson, Mixer, Surroundings};
 use rates::{BLOCK, BlockSamples, BlockStatistics, Demand, Rates, rate_class};
 
 use super::random::Random;
@@ -32,35 +38,85 @@ pub const LEAST_BUDGET: f64 = 0.001;
 
 /// Says which pages to arm, window by window, and learns from what they report.
 pub trait MeasurementPlan {
-    /// The pages to arm for the next window. Arming a page that is still armed costs nothing.
-    fn arm(&mut self) -> &PageSet;
+    /// The pages to arm for the next window. Those of `standing` are armed already and stay so: they are in the answer,
+    /// and what they may cost is taken off what the others may.
+    fn arm(&mut self, standing: &PageSet) -> &PageSet;
 
-    /// Takes which of the armed pages were written in that window; others are not looked at.
-    fn observe(&mut self, written: &PageSet);
+    /// Takes which pages were armed in that window, and which of them were written; others are not looked at.
+    fn observe(&mut self, seen: &PageSet, written: &PageSet);
 
-    /// Samples of the last armed set that were drawn at random, for [`crate::sensing::HeldOutAccuracy`].
+    /// Samples of that window that were drawn at random, for [`crate::sensing::HeldOutAccuracy`].
     fn held_out(&self) -> &PageSet;
 
     /// The chance that a page which is not in the regular part of the sample had to be held out, 0..1.
     fn held_out_chance(&self, place: usize) -> f64;
 
     /// What the samples without the held-out ones let believe of each page: the probability that it was written in the
-    /// last window, NaN where there is no ground for a belief. Only read where a page was not seen.
+    /// last window, NaN where its nearest sample tells more. Only read where a page was not seen.
     fn prior(&self) -> &[f32];
 }
 
-/// A page's last states, newest lowest, and the windows since it was last seen.
-#[derive(Debug, Clone, Copy, Default)]
+/// How often a page was written in the long run moves this far with a window in which it was seen, and in which it was not.
+const RATE_SEEN: f32 = 0.1;
+const RATE_UNSEEN: f32 = 0.03;
+/// What is supposed of a new page.
+const RATE_NEW: f32 = 0.05;
+/// A sample's weight in the running share of the samples on one side of a page.
+const BESIDE: f32 = 1.0 / 8.0;
+/// Pages of a tile; the share of written samples near a page is that of its tile and [`TILES`] to either side.
+const TILE: usize = 64;
+const TILES: usize = 2;
+
+/// A page's last states, newest lowest, the windows since it was last seen, and how often it was written in the long run.
+#[derive(Debug, Clone, Copy)]
 struct Page {
     states: u8,
     age: u8,
     class: u8,
     situation: Situation,
+    rate: f32,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { states: 0, age: 0, class: 0, situation: 0, rate: RATE_NEW }
+    }
 }
 
 impl Page {
     fn kind(self) -> usize {
         usize::from(self.states & 1)
+    }
+
+    fn weight_set(self) -> u8 {
+        mixer::weight_set(self.states, belief::age_class(self.age))
+    }
+}
+
+/// The samples of one kind on one side of a page.
+#[derive(Debug, Clone, Copy, Default)]
+struct Side {
+    nearest: Option<(u32, bool)>,
+    share: Option<f32>,
+}
+
+impl Side {
+    fn neighbour(&self, place: usize) -> Option<Neighbour> {
+        self.nearest.map(|(at, written)| Neighbour { written, distance: at.abs_diff(place as u32) })
+    }
+
+    fn pass(&mut self, place: usize, written: bool) {
+        let state = f32::from(u8::from(written));
+        self.nearest = Some((place as u32, written));
+        self.share = Some(self.share.map_or(state, |share| share + BESIDE * (state - share)));
+    }
+
+    /// The share on both sides.
+    fn both(&self, other: &Self) -> Option<f32> {
+        match (self.share, other.share) {
+            (Some(one), Some(two)) => Some(0.5 * (one + two)),
+            (one, two) => one.or(two),
+        }
     }
 }
 
@@ -71,6 +127,8 @@ pub struct BudgetPlan {
     bank: FaultBank,
     pages: Vec<Page>,
     belief: Belief,
+    mixer: Mixer,
+    duel: Duel,
     blocks: BlockStatistics,
     rates: Rates,
     lambda: f64,
@@ -80,9 +138,11 @@ pub struct BudgetPlan {
     held_out: PageSet,
     prior: Vec<f32>,
     /// Kept between windows only for their memory.
-    left: Vec<Option<Neighbour>>,
-    surroundings: Vec<u16>,
+    left: Vec<Side>,
+    contexts: Vec<Contexts>,
+    lessons: Vec<Lesson>,
     samples: Vec<[BlockSamples; 2]>,
+    tiles: Vec<[u32; 2]>,
 }
 
 impl BudgetPlan {
@@ -97,6 +157,8 @@ impl BudgetPlan {
             bank: FaultBank::new(budget * pages as f64),
             pages: vec![Page::default(); pages],
             belief: Belief::new(),
+            mixer: Mixer::new(),
+            duel: Duel::new(pages),
             blocks: BlockStatistics::new(pages),
             rates: Rates::even(FIRST_RATE * budget),
             lambda: 0.0,
@@ -105,9 +167,11 @@ impl BudgetPlan {
             armed: PageSet::empty(pages),
             held_out: PageSet::empty(pages),
             prior: vec![f32::NAN; pages],
-            left: vec![None; pages],
-            surroundings: vec![0; pages],
+            left: vec![Side::default(); pages],
+            contexts: vec![Contexts::default(); pages],
+            lessons: Vec::new(),
             samples: vec![[BlockSamples::default(); 2]; pages.div_ceil(BLOCK)],
+            tiles: vec![[0; 2]; pages.div_ceil(TILE)],
         })
     }
 
@@ -127,20 +191,59 @@ impl BudgetPlan {
         self.lambda
     }
 
-    fn choose_rates(&mut self) {
+    /// Follows the pages to a line of `pages`: `moves` are the stretches of the old line that are still there, each with
+    /// its first place on the new one. Other pages are new.
+    pub fn relay(&mut self, pages: usize, moves: &[(Range<usize>, usize)]) {
+        let mut next = vec![Page::default(); pages];
+        let mut blocks = vec![None; pages.div_ceil(BLOCK)];
+        let (mut armed, mut held_out) = (PageSet::empty(pages), PageSet::empty(pages));
+        for (stretch, first) in moves {
+            for (place, old) in stretch.clone().enumerate().map(|(offset, old)| (first + offset, old)) {
+                next[place] = self.pages[old];
+                blocks[place / BLOCK] = Some(old / BLOCK);
+                if self.armed.contains(old) {
+                    armed.insert(place);
+                }
+                if self.held_out.contains(old) {
+                    held_out.insert(place);
+                }
+            }
+        }
+        self.pages = next;
+        (self.armed, self.held_out) = (armed, held_out);
+        self.blocks.relay(pages, |block| blocks[block]);
+        self.duel.relay(pages, |block| blocks[block]);
+        self.prior = vec![f32::NAN; pages];
+        self.left = vec![Side::default(); pages];
+        self.contexts = vec![Contexts::default(); pages];
+        self.samples = vec![[BlockSamples::default(); 2]; pages.div_ceil(BLOCK)];
+        self.tiles = vec![[0; 2]; pages.div_ceil(TILE)];
+        self.bank.set_budget(self.budget * pages as f64);
+    }
+
+    fn choose_rates(&mut self, standing: &PageSet) {
         let mut demand = Demand::new();
+        let mut spent = 0.0;
         for (block, pages) in self.pages.chunks_mut(BLOCK).enumerate() {
             let classes = self.blocks.classes(block);
-            for page in pages {
+            for (offset, page) in pages.iter_mut().enumerate() {
                 let block_class = classes[page.kind()];
                 page.situation = Belief::situation(page.states, page.age, block_class.share);
                 let (probability, with_bursts) = self.belief.before(page.situation);
                 page.class = rate_class(probability, block_class.hazard);
-                demand.add(page.class, probability, with_bursts);
+                if standing.contains(block * BLOCK + offset) {
+                    spent += with_bursts;
+                } else {
+                    demand.add(page.class, probability, with_bursts);
+                }
             }
         }
         if self.started {
-            (self.rates, self.lambda) = demand.rates(self.bank.allowance());
+            let even = (self.bank.even() - spent).max(0.0);
+            let offers = demand.offers();
+            let (_, price) = offers.rates(even);
+            let allowance = self.bank.pace(even, price, |price| offers.faults_at(price));
+            (self.rates, self.lambda) = offers.rates(allowance);
         }
     }
 
@@ -152,64 +255,150 @@ impl BudgetPlan {
         HELD_OUT * rate / (1.0 - Self::regular_share(rate))
     }
 
-    /// Notes each page's nearest regular samples of its kind, gathers block statistics, and counts the samples in.
+    /// Notes what lies around each page, gathers block statistics, and learns from the samples.
     fn learn(&mut self, written: &PageSet) {
         self.belief.fade();
         let regular = self.armed.difference(&self.held_out);
-        let mut last: [Option<(usize, bool)>; 2] = [None; 2];
-        let beside = |sample: Option<(usize, bool)>, place: usize| {
-            sample.map(|(at, written)| Neighbour { written, distance: at.abs_diff(place) as u32 })
-        };
+        self.tiles.fill([0; 2]);
+        for place in regular.iter() {
+            self.tiles[place / TILE][usize::from(written.contains(place))] += 1;
+        }
+        let mut sides = [Side::default(); 2];
         for (place, page) in self.pages.iter().enumerate() {
-            let kind = page.kind();
-            self.left[place] = beside(last[kind], place);
+            let side = &mut sides[page.kind()];
+            self.left[place] = *side;
             if regular.contains(place) {
-                last[kind] = Some((place, written.contains(place)));
+                side.pass(place, written.contains(place));
             }
         }
         self.samples.fill([BlockSamples::default(); 2]);
-        last = [None; 2];
+        self.lessons.clear();
+        sides = [Side::default(); 2];
         for (place, page) in self.pages.iter().enumerate().rev() {
-            let kind = page.kind();
-            let right = beside(last[kind], place);
-            let class = belief::belief_class(self.belief.before(page.situation).0);
-            let surroundings = Belief::surroundings(class, self.left[place], right);
-            self.surroundings[place] = surroundings;
-            if !self.armed.contains(place) {
+            let (left, right) = (self.left[place], sides[page.kind()]);
+            let (armed, is_written) = (self.armed.contains(place), written.contains(place));
+            let is_regular = armed && regular.contains(place);
+            let contexts = Surroundings {
+                situation: page.situation,
+                class: self.mixer.class_before(page.situation),
+                states: page.states,
+                left: left.neighbour(place),
+                right: right.neighbour(place),
+                of_kind: left.both(&right),
+                of_all: near_share(&self.tiles, place, is_regular.then_some(is_written)),
+                rate: page.rate,
+            }
+            .contexts();
+            self.contexts[place] = contexts;
+            if !armed {
                 continue;
             }
-            let is_written = written.contains(place);
-            let block = &mut self.samples[place / BLOCK][kind];
+            let block = &mut self.samples[place / BLOCK][page.kind()];
             block.samples += 1.0;
             block.written += f64::from(u8::from(is_written));
-            if !regular.contains(place) {
+            if !is_regular {
                 continue;
             }
-            if let Some((at, before)) = last[kind].filter(|(at, _)| at / BLOCK == place / BLOCK) {
+            if let Some((at, before)) = right.nearest.filter(|(at, _)| *at as usize / BLOCK == place / BLOCK) {
                 block.pairs += 1.0;
                 block.changes += f64::from(u8::from(before != is_written));
-                block.apart += (at - place) as f64;
+                block.apart += (at as usize - place) as f64;
             }
-            last[kind] = Some((place, is_written));
-            self.belief.learn_fill(surroundings, is_written);
+            sides[page.kind()].pass(place, is_written);
+            self.lessons.push(Lesson { contexts, set: page.weight_set(), written: is_written, foretold: false });
         }
         for place in self.armed.iter() {
-            self.belief.learn_survival(self.pages[place].situation, written.contains(place));
+            self.belief.learn(self.pages[place].situation, written.contains(place));
+        }
+        self.mixer.learn(&mut self.lessons);
+        self.compare(&regular, written);
+        self.blocks.learn(&self.samples);
+    }
+
+    /// The short way for a window in which every page was seen: there is nothing to believe, so only what the rates are
+    /// made of is learned.
+    fn observe_all(&mut self, written: &PageSet) {
+        self.belief.fade();
+        self.samples.fill([BlockSamples::default(); 2]);
+        for (samples, (block, pages)) in self.samples.iter_mut().zip(self.pages.chunks_mut(BLOCK).enumerate()) {
+            let mut last: [Option<(usize, bool)>; 2] = [None; 2];
+            for (offset, page) in pages.iter_mut().enumerate() {
+                let (kind, is_written) = (page.kind(), written.contains(block * BLOCK + offset));
+                let samples = &mut samples[kind];
+                samples.samples += 1.0;
+                let state = u8::from(is_written);
+                samples.written += f64::from(state);
+                if let Some((at, before)) = last[kind].replace((offset, is_written)) {
+                    samples.pairs += 1.0;
+                    samples.changes += f64::from(u8::from(before != is_written));
+                    samples.apart += (offset - at) as f64;
+                }
+                self.belief.learn(page.situation, is_written);
+                page.rate += RATE_SEEN * (f32::from(state) - page.rate);
+                page.age = 0;
+                page.states = page.states << 1 | state;
+            }
         }
         self.blocks.learn(&self.samples);
+        self.prior.fill(f32::NAN);
+        self.bank.spend(written.count() as f64);
+        self.started = true;
+    }
+
+    /// Who would have foretold the regular samples better: the mix, or each one's nearest other sample.
+    fn compare(&mut self, regular: &PageSet, written: &PageSet) {
+        self.duel.fade();
+        // Lessons were taken from the line's end.
+        let mut lessons = self.lessons.iter().rev();
+        let mut places = regular.iter().peekable();
+        let mut before: Option<usize> = None;
+        let (mut block, mut weight) = (usize::MAX, 0.0);
+        while let Some(place) = places.next() {
+            if place / BLOCK != block {
+                block = place / BLOCK;
+                let pages = block * BLOCK..((block + 1) * BLOCK).min(self.pages.len());
+                let seen = self.armed.count_in(pages.clone());
+                weight = (pages.len() - seen) as f32 / seen as f32;
+            }
+            let after = places.peek().copied();
+            let nearest = match (before, after) {
+                (Some(left), Some(right)) if place - left > right - place => Some(right),
+                (left, right) => left.or(right),
+            };
+            before = Some(place);
+            let (Some(nearest), Some(lesson)) = (nearest, lessons.next()) else { continue };
+            let errs = (written.contains(nearest) != lesson.written, lesson.foretold != lesson.written);
+            self.duel.sample(place, weight, errs.0, errs.1);
+        }
     }
 }
 
+/// The share of written ones among the samples near `place`, without its own (`own`: its state, if it is one).
+fn near_share(tiles: &[[u32; 2]], place: usize, own: Option<bool>) -> Option<f32> {
+    let tile = place / TILE;
+    let (mut silent, mut written) = (0u32, 0u32);
+    for near in &tiles[tile.saturating_sub(TILES)..(tile + TILES + 1).min(tiles.len())] {
+        silent += near[0];
+        written += near[1];
+    }
+    match own {
+        Some(true) => written -= 1,
+        Some(false) => silent -= 1,
+        None => {}
+    }
+    (silent + written > 0).then(|| written as f32 / (silent + written) as f32)
+}
+
 impl MeasurementPlan for BudgetPlan {
-    fn arm(&mut self) -> &PageSet {
-        self.choose_rates();
-        self.armed.clear();
+    fn arm(&mut self, standing: &PageSet) -> &PageSet {
+        self.choose_rates(standing);
+        self.armed.clone_from(standing);
         self.held_out.clear();
         // The regular part is evenly spaced among pages of a kind, from a new start each window: a rolling shutter.
         let mut due = [self.random.unit(), self.random.unit()];
         for (place, page) in self.pages.iter().enumerate() {
             let rate = self.rates.of(page.class);
-            if rate >= 1.0 {
+            if rate >= 1.0 || standing.contains(place) {
                 self.armed.insert(place);
                 continue;
             }
@@ -226,20 +415,37 @@ impl MeasurementPlan for BudgetPlan {
         &self.armed
     }
 
-    fn observe(&mut self, written: &PageSet) {
-        let written = written.intersection(&self.armed);
+    fn observe(&mut self, seen: &PageSet, written: &PageSet) {
+        let written = written.intersection(seen);
+        self.armed.clone_from(seen);
+        self.held_out = self.held_out.intersection(seen);
+        if seen.count() == self.pages.len() {
+            return self.observe_all(&written);
+        }
         self.learn(&written);
         for (place, page) in self.pages.iter_mut().enumerate() {
-            let (probability, grounded) = self.belief.after(self.surroundings[place]);
-            self.prior[place] = if grounded { probability } else { f32::NAN };
             let seen = self.armed.contains(place);
-            let state = if seen { written.contains(place) } else { probability > 0.5 };
+            let state = if seen {
+                f32::from(u8::from(written.contains(place)))
+            } else {
+                self.mixer.probability(&self.contexts[place], page.weight_set())
+            };
+            // Held-out samples are foretold as well: the map is tested by them.
+            self.prior[place] = if self.held_out.contains(place) {
+                self.mixer.probability(&self.contexts[place], page.weight_set())
+            } else {
+                state
+            };
+            if !self.duel.belief_wins(place) {
+                self.prior[place] = f32::NAN;
+            }
+            page.rate += (if seen { RATE_SEEN } else { RATE_UNSEEN }) * (state - page.rate);
             page.age = if seen { 0 } else { page.age.saturating_add(1) };
-            page.states = page.states << 1 | u8::from(state);
+            page.states = page.states << 1 | u8::from(state > 0.5);
         }
         // The held-out samples may teach from now on: what they had to test is foretold.
         for place in self.held_out.iter() {
-            self.belief.learn_fill(self.surroundings[place], written.contains(place));
+            self.mixer.count(&self.contexts[place], written.contains(place));
         }
         self.bank.spend(written.count() as f64);
         self.started = true;
@@ -266,9 +472,9 @@ mod tests {
         (0..windows)
             .map(|window| {
                 let truth = truth(window);
-                let armed = plan.arm().clone();
+                let armed = plan.arm(&PageSet::empty(pages)).clone();
                 let written = truth.intersection(&armed);
-                plan.observe(&written);
+                plan.observe(&armed, &written);
                 (armed.count(), written.count())
             })
             .collect()
@@ -306,10 +512,10 @@ mod tests {
         let truth = PageSet::of(pages, (0..pages).filter(|place| place % 3 != 0));
         let mut plans = [7, 7].map(|seed| BudgetPlan::new(pages, 0.05, seed).unwrap());
         for _ in 0..10 {
-            let armed = plans[0].arm().clone();
-            assert_eq!(&armed, plans[1].arm());
-            plans[0].observe(&truth.intersection(&armed));
-            plans[1].observe(&truth);
+            let armed = plans[0].arm(&PageSet::empty(pages)).clone();
+            assert_eq!(&armed, plans[1].arm(&PageSet::empty(pages)));
+            plans[0].observe(&armed, &truth.intersection(&armed));
+            plans[1].observe(&armed, &truth);
         }
         assert_eq!(plans[0].prior().len(), pages);
     }

@@ -18,6 +18,8 @@ const RATES: usize = 13;
 const LEAST_RATE: f64 = 0.03;
 /// A block's statistics keep this share from window to window.
 const KEEP: f64 = 0.8;
+/// The least λ that is told apart from nothing: at it, all that can be armed is.
+pub(super) const CHEAP: f64 = 1e-6;
 /// What the whole line says counts as this many samples of a block.
 const SHRINK_SHARE: f64 = 40.0;
 const SHRINK_HAZARD: f64 = 30.0;
@@ -82,6 +84,14 @@ impl BlockStatistics {
             let octave = (ln_hazard / std::f64::consts::LN_2 + 9.5).clamp(0.0, HAZARDS as f64 - 1.0);
             BlockClass { share: share_class(share), hazard: octave as usize }
         })
+    }
+
+    /// Follows the blocks to a line of `pages`; `before` says where a block was, if it was.
+    pub(super) fn relay(&mut self, pages: usize, before: impl Fn(usize) -> Option<usize>) {
+        let next = (0..pages.div_ceil(BLOCK)).map(|block| {
+            before(block).and_then(|old| self.blocks.get(old)).copied().unwrap_or([Kind::unknown(0.0); 2])
+        });
+        self.blocks = next.collect();
     }
 
     /// Takes what a window's samples said, block by block.
@@ -179,39 +189,60 @@ impl Demand {
         cell.faults += with_bursts;
     }
 
-    /// The rates whose expected faults are `allowance` (or 1 everywhere where that costs less), and λ: the error, in
-    /// pages, that the last fault removes.
-    pub(super) fn rates(&self, allowance: f64) -> (Rates, f64) {
-        let errors: Vec<[f64; RATES]> = (self.cells.iter().enumerate())
+    /// Works out what sampling each class at each rate leaves in errors.
+    pub(super) fn offers(&self) -> Offers<'_> {
+        let errors = (self.cells.iter().enumerate())
             .map(|(class, cell)| {
                 let hazard = ((class % HAZARDS) as f64 - 9.0).exp2();
                 let probability = cell.written / cell.pages.max(1.0);
                 std::array::from_fn(|rate| expected_error(probability, hazard, candidate(rate)))
             })
             .collect();
-        let solve = |lambda: f64| -> (Vec<f64>, f64) {
-            let mut spent = 0.0;
-            let rates = (self.cells.iter().zip(&errors))
-                .map(|(cell, errors)| {
-                    if cell.pages == 0.0 {
-                        return 1.0;
-                    }
-                    let price = lambda * cell.faults / cell.pages;
-                    let cost = |rate: usize| errors[rate] + price * candidate(rate);
-                    let best = (0..RATES).min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(0);
-                    let rate = candidate(best).max(LEAST_RATE);
-                    spent += cell.faults * rate;
-                    rate
-                })
-                .collect();
-            (rates, spent)
-        };
-        let (mut low, mut high) = (1e-6f64, 1e4f64);
+        Offers { cells: &self.cells, errors }
+    }
+}
+
+/// What faults buy: for each class of pages, the errors that are left at each rate.
+#[derive(Debug)]
+pub(super) struct Offers<'a> {
+    cells: &'a [DemandCell],
+    errors: Vec<[f64; RATES]>,
+}
+
+impl Offers<'_> {
+    /// The rates that are worth λ, the error in pages that a fault must remove, and the faults to expect of them.
+    fn at(&self, lambda: f64) -> (Vec<f64>, f64) {
+        let mut spent = 0.0;
+        let rates = (self.cells.iter().zip(&self.errors))
+            .map(|(cell, errors)| {
+                if cell.pages == 0.0 {
+                    return 1.0;
+                }
+                let price = lambda * cell.faults / cell.pages;
+                let cost = |rate: usize| errors[rate] + price * candidate(rate);
+                let best = (0..RATES).min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(0);
+                let rate = candidate(best).max(LEAST_RATE);
+                spent += cell.faults * rate;
+                rate
+            })
+            .collect();
+        (rates, spent)
+    }
+
+    /// The faults that are worth λ.
+    pub(super) fn faults_at(&self, lambda: f64) -> f64 {
+        self.at(lambda).1
+    }
+
+    /// The rates whose expected faults are `allowance` (or 1 everywhere where that costs less), and λ: the error, in
+    /// pages, that the last fault removes.
+    pub(super) fn rates(&self, allowance: f64) -> (Rates, f64) {
+        let (mut low, mut high) = (CHEAP, 1e4f64);
         for _ in 0..24 {
             let middle = (low * high).sqrt();
-            if solve(middle).1 > allowance { low = middle } else { high = middle }
+            if self.at(middle).1 > allowance { low = middle } else { high = middle }
         }
-        let ((dear, more), (mut rates, less)) = (solve(low), solve(high));
+        let ((dear, more), (mut rates, less)) = (self.at(low), self.at(high));
         // The rates are few, so the faults jump with λ; what lies between is had by going part of the way.
         if more > less {
             let part = ((allowance - less) / (more - less)).clamp(0.0, 1.0);
@@ -249,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_can_be_afforded_is_armed_whole() {
-        let (rates, lambda) = demand(&[(10_000, 0.01, 3), (1000, 0.5, 6)]).rates(700.0);
+        let (rates, lambda) = demand(&[(10_000, 0.01, 3), (1000, 0.5, 6)]).offers().rates(700.0);
         assert_eq!(rates.of(rate_class(0.01, 3)), 1.0);
         assert_eq!(rates.of(rate_class(0.5, 6)), 1.0);
         assert!(lambda < 1e-5);
@@ -259,7 +290,7 @@ mod tests {
     fn the_expected_faults_are_the_allowance_and_go_where_they_tell_most() {
         let kinds = [(20_000, 0.02, 10), (20_000, 0.3, 1), (20_000, 0.3, 10), (20_000, 0.97, 10)];
         for allowance in [1500.0, 4000.0, 8000.0, 16_000.0] {
-            let (rates, _) = demand(&kinds).rates(allowance);
+            let (rates, _) = demand(&kinds).offers().rates(allowance);
             let rate = |kind: usize| rates.of(rate_class(kinds[kind].1, kinds[kind].2));
             let spent: f64 = (0..4).map(|kind| 20_000.0 * kinds[kind].1 * rate(kind)).sum();
             // The floor of the rates has its price, whatever the allowance.
@@ -267,7 +298,7 @@ mod tests {
             assert!(rate(3) <= rate(2), "what is surely written is not looked at before what may be");
             assert!(rate(0) >= rate(3), "cold pages cost nothing while they are silent");
         }
-        let (rates, _) = demand(&kinds).rates(7000.0);
+        let (rates, _) = demand(&kinds).offers().rates(7000.0);
         assert!(rates.of(rate_class(0.3, 1)) < rates.of(rate_class(0.3, 10)), "long runs need few samples");
     }
 
