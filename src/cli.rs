@@ -290,6 +290,9 @@ struct EvaluateArgs {
     /// Which samples are drawn
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Draw one window of each recording into this folder: truth, samples, reconstruction, error and confidence
+    #[arg(long, value_name = "FOLDER")]
+    pictures: Option<PathBuf>,
     /// Print one JSON object a file instead of words
     #[arg(long)]
     json: bool,
@@ -493,6 +496,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         silent_stay_armed: args.silent_stay_armed,
         hilbert,
         seed: args.seed,
+        pictures: args.pictures.clone(),
     };
     for file in &args.files {
         let report = evaluate::run(file, &options)?;

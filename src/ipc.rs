@@ -567,8 +567,8 @@ pub struct Telemetry {
     pub memory_avalanche_detected: bool,
     /// The pattern of writes has changed.
     pub phase_transition_detected: bool,
-    /// 1 − relative L1 error of the map, 0..1.
-    pub reconstruction_accuracy: f32,
+    /// 1 − relative L1 error of the map, 0..1; null where too little was written to tell.
+    pub reconstruction_accuracy: Option<f32>,
     /// The order of the map's Hilbert curve.
     pub hilbert_order: u32,
     /// Share of the pages that are watched, percent.

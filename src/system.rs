@@ -14,6 +14,7 @@ pub mod export;
 mod facade;
 mod pipeline;
 pub mod record;
+mod sampling;
 pub mod session;
 pub mod snapshot;
 mod target;
@@ -22,4 +23,5 @@ mod words;
 
 pub use facade::{GlassRamCapability, GlassRamSystem};
 pub use pipeline::Pipeline;
+pub use sampling::{SampledWindow, Sampling};
 pub use target::Subject;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use calloop::{EventSource, Poll, PostAction, Readiness, Token, TokenFactory};
 
 use super::recording::Replay;
-use super::{CaptureEvent, GlassRamMonitor, Rung, TargetInfo, TargetMetrics};
+use super::{ArmingPolicy, CaptureEvent, GlassRamMonitor, Rung, TargetInfo, TargetMetrics};
 use crate::error::Result;
 
 /// A source of [`CaptureEvent`]s, for those who do not care which.
@@ -58,6 +58,13 @@ impl WindowSource {
     pub fn set_window(&mut self, window: Duration) {
         if let Self::Live(monitor) = self {
             monitor.set_window(window);
+        }
+    }
+
+    /// What is armed from the next window on is for this policy to choose. A recording's choices are made.
+    pub fn set_arming_policy(&mut self, policy: Box<dyn ArmingPolicy>) {
+        if let Self::Live(monitor) = self {
+            monitor.set_arming_policy(policy);
         }
     }
 

@@ -503,7 +503,7 @@ fn layout_words(keyboard: &Keyboard) -> String {
 
 fn telemetry_words(telemetry: &Telemetry) -> String {
     format!(
-        "{}: {} windows over {} pages\n  written   {:.0} pages/s by {} threads\n  map       order {}, accuracy {:.1} %, \
+        "{}: {} windows over {} pages\n  written   {:.0} pages/s by {} threads\n  map       order {}, accuracy {}, \
          {:.1} % of the pages watched\n  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), {:.1} MB; \
          estimated\n",
         target(Some(&telemetry.target)),
@@ -512,7 +512,7 @@ fn telemetry_words(telemetry: &Telemetry) -> String {
         telemetry.fault_rate,
         telemetry.active_threads,
         telemetry.hilbert_order,
-        100.0 * telemetry.reconstruction_accuracy,
+        telemetry.reconstruction_accuracy.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share)),
         telemetry.sampling_rate,
         telemetry.overhead_percent,
         telemetry.slow_down_factor,

@@ -184,6 +184,15 @@ impl HeldOutAccuracy {
             stretch.samples += 1;
         }
         stretch.close(&mut window);
+        self.push(window);
+    }
+
+    /// Takes a window in which every page was seen, and so many were written.
+    pub fn exact(&mut self, written: f64) {
+        self.push(Evidence { activity: written, ..Default::default() });
+    }
+
+    fn push(&mut self, window: Evidence) {
         if self.windows.len() == ESTIMATE_WINDOWS {
             self.windows.pop_front();
         }

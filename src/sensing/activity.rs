@@ -45,6 +45,26 @@ impl PageActivity {
         self.half_life
     }
 
+    /// As [`Self::window`], with pages of which it is not known whether they were written: `believed` has the places and
+    /// how much of a written page each counts, 0..1.
+    pub fn sampled_window(
+        &mut self,
+        layout: &AddressLayout,
+        written: impl IntoIterator<Item = Range<u64>>,
+        believed: impl IntoIterator<Item = (usize, f32)>,
+        length: Duration,
+    ) -> u64 {
+        let first_writes = self.window(layout, written, length);
+        let gain = 1.0 - (-length.as_secs_f64() / self.half_life.as_secs_f64()).exp2() as f32;
+        for (place, share) in believed.into_iter().filter(|(_, share)| *share > 0.0) {
+            if self.written[place] == 0.0 {
+                self.warm.push(place as u64);
+            }
+            self.written[place] += gain * share;
+        }
+        first_writes
+    }
+
     /// Takes one window of `length` in which the pages of `written` (disjoint ranges of addresses) were written, and
     /// answers how many of them had never been before.
     pub fn window(
@@ -94,8 +114,10 @@ impl PageActivity {
             {
                 let place = first as usize + offset;
                 let was_touched = self.touched.get(place).copied().unwrap_or(false);
-                let Some(next) = after.page_of(address).filter(|_| was_touched) else { continue };
-                touched[next as usize] = true;
+                // Pages that are only believed to be written are not touched, and yet warm.
+                let known = was_touched || self.written.get(place).is_some_and(|sum| *sum > 0.0);
+                let Some(next) = after.page_of(address).filter(|_| known) else { continue };
+                touched[next as usize] = was_touched;
                 written[next as usize] = self.written[place];
                 if self.written[place] > 0.0 {
                     warm.push(next);

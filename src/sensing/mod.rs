@@ -19,6 +19,7 @@ mod plan;
 mod random;
 mod reconstruct;
 mod replay;
+mod sampled;
 mod solve;
 mod trace;
 
@@ -29,6 +30,7 @@ pub use error::SensingError;
 pub use plan::{BudgetPlan, LEAST_BUDGET, MeasurementPlan, RunFollow};
 pub use reconstruct::{CompressedSensingCapability, CompressedSensingReconstructor, ReconstructionMetrics};
 pub use replay::{EstimateCheck, Onlooker, ReplayOptions, ReplayReport, replay};
+pub use sampled::{HeldOut, SampledMap};
 pub use solve::{Cells, Field, FusedLasso, HaarFista, Markov, Samples, Solver, SolverKind, Tv};
 pub use trace::WriteTrace;
 

@@ -1,4 +1,5 @@
-//! From samples to a full map: today the exact case, in which every page of the target is a sample.
+//! From the pages of a window to the map that is shown, smoothed over windows; where not every page was armed, the
+//! others come from [`super::SampledMap`].
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ pub struct ReconstructionMetrics {
     pub iterations: u32,
 }
 
-/// The map of a target, window by window, where every page is seen: nothing is left to be solved and the accuracy is 1.
+/// The map of a target, window by window. While every page is seen nothing is left to be solved and the accuracy is 1.
 #[derive(Debug, Clone)]
 pub struct CompressedSensingReconstructor {
     curve: HilbertSkilling,
@@ -101,6 +102,35 @@ impl CompressedSensingReconstructor {
             self.activity.relay(&before, &self.layout);
         }
         Ok(change)
+    }
+
+    /// Lays the map on this line, which another has followed the target's regions with, and draws at `order` from now on.
+    /// True when it is another line than before.
+    pub fn adopt(&mut self, layout: &AddressLayout, order: u32) -> Result<bool, InvalidOrder> {
+        self.curve = HilbertSkilling::try_new(order)?;
+        let another = self.layout != *layout;
+        if another {
+            let before = std::mem::replace(&mut self.layout, layout.clone());
+            self.activity.relay(&before, &self.layout);
+        }
+        Ok(another)
+    }
+
+    /// Takes one window in which `written` was written for certain and the pages at the places of `believed` count by a
+    /// share, 0..1, at a stated `accuracy` (NaN: unknown).
+    pub fn sampled_window(
+        &mut self,
+        written: &[PageRange],
+        believed: impl IntoIterator<Item = (usize, f32)>,
+        accuracy: f32,
+        length: Duration,
+    ) -> DensityMap {
+        let started = Instant::now();
+        let written = written.iter().map(|range| range.start..range.end);
+        self.new_pages = self.activity.sampled_window(&self.layout, written, believed, length);
+        let density = self.finish(started, self.activity.density(&self.layout, &self.curve));
+        self.metrics.accuracy = accuracy;
+        density
     }
 
     /// Takes one window in which exactly `written` was written, and answers with the map as it stands after it.

@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::accuracy::{ESTIMATE_WINDOWS, HeldOutAccuracy, Score};
+use super::accuracy::{ESTIMATE_WINDOWS, Score};
+use super::sampled::{HeldOut, SampledMap};
 use super::solve::{Cells, Field, Samples, SolverKind};
 use super::{AccuracyEstimate, BudgetPlan, MeasurementPlan, PageSet, SensingError, WriteTrace};
 
@@ -83,10 +84,7 @@ pub fn replay(
     let cells = Cells::new(pages, options.cells);
     let lines = Cells::new(pages, pages);
     let mut plan = BudgetPlan::new(pages, options.budget, options.seed)?;
-    let (mut solver, mut tester, mut baseline) =
-        (options.solver.solver(), options.solver.solver(), SolverKind::Tv.solver());
-    let mut held_out = HeldOutAccuracy::new();
-    let (mut field, mut tested) = (Field::default(), Field::default());
+    let (mut sampled, mut baseline) = (SampledMap::new(options.solver), SolverKind::Tv.solver());
     let mut smooth =
         options.half_life.map(|half_life| [(); 5].map(|()| Smoothed::new(trace.window_length(), half_life)));
     let mut report = ReplayReport {
@@ -120,45 +118,20 @@ pub fn replay(
         let learned = Instant::now();
         let averaged = options.half_life.is_some();
         let samples = Samples { seen: &armed, written: &written, prior: Some(plan.prior()), averaged };
-        solver.solve(&samples, &cells, &mut field);
+        sampled.solve(&samples, &cells);
         report.solve_ms += learned.elapsed().as_secs_f64() * 1e3;
         report.learn_ms += (learned - planned).as_secs_f64() * 1e3;
         report.plan_ms += (planned - began).as_secs_f64() * 1e3;
 
-        // What the samples that are not held out foretell of those that are.
-        let regular = armed.difference(plan.held_out());
-        if plan.held_out().count() > 0 {
-            tester.solve(
-                &Samples {
-                    seen: &regular,
-                    written: &written.intersection(&regular),
-                    averaged: false,
-                    ..samples
-                },
-                &cells,
-                &mut tested,
-            );
-        }
-        held_out.window(
-            &armed,
-            &written,
-            plan.held_out(),
-            |place| plan.held_out_chance(place),
-            |place| tester.page(place).unwrap_or_else(|| tested.density[cells.cells_of(place).start]),
-        );
+        let held_out =
+            HeldOut { places: plan.held_out(), chance: |place: usize| plan.held_out_chance(place) };
+        sampled.test(&samples, &cells, &held_out);
 
         cells.shares(truth, &mut truth_cells);
         lines.shares(truth, &mut truth_pages);
         own_pages.clear();
-        own_pages.extend((0..pages).map(|place| {
-            solver.page(place).unwrap_or_else(|| {
-                if armed.contains(place) {
-                    f32::from(u8::from(written.contains(place)))
-                } else {
-                    field.density[cells.cells_of(place).start]
-                }
-            })
-        }));
+        own_pages.extend((0..pages).map(|place| sampled.page(place, &samples, &cells)));
+        let field = sampled.field();
         let mut alone = Score::default();
         alone.add(&truth_pages, &own_pages);
         plain.push(alone);
@@ -178,9 +151,9 @@ pub fn replay(
         report.written += truth.count() as u64;
         report.most_faults = report.most_faults.max(written.count() as u64);
         report.exact_windows += usize::from(armed.count() == pages);
-        report.estimate = held_out.estimate();
+        report.estimate = sampled.estimate();
         if let Some(first) = (index + 1).checked_sub(ESTIMATE_WINDOWS) {
-            match held_out.estimate() {
+            match sampled.estimate() {
                 None => report.check.unknown += 1,
                 Some(estimate) => {
                     let mut pooled = Score::default();
@@ -192,7 +165,7 @@ pub fn replay(
                 }
             }
         }
-        onlooker(index, truth, &armed, &field);
+        onlooker(index, truth, &armed, field);
     }
     let windows = trace.windows().len().max(1) as f64;
     for time in [&mut report.plan_ms, &mut report.learn_ms, &mut report.solve_ms] {

@@ -1,5 +1,7 @@
 //! How good a map a budget of faults buys for a recorded program.
 
+mod panels;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,8 @@ use super::pipeline::HALF_LIFE;
 use crate::Result;
 use crate::capture::recording::Recording;
 use crate::map::HilbertConfig;
-use crate::sensing::{AccuracyEstimate, ReplayOptions, SolverKind, WriteTrace, replay};
+use crate::render::ColorPalette;
+use crate::sensing::{AccuracyEstimate, Cells, ReplayOptions, Score, SolverKind, WriteTrace, replay};
 
 /// What to try.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct EvaluateOptions {
     pub hilbert: HilbertConfig,
     /// Which samples are drawn.
     pub seed: u64,
+    /// A folder for a picture of one window of each recording: the one with the median error of those that were sampled.
+    pub pictures: Option<PathBuf>,
 }
 
 /// The numbers: what `--json` prints, a line a file. Accuracies and shares are 0..1, pooled over the windows.
@@ -83,23 +88,75 @@ pub struct EvaluateReport {
     pub solve_ms: f64,
 }
 
+/// Draws a window of a recording; the same samples are drawn again.
+fn draw(
+    trace: &WriteTrace,
+    how: &ReplayOptions,
+    shown: usize,
+    order: u32,
+    path: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let mut image = None;
+    replay(trace, how, &mut |window, truth, armed, field| {
+        if window != shown {
+            return;
+        }
+        let mut score = Score::default();
+        let (mut shares, cells) = (Vec::new(), Cells::new(trace.pages(), how.cells));
+        cells.shares(truth, &mut shares);
+        score.add(&shares, &field.density);
+        let (pages, faults) = (trace.pages() as f64, truth.intersection(armed).count() as f64);
+        let title = format!(
+            "{name}, window {} of {}: {} pages of 4 KiB, a cell {:.1} of them; {:.1} % written, {:.1} % faulted (budget {:.1} %); \
+             accuracy {:.1} %",
+            window + 1,
+            trace.windows().len(),
+            trace.pages(),
+            pages / how.cells as f64,
+            100.0 * truth.count() as f64 / pages,
+            100.0 * faults / pages,
+            100.0 * how.budget,
+            100.0 * score.accuracy()
+        );
+        let panels = panels::Panels { title: &title, truth, armed, field, order };
+        image = Some(panels.draw(ColorPalette::default()));
+    })?;
+    let image = image.expect("the second replay has the windows of the first");
+    image.write_png(folder.join(format!("{name}.png")))?;
+    Ok(())
+}
+
 /// Replays the recording at `path`.
 pub fn run(path: &Path, options: &EvaluateOptions) -> Result<EvaluateReport> {
     let trace =
         if Recording::is_one(path) { WriteTrace::read_recording(path)? } else { WriteTrace::read_npz(path)? };
     let order = options.hilbert.order_for(trace.pages() as u64);
-    let replayed = replay(
-        &trace,
-        &ReplayOptions {
-            budget: options.budget,
-            solver: options.solver,
-            silent_stay_armed: options.silent_stay_armed,
-            half_life: options.smoothed.then_some(HALF_LIFE),
-            cells: 1 << (2 * order),
-            seed: options.seed,
-        },
-        &mut |_, _, _, _| {},
-    )?;
+    let how = ReplayOptions {
+        budget: options.budget,
+        solver: options.solver,
+        silent_stay_armed: options.silent_stay_armed,
+        half_life: options.smoothed.then_some(HALF_LIFE),
+        cells: 1 << (2 * order),
+        seed: options.seed,
+    };
+    let cells = Cells::new(trace.pages(), how.cells);
+    let (mut errors, mut shares) = (Vec::new(), Vec::new());
+    let replayed = replay(&trace, &how, &mut |window, truth, armed, field| {
+        if options.pictures.is_some() && armed.count() < truth.pages() {
+            cells.shares(truth, &mut shares);
+            let error: f32 = shares.iter().zip(&field.density).map(|(x, y)| (x - y).abs()).sum();
+            errors.push((window, error));
+        }
+    })?;
+    if let Some(folder) = &options.pictures {
+        errors.sort_by(|a, b| a.1.total_cmp(&b.1));
+        // A recording of which every window is exact has no samples to show.
+        if let Some((median, _)) = errors.get(errors.len() / 2) {
+            draw(&trace, &how, *median, order, path, folder)?;
+        }
+    }
     let (pages, windows) = (trace.pages() as f64, trace.windows().len().max(1) as f64);
     let stretches = (replayed.check.known + replayed.check.unknown).max(1) as f64;
     Ok(EvaluateReport {

@@ -77,13 +77,14 @@ impl GlassRamSystem {
 impl GlassRamCapability for GlassRamSystem {
     fn attach(&mut self, pid: u32) -> Result<()> {
         self.detach()?;
-        let monitor = GlassRamMonitor::new(pid)?;
+        let mut monitor = GlassRamMonitor::new(pid)?;
         let pipeline = Pipeline::new(
             monitor.target().clone(),
             monitor.rung(),
             self.hilbert.clone(),
             ColorPalette::default(),
         )?;
+        monitor.set_arming_policy(pipeline.arming_policy());
         (self.monitor, self.pipeline) = (Some(monitor), Some(pipeline));
         Ok(())
     }

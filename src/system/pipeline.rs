@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::sampling::{SampledWindow, Sampling};
 use super::words::thousands;
 use crate::Result;
-use crate::capture::{PageRange, Rung, TargetInfo, Window};
-use crate::map::{AddressLayout, HilbertConfig, LayoutChange, LayoutFile};
+use crate::capture::{ArmingPolicy, PageRange, Rung, TargetInfo, Window};
+use crate::map::{AddressLayout, HilbertCapability as _, HilbertConfig, LayoutChange, LayoutFile};
 use crate::render::{Caption, ColorPalette, Picture};
-use crate::sensing::{CompressedSensingCapability as _, CompressedSensingReconstructor, DensityMap};
+use crate::sensing::{
+    AccuracyEstimate, Cells, CompressedSensingReconstructor, DensityMap, HeldOut, PageSet, SampledMap,
+    Samples, SolverKind,
+};
 use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, WindowFacts};
 
 /// Time in which a cell that is written no more fades to a half.
@@ -22,6 +26,9 @@ pub struct Pipeline {
     hilbert: HilbertConfig,
     palette: ColorPalette,
     reconstructor: CompressedSensingReconstructor,
+    sampling: Sampling,
+    sampled: SampledMap,
+    confidence: Option<DensityMap>,
     recorder: TelemetryRecorder,
     density: Arc<DensityMap>,
     /// The mappings that the line is made of.
@@ -47,12 +54,16 @@ impl Pipeline {
         let order = hilbert.order_for(0);
         let reconstructor = CompressedSensingReconstructor::on(layout, order, HALF_LIFE)?;
         let density = Arc::new(DensityMap::zeros((1 << order, 1 << order)));
+        let target_pid = target.pid;
         Ok(Self {
             target,
             rung,
             hilbert,
             palette,
             reconstructor,
+            sampling: Sampling::new(u64::from(target_pid)),
+            sampled: SampledMap::new(SolverKind::default()),
+            confidence: None,
             recorder: TelemetryRecorder::new(),
             density,
             regions: Vec::new(),
@@ -85,6 +96,8 @@ impl Pipeline {
     /// Forgets all that was seen; the next window, which has the regions, begins at `now` on the watch's clock.
     pub fn restart(&mut self, now: Duration) -> Result<()> {
         self.regions.clear();
+        self.sampled = SampledMap::new(SolverKind::default());
+        self.confidence = None;
         self.recorder = TelemetryRecorder::starting_at(now);
         self.ended = None;
         self.reshape(self.hilbert.clone(), self.reconstructor.half_life())
@@ -107,7 +120,18 @@ impl Pipeline {
                 regions.iter().map(|region| PageRange { start: region.start, end: region.end }).collect();
             self.follow()?;
         }
-        self.density = Arc::new(self.reconstructor.window(&window.written, window.length));
+        let density = if window.unseen.is_empty() {
+            let page_size = self.target.page_size;
+            let written = window.written.iter().map(|range| range.pages(page_size)).sum();
+            self.sampled.exact(written);
+            self.confidence = None;
+            self.reconstructor.window(&window.written, window.length)
+        } else {
+            let layout = self.reconstructor.layout();
+            let shown = self.sampling.take().unwrap_or_else(|| SampledWindow::alone(layout, window));
+            self.sampled_window(window, &shown)?
+        };
+        self.density = Arc::new(density);
         self.window_length = window.length;
         self.recorder.window(&WindowFacts {
             written: &window.written,
@@ -118,9 +142,53 @@ impl Pipeline {
             writable_pages: window.writable_pages,
             active_threads: window.active_threads,
             hilbert_order: self.reconstructor.curve().order(),
-            accuracy: self.reconstructor.accuracy(),
+            accuracy: self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32),
         });
         Ok(())
+    }
+
+    /// The map of a window in which some pages were not armed.
+    fn sampled_window(&mut self, window: &Window, shown: &SampledWindow) -> Result<DensityMap> {
+        let pages = shown.layout.pages();
+        self.relaid |= self.reconstructor.adopt(&shown.layout, self.hilbert.order_for(pages))?;
+        let curve = *self.reconstructor.curve();
+        let cells = Cells::new(pages.max(1) as usize, curve.cells() as usize);
+        let samples =
+            Samples { seen: &shown.seen, written: &shown.written, prior: Some(&shown.prior), averaged: true };
+        let field = self.sampled.solve(&samples, &cells);
+        let mut confidence = DensityMap::zeros((curve.size() as usize, curve.size() as usize));
+        for (d, sure) in field.confidence().enumerate() {
+            let (x, y) = curve.d2xy(d as u32);
+            confidence[[y as usize, x as usize]] = sure;
+        }
+        self.confidence = Some(confidence);
+        let places = PageSet::of(shown.seen.pages(), shown.held_out.keys().copied());
+        self.sampled.test(
+            &samples,
+            &cells,
+            &HeldOut { places: &places, chance: |place| shown.held_out[&place] },
+        );
+        let accuracy = self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32);
+        let believed =
+            shown.seen.complement().map(|place| (place, self.sampled.page(place, &samples, &cells)));
+        Ok(self.reconstructor.sampled_window(&window.written, believed, accuracy, window.length))
+    }
+
+    /// What capture is to ask which pages to arm, when its budget does not pay for all.
+    pub fn arming_policy(&self) -> Box<dyn ArmingPolicy> {
+        Box::new(self.sampling.clone())
+    }
+
+    /// How well the map of a window matches the truth, over the last windows, page by page: estimated from samples that
+    /// were held out, and 1 where every page was seen. `None` where too little was written to tell.
+    pub fn accuracy(&self) -> Option<AccuracyEstimate> {
+        self.sampled.estimate()
+    }
+
+    /// How sure each cell of the last window's map is, 0 (nothing known) to 1 (seen), indexed `[y][x]`; `None` where every
+    /// page was seen.
+    pub fn confidence(&self) -> Option<&DensityMap> {
+        self.confidence.as_ref()
     }
 
     /// Notes that there will be no more windows, and why.
@@ -203,11 +271,31 @@ impl Pipeline {
             threads => format!("{threads} threads"),
         };
         format!(
-            "{} · {} ms windows · {} pages/s written · {threads} · accuracy {:.0} %",
+            "{} · {} ms windows · {} pages/s written · {threads} · accuracy {}",
             self.rung,
             self.window_length.as_millis(),
             thousands(telemetry.fault_rate.round() as u64),
-            100.0 * telemetry.reconstruction_accuracy,
+            accuracy_in_words(self.accuracy()),
         )
+    }
+}
+
+/// An accuracy with its interval; a dash where it is not known.
+pub(super) fn accuracy_in_words(accuracy: Option<AccuracyEstimate>) -> String {
+    let Some(AccuracyEstimate { value, low, high }) = accuracy else { return "–".into() };
+    let [value, low, high] = [value, low, high].map(|share| format!("{:.0}", 100.0 * share));
+    if low == high { format!("{value} %") } else { format!("{value} % ({low}–{high})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accuracy_is_said_with_its_interval_and_never_made_up() {
+        let estimate = |value, low, high| Some(AccuracyEstimate { value, low, high });
+        assert_eq!(accuracy_in_words(None), "–");
+        assert_eq!(accuracy_in_words(estimate(1.0, 1.0, 1.0)), "100 %");
+        assert_eq!(accuracy_in_words(estimate(0.954, 0.93, 0.971)), "95 % (93–97)");
     }
 }

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ndarray_npy::WriteNpyExt as _;
 use serde::Serialize;
 
+use super::pipeline::accuracy_in_words;
 use super::{Pipeline, Subject};
 use crate::capture::recording::Replay;
 use crate::capture::{
@@ -18,6 +19,7 @@ use crate::capture::{
 };
 use crate::map::HilbertConfig;
 use crate::render::{ColorPalette, Gpu, Heatmap, MapTarget};
+use crate::sensing::AccuracyEstimate;
 use crate::telemetry::{Avalanche, GlassRamTelemetry, PhaseChange};
 use crate::{GlassRamError, Result};
 
@@ -60,6 +62,8 @@ pub struct SnapshotReport {
     /// As of the last window.
     #[serde(flatten)]
     pub telemetry: GlassRamTelemetry,
+    /// The accuracy with its 90 % interval; null where too little was written to tell.
+    pub accuracy: Option<AccuracyEstimate>,
     /// When the pattern of writes changed.
     pub phases: Vec<PhaseReport>,
     /// Cascades of writes into memory untouched before.
@@ -163,6 +167,7 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
         windows: pipeline.windows(),
         pages: pipeline.layout().pages,
         telemetry: pipeline.telemetry().clone(),
+        accuracy: pipeline.accuracy(),
         phases: recorder.phases().changes().map(PhaseReport::from).collect(),
         avalanches: avalanches.ended().chain(avalanches.current()).map(AvalancheReport::from).collect(),
         target: metrics,
@@ -210,10 +215,11 @@ fn play(mut replay: Replay, mut pipeline: Pipeline, options: &SnapshotOptions) -
 
 /// Feeds the pipeline from `monitor` for `duration`, then detaches.
 fn watch(
-    monitor: GlassRamMonitor,
+    mut monitor: GlassRamMonitor,
     pipeline: Pipeline,
     duration: Duration,
 ) -> Result<(Pipeline, TargetMetrics)> {
+    monitor.set_arming_policy(pipeline.arming_policy());
     let progress = progress(duration, "watching", &pipeline);
     let mut watch = Watch { pipeline, failed: None, progress, done: false };
 
@@ -284,9 +290,9 @@ impl fmt::Display for SnapshotReport {
         )?;
         writeln!(
             f,
-            "  map       order {}, accuracy {:.1} %, {:.1} % of the pages watched",
+            "  map       order {}, accuracy {}, {:.1} % of the pages watched",
             telemetry.hilbert_order,
-            100.0 * telemetry.reconstruction_accuracy,
+            accuracy_in_words(self.accuracy),
             telemetry.sampling_rate
         )?;
         for change in &self.phases {

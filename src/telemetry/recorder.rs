@@ -26,7 +26,7 @@ pub struct GlassRamTelemetry {
     pub memory_avalanche_detected: bool,
     /// Whether it was found within the last two seconds that the pattern of writes has changed.
     pub phase_transition_detected: bool,
-    /// 1 − relative L1 error of the density map, 0..1.
+    /// 1 − relative L1 error of the density map, 0..1; NaN (null in JSON) where too little was written to tell.
     pub reconstruction_accuracy: f32,
     /// The order of the map's Hilbert curve.
     pub hilbert_order: u32,
@@ -53,7 +53,7 @@ pub struct WindowFacts<'a> {
     pub active_threads: u32,
     /// The order of the map drawn from it.
     pub hilbert_order: u32,
-    /// The accuracy stated for that map.
+    /// The accuracy stated for that map; NaN where it is not known.
     pub accuracy: f32,
 }
 

@@ -299,13 +299,19 @@ impl BudgetPlan {
             if !is_regular {
                 continue;
             }
-            if let Some((at, before)) = right.nearest.filter(|(at, _)| *at as usize / BLOCK == place / BLOCK) {
+            if let Some((at, before)) = right.nearest.filter(|(at, _)| *at as usize / BLOCK == place / BLOCK)
+            {
                 block.pairs += 1.0;
                 block.changes += f64::from(u8::from(before != is_written));
                 block.apart += (at as usize - place) as f64;
             }
             sides[page.kind()].pass(place, is_written);
-            self.lessons.push(Lesson { contexts, set: page.weight_set(), written: is_written, foretold: false });
+            self.lessons.push(Lesson {
+                contexts,
+                set: page.weight_set(),
+                written: is_written,
+                foretold: false,
+            });
         }
         for place in self.armed.iter() {
             self.belief.learn(self.pages[place].situation, written.contains(place));
@@ -320,7 +326,8 @@ impl BudgetPlan {
     fn observe_all(&mut self, written: &PageSet) {
         self.belief.fade();
         self.samples.fill([BlockSamples::default(); 2]);
-        for (samples, (block, pages)) in self.samples.iter_mut().zip(self.pages.chunks_mut(BLOCK).enumerate()) {
+        for (samples, (block, pages)) in self.samples.iter_mut().zip(self.pages.chunks_mut(BLOCK).enumerate())
+        {
             let mut last: [Option<(usize, bool)>; 2] = [None; 2];
             for (offset, page) in pages.iter_mut().enumerate() {
                 let (kind, is_written) = (page.kind(), written.contains(block * BLOCK + offset));
@@ -472,7 +479,7 @@ mod tests {
         (0..windows)
             .map(|window| {
                 let truth = truth(window);
-                let armed = plan.arm(&PageSet::empty(pages)).clone();
+                let armed = plan.arm(&PageSet::empty(truth.pages())).clone();
                 let written = truth.intersection(&armed);
                 plan.observe(&armed, &written);
                 (armed.count(), written.count())

@@ -96,7 +96,8 @@ impl Watched {
             active_threads: numbers.active_threads,
             memory_avalanche_detected: numbers.memory_avalanche_detected,
             phase_transition_detected: numbers.phase_transition_detected,
-            reconstruction_accuracy: numbers.reconstruction_accuracy,
+            reconstruction_accuracy: Some(numbers.reconstruction_accuracy)
+                .filter(|accuracy| !accuracy.is_nan()),
             hilbert_order: numbers.hilbert_order,
             sampling_rate: numbers.sampling_rate,
             overhead_percent: metrics.overhead_percent,
@@ -122,7 +123,7 @@ impl Session {
     pub(super) fn watch_with(
         &mut self,
         compositor: &mut Compositor,
-        source: WindowSource,
+        mut source: WindowSource,
         view: &View,
     ) -> Result<()> {
         let hilbert = self.config.hilbert()?;
@@ -135,6 +136,7 @@ impl Session {
         if let Some(replay) = source.replay() {
             pipeline.restart(replay.position())?;
         }
+        source.set_arming_policy(pipeline.arming_policy());
         let metrics = source.target_metrics();
         let (me, pid) = (self.me.clone(), target.pid);
         let dispatcher = Dispatcher::new(source, move |event, _, compositor: &mut Compositor| {
