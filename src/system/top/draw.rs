@@ -142,7 +142,7 @@ fn numbers(view: &View, width: u16) -> Vec<Line<'static>> {
     let mut lines = vec![
         fact("written", format!("{} pages/s", thousands(telemetry.fault_rate.round() as u64))),
         fact("threads", telemetry.active_threads.to_string()),
-        fact("accuracy", format!("{:.1} %", 100.0 * telemetry.reconstruction_accuracy)),
+        fact("accuracy", accuracy(telemetry.reconstruction_accuracy)),
         fact("slowdown", format!("{:.3}×, estimated", view.slow_down)),
         fact("phases", phases),
         fact("avalanches", avalanches),
@@ -251,6 +251,11 @@ fn window(frame: &mut Frame<'_>, title: &'static str, lines: Vec<Line<'static>>,
         Rect { x: all.x + (all.width - width) / 2, y: all.y + (all.height - height) / 2, width, height };
     frame.render_widget(Clear, area);
     frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(title)), area);
+}
+
+/// An accuracy, 0..1; a dash where it is not known.
+fn accuracy(share: f32) -> String {
+    if share.is_nan() { "–".into() } else { format!("{:.1} %", 100.0 * share) }
 }
 
 #[cfg(test)]
