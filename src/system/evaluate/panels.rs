@@ -166,14 +166,16 @@ impl Sheet {
         buffer.set_text(text, &attributes, Shaping::Advanced, None);
         buffer.shape_until_scroll(&mut self.fonts, false);
         let ink = Color::rgb((INK >> 16) as u8, (INK >> 8) as u8, INK as u8);
-        let (image, width) = (&mut self.image, self.image.width as i32);
+        let width = self.image.width as i32;
+        let image = &mut self.image;
         buffer.draw(&mut self.fonts, &mut self.glyphs, ink, |x, y, _, _, color| {
             let (x, y) = (left as i32 + x, top as i32 + y);
             if (0..width).contains(&x) && (0..image.height as i32).contains(&y) {
                 let pixel = &mut image.pixels[(y * width + x) as usize];
                 let mix = |shift: u32| {
                     let (under, over) = (*pixel >> shift & 0xff, INK >> shift & 0xff);
-                    (under * (255 - u32::from(color.a())) + over * u32::from(color.a())) / 255 << shift
+                    let mixed = under * (255 - u32::from(color.a())) + over * u32::from(color.a());
+                    (mixed / 255) << shift
                 };
                 *pixel = 0xff00_0000 | mix(16) | mix(8) | mix(0);
             }

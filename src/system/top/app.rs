@@ -82,12 +82,13 @@ impl App {
     }
 
     /// Shows these windows from now on; what was watched before is let go.
-    pub fn watch(&mut self, source: WindowSource) -> Result<()> {
+    pub fn watch(&mut self, mut source: WindowSource) -> Result<()> {
         let mut pipeline =
             Pipeline::new(source.target().clone(), source.rung(), self.hilbert.clone(), self.palette)?;
         if let Some(replay) = source.replay() {
             pipeline.restart(replay.position())?;
         }
+        source.set_arming_policy(pipeline.arming_policy());
         let source = Dispatcher::new(source, |event, (), app: &mut App| app.captured(event));
         let token = self.handle.register_dispatcher(source.clone()).map_err(loop_failed)?;
         let let_go = self.let_go();
