@@ -1,7 +1,9 @@
-// The heat map: density, palette, legend and words into a linear XRGB8888 picture.
+// The map and what lies around it: values of cells, palette, legend and words into a linear XRGB8888 picture.
 //
 // All arithmetic on what decides a colour is on integers, and every step is exact: a driver has no freedom, so the CPU
-// reference in tests/ expects the same pixels, bit for bit. A density comes as the bits of an f32.
+// reference in tests/ expects the same pixels, bit for bit. A cell's value is either the bits of an f32, its density, or a
+// word that the stage of another mode has made of its own inputs: the level, 0..65535, in the upper half, and in the
+// lower one which ramp of colours it goes by.
 
 struct Rect { x: u32, y: u32, width: u32, height: u32 }
 
@@ -28,42 +30,69 @@ struct Stage {
     part_y: u32,
     part_width: u32,
     part_height: u32,
-    // The palette begins at a multiple of 16 bytes.
-    _unused: vec2<u32>,
-    // 0xffRRGGBB for 0..1.
-    palette: array<vec4<u32>, 64>,
+    // 1: each step of the palette is a thirty-second of an octave, the darkest 2^-8 and less.
+    logarithmic: u32,
+    // 1: the bar has ramp 1 at its left, from its end to its middle, and ramp 0 at its right.
+    two_sided: u32,
+    // Ten ramps, each 0xffRRGGBB for 0..1.
+    ramps: array<vec4<u32>, 640>,
 }
 
+// Cells are words of another stage, not densities.
+override CODED: bool = false;
+
 @group(0) @binding(0) var<uniform> stage: Stage;
-// Bits of the densities, row after row.
+// The cells' values, row after row.
 @group(0) @binding(1) var<storage, read> density: array<u32>;
 // Three tables. From 0: the first cell of each pixel along the map, and one more. From `edges`, where cells are no
 // smaller than pixels: the first pixel of each cell, and one more. From `mask`: the coverage of four pixels a word, the
 // leftmost lowest, for all groups of four that the panel touches.
 @group(0) @binding(2) var<storage, read> sheet: array<u32>;
 @group(0) @binding(3) var<storage, read_write> picture: array<u32>;
+// The parts of the map that are drawn: columns of pixels x..y; rows z..w of cells, where these are no smaller than pixels,
+// otherwise of pixels.
+@group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 
 const ONE: u32 = 0x3f800000u;
 // Pixels of a column that one invocation of `crowds` draws.
 const ROWS: u32 = 8u;
 const INFINITY: u32 = 0x7f800000u;
+// 2^-8.
+const LEAST: u32 = 0x3b800000u;
 
-// Maps the bits of an f32 to 0..ONE such that larger densities have larger keys: what is below 0 or no number counts as
-// 0, what is above 1 as 1. Bits of positive floats are ordered like the floats.
-fn key(bits: u32) -> u32 {
-    return select(min(bits, ONE), 0u, bits > INFINITY);
+// Values such that brighter cells have larger ones. Bits of positive floats are ordered like the floats: what is below 0 or
+// no number counts as 0, what is above 1 as 1.
+fn key(value: u32) -> u32 {
+    if CODED {
+        return value;
+    }
+    return select(min(value, ONE), 0u, value > INFINITY);
 }
 
-// floor(256 * v), and 255 for v = 1. The exponent of 2^-8 is 119.
-fn color_of(key: u32) -> u32 {
+// floor(256 * v), and 255 for v = 1. The exponent of 2^-8 is 119. Logarithmic: floor(32 * (8 + log2 v)), with the log that is
+// straight between powers of two, which is the bits of a float themselves.
+fn step_of(key: u32) -> u32 {
+    if CODED {
+        let level = key >> 16u;
+        let octave = firstLeadingBit(max(level, 1u));
+        let octaves = (octave << 15u) + ((level << (15u - octave)) & 0x7fffu);
+        let log_step = select(0u, (octaves - (8u << 15u)) >> 10u, level >= 256u);
+        return select(level >> 8u, log_step, stage.logarithmic == 1u);
+    }
     let exponent = key >> 23u;
     let fraction = (key & 0x7fffffu) | 0x800000u;
     let small = select(0u, fraction >> (142u - min(exponent, 142u)), exponent >= 119u);
-    return palette(min(small, 255u));
+    let log_step = select(0u, (key - LEAST) >> 18u, key >= LEAST);
+    return min(select(small, log_step, stage.logarithmic == 1u), 255u);
 }
 
-fn palette(index: u32) -> u32 {
-    return stage.palette[index >> 2u][index & 3u];
+fn color_of(key: u32) -> u32 {
+    return ramp(select(0u, key & 0xffffu, CODED), step_of(key));
+}
+
+fn ramp(which: u32, step: u32) -> u32 {
+    let at = which * 256u + step;
+    return stage.ramps[at >> 2u][at & 3u];
 }
 
 fn blend(under: u32, over: u32, coverage: u32) -> u32 {
@@ -93,13 +122,16 @@ fn put(x: u32, y: u32, color: u32) {
 // A cell covers at least a pixel. An invocation draws what one column of pixels shows of one row of cells.
 @compute @workgroup_size(64, 1)
 fn cells(@builtin(global_invocation_id) at: vec3<u32>) {
-    if at.x >= stage.map.width {
+    let tile = tiles[at.z];
+    let x = tile.x + at.x;
+    let row = tile.z + at.y;
+    if x >= tile.y || row >= tile.w {
         return;
     }
-    let color = color_of(key(density[at.y * stage.cells + sheet[at.x]]));
-    let bottom = sheet[stage.edges + at.y + 1u];
-    for (var y = sheet[stage.edges + at.y]; y < bottom; y++) {
-        put(stage.map.x + at.x, stage.map.y + y, color);
+    let color = color_of(key(density[row * stage.cells + sheet[x]]));
+    let bottom = sheet[stage.edges + row + 1u];
+    for (var y = sheet[stage.edges + row]; y < bottom; y++) {
+        put(stage.map.x + x, stage.map.y + y, color);
     }
 }
 
@@ -107,14 +139,17 @@ fn cells(@builtin(global_invocation_id) at: vec3<u32>) {
 // one column.
 @compute @workgroup_size(64, 1)
 fn crowds(@builtin(global_invocation_id) at: vec3<u32>) {
-    if at.x >= stage.map.width {
+    let tile = tiles[at.z];
+    let x = tile.x + at.x;
+    let top = tile.z + at.y * ROWS;
+    if x >= tile.y || top >= tile.w {
         return;
     }
-    let left = sheet[at.x];
-    let right = sheet[at.x + 1u];
-    let end = min((at.y + 1u) * ROWS, stage.map.height);
-    var row = sheet[at.y * ROWS];
-    for (var y = at.y * ROWS; y < end; y++) {
+    let left = sheet[x];
+    let right = sheet[x + 1u];
+    let end = min(top + ROWS, tile.w);
+    var row = sheet[top];
+    for (var y = top; y < end; y++) {
         let bottom = sheet[y + 1u];
         var most = 0u;
         for (; row < bottom; row++) {
@@ -122,7 +157,7 @@ fn crowds(@builtin(global_invocation_id) at: vec3<u32>) {
                 most = max(most, key(density[at_cell]));
             }
         }
-        put(stage.map.x + at.x, stage.map.y + y, color_of(most));
+        put(stage.map.x + x, stage.map.y + y, color_of(most));
     }
 }
 
@@ -163,6 +198,12 @@ fn panel(@builtin(global_invocation_id) at: vec3<u32>) {
 @compute @workgroup_size(64, 1)
 fn bar(@builtin(global_invocation_id) at: vec3<u32>) {
     if at.x < stage.bar.width {
-        put(stage.bar.x + at.x, stage.bar.y + at.y, palette(at.x * 256u / stage.bar.width));
+        var step = at.x * 256u / stage.bar.width;
+        var which = 0u;
+        if stage.two_sided == 1u {
+            which = select(0u, 1u, step < 128u);
+            step = select(2u * step - 255u, 255u - 2u * step, step < 128u);
+        }
+        put(stage.bar.x + at.x, stage.bar.y + at.y, ramp(which, step));
     }
 }

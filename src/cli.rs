@@ -537,6 +537,8 @@ impl PictureArgs {
         match self.palette.unwrap_or_default() {
             ipc::Palette::Viridis => ColorPalette::Viridis,
             ipc::Palette::Inferno => ColorPalette::Inferno,
+            ipc::Palette::Cividis => ColorPalette::Cividis,
+            ipc::Palette::Contrast => ColorPalette::Contrast,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::display::settings::{
     CursorSettings, Keyboard, KioskProgram, KioskSettings, LayoutSettings, Mouse, OutputRule, PowerSettings,
     Settings, SpanRule, Tablet, TouchRule, Touchpad, expand_home, opacity, within,
 };
-use crate::ipc::{Mode, Palette, Placement};
+use crate::ipc::{Look, Mode, Palette, Placement, Scale};
 use crate::map::{HilbertConfig, InvalidOrder, MAX_ORDER, MIN_ORDER};
 
 /// Everything that can be configured.
@@ -31,6 +31,12 @@ pub struct Config {
     pub opacity: Option<f64>,
     /// The colours of the map.
     pub palette: Palette,
+    /// How values become colours.
+    pub scale: Scale,
+    /// What is bright spreads.
+    pub glow: bool,
+    /// Cells go from one window to the next instead of jumping.
+    pub animation: bool,
     /// The order of the Hilbert curve; automatic when left out.
     #[serde(deserialize_with = "order")]
     pub order: Option<u32>,
@@ -83,6 +89,9 @@ impl Default for Config {
             placement: Placement::default(),
             opacity: None,
             palette: Palette::default(),
+            scale: Scale::default(),
+            glow: false,
+            animation: false,
             order: None,
             window_ms: 100,
             half_life_ms: 250,
@@ -185,6 +194,11 @@ impl Config {
     /// The orders that the map may take.
     pub fn hilbert(&self) -> Result<HilbertConfig, InvalidOrder> {
         self.order.map_or_else(|| Ok(HilbertConfig::default()), HilbertConfig::fixed)
+    }
+
+    /// How the picture is drawn.
+    pub fn look(&self) -> Look {
+        Look { glow: self.glow, animation: self.animation, scale: self.scale }
     }
 
     /// What the display is told.

@@ -86,6 +86,18 @@ pub enum Request {
         /// The new palette.
         palette: Palette,
     },
+    /// How the picture is drawn; what is left out stays as it is.
+    Look {
+        /// What is bright spreads.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        glow: Option<bool>,
+        /// Cells go from one window to the next instead of jumping.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        animation: Option<bool>,
+        /// How values become colours.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scale: Option<Scale>,
+    },
     /// Holds the picture still, or lets it go on. The process is watched all the while.
     Freeze {
         /// Still or not; the other of what it is when left out.
@@ -147,6 +159,10 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         overlay: Option<Overlay>,
     },
+    /// The addresses of the cells that were last surrounded on the map: [`Response::Selection`].
+    Selection,
+    /// Shows the whole of the target's memory again.
+    ZoomOut,
     /// From now on, also send [`Event`]s.
     EventStream,
     /// Reads the configuration again.
@@ -195,6 +211,8 @@ pub enum Response {
         /// Pixels down.
         height: u32,
     },
+    /// Ranges of addresses, in their order.
+    Selection(Vec<AddressRange>),
     /// As of the last window; nothing when nothing is watched.
     Telemetry(Option<Telemetry>),
     /// How the recording is played.
@@ -238,6 +256,15 @@ pub struct ReplayState {
     pub over: bool,
 }
 
+/// Addresses of the watched process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressRange {
+    /// The first.
+    pub start: u64,
+    /// The first after it.
+    pub end: u64,
+}
+
 /// What has changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -252,6 +279,8 @@ pub enum Event {
     Placement(Placement),
     /// The map has other colours.
     Palette(Palette),
+    /// The picture is drawn in another way.
+    Look(Look),
     /// The picture stands still, or goes on.
     Frozen(bool),
     /// Outputs have come, gone or changed.
@@ -281,6 +310,9 @@ pub struct State {
     pub placement: Placement,
     /// The colours of the map.
     pub palette: Palette,
+    /// How the picture is drawn.
+    #[serde(default)]
+    pub look: Look,
     /// Whether the picture stands still.
     pub frozen: bool,
     /// The outputs, by name.
@@ -310,6 +342,7 @@ impl State {
             Event::Mode(mode) => self.mode = mode,
             Event::Placement(placement) => self.placement = placement,
             Event::Palette(palette) => self.palette = palette,
+            Event::Look(look) => self.look = look,
             Event::Frozen(frozen) => self.frozen = frozen,
             Event::Outputs(outputs) => self.outputs = outputs,
             Event::Windows(windows) => self.windows = windows,
@@ -334,6 +367,7 @@ impl State {
         note(self.mode != newer.mode, &|| Event::Mode(newer.mode));
         note(self.placement != newer.placement, &|| Event::Placement(newer.placement));
         note(self.palette != newer.palette, &|| Event::Palette(newer.palette));
+        note(self.look != newer.look, &|| Event::Look(newer.look));
         note(self.frozen != newer.frozen, &|| Event::Frozen(newer.frozen));
         note(self.windows != newer.windows, &|| Event::Windows(newer.windows.clone()));
         note(self.focus != newer.focus, &|| Event::Focus(newer.focus));
@@ -588,6 +622,38 @@ pub enum Mode {
     /// How much of each cell is written
     #[default]
     Heatmap,
+    /// Which thread writes where, and how fast it moves
+    Kinetic,
+    /// How the pattern of writes differs from before its last change
+    Phase,
+    /// How writes spread to pages untouched before
+    Avalanche,
+    /// Where on the line of pages was written when
+    TimeSeries,
+    /// The map over time, as a body
+    Volume,
+}
+
+/// How a value becomes a step of the palette.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// Equal steps of the value
+    #[default]
+    Linear,
+    /// Equal factors of the value, from 1/256 to 1
+    Logarithmic,
+}
+
+/// How the picture is drawn, whatever it shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// What is bright spreads.
+    pub glow: bool,
+    /// Cells go from one window to the next instead of jumping.
+    pub animation: bool,
+    /// How values become colours.
+    pub scale: Scale,
 }
 
 /// Where the map lies.
@@ -614,4 +680,8 @@ pub enum Palette {
     /// Black over red to pale yellow
     #[default]
     Inferno,
+    /// Blue over grey to yellow; the same to colour-blind eyes
+    Cividis,
+    /// Black to white: the most contrast that a screen has
+    Contrast,
 }

@@ -34,10 +34,13 @@ fn everything() -> Config {
     let Settings { hotkeys, .. } = Settings::default();
     Config {
         target: Some("redis-server".into()),
-        mode: ipc::Mode::Heatmap,
+        mode: ipc::Mode::Volume,
         placement: ipc::Placement::Over,
         opacity: Some(0.75),
         palette: ipc::Palette::Viridis,
+        scale: ipc::Scale::Logarithmic,
+        glow: true,
+        animation: true,
         order: Some(8),
         window_ms: 50,
         half_life_ms: 500,

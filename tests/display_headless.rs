@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use calloop::EventLoop;
 use memory_glass::display::{BackendKind, Compositor, CompositorConfig, DisplayError, Placement, PlaneUse};
-use memory_glass::render::{Caption, ColorPalette, Gpu, Heatmap, Image, MapTarget, Picture, RenderWorker};
+use memory_glass::render::{Caption, ColorPalette, Gpu, Image, MapTarget, Painter, Picture, RenderWorker};
 use memory_glass::sensing::DensityMap;
 
 const WIDTH: i32 = 900;
@@ -113,9 +113,9 @@ fn picture(seed: usize) -> Arc<Picture> {
     let side = 64;
     let density =
         DensityMap::from_shape_fn((side, side), |(y, x)| ((x * 3 + y * 5 + seed) % 97) as f32 / 96.0);
-    Arc::new(Picture {
-        density: Arc::new(density),
-        caption: Caption {
+    Arc::new(Picture::new(
+        Arc::new(density),
+        Caption {
             target: format!("test {seed}"),
             status: "headless".into(),
             order: 6,
@@ -123,16 +123,16 @@ fn picture(seed: usize) -> Arc<Picture> {
             total_bytes: 64 * 64 * 4096,
             half_life: Duration::from_millis(250),
         },
-        palette: ColorPalette::Viridis,
-    })
+        ColorPalette::Viridis,
+    ))
 }
 
 /// The same picture, drawn without any of the display's code.
 fn reference(picture: &Picture, width: u32, height: u32) -> Image {
     let gpu = Gpu::new().expect("a Vulkan device (mesa-vulkan-drivers)");
-    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    let mut painter = Painter::new(&gpu).expect("the stage");
     let mut target = MapTarget::offscreen(&gpu, width, height).expect("a target");
-    heatmap.draw(picture, &mut target).expect("a picture");
+    painter.draw(picture, &mut target).expect("a picture");
     target.read().expect("its pixels")
 }
 

@@ -24,7 +24,35 @@ fn placement() -> impl Strategy<Value = Placement> {
 }
 
 fn palette() -> impl Strategy<Value = Palette> {
-    prop_oneof![Just(Palette::Viridis), Just(Palette::Inferno)]
+    prop_oneof![
+        Just(Palette::Viridis),
+        Just(Palette::Inferno),
+        Just(Palette::Cividis),
+        Just(Palette::Contrast)
+    ]
+}
+
+fn mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![
+        Just(Mode::Heatmap),
+        Just(Mode::Kinetic),
+        Just(Mode::Phase),
+        Just(Mode::Avalanche),
+        Just(Mode::TimeSeries),
+        Just(Mode::Volume)
+    ]
+}
+
+fn scale() -> impl Strategy<Value = Scale> {
+    prop_oneof![Just(Scale::Linear), Just(Scale::Logarithmic)]
+}
+
+fn look() -> impl Strategy<Value = Look> {
+    (any::<bool>(), any::<bool>(), scale()).prop_map(|(glow, animation, scale)| Look {
+        glow,
+        animation,
+        scale,
+    })
 }
 
 fn target() -> impl Strategy<Value = Target> {
@@ -129,12 +157,14 @@ fn config() -> impl Strategy<Value = ConfigState> {
 
 fn state() -> impl Strategy<Value = State> {
     let desk = (vec(window(), 0..3), option::of(any::<u32>()), keyboard(), overlay());
-    (option::of(target()), placement(), palette(), any::<bool>(), vec(output_state(), 0..3), config(), desk)
-        .prop_map(|(target, placement, palette, frozen, outputs, config, desk)| State {
+    let shown = (mode(), placement(), palette(), look());
+    (option::of(target()), shown, any::<bool>(), vec(output_state(), 0..3), config(), desk).prop_map(
+        |(target, (mode, placement, palette, look), frozen, outputs, config, desk)| State {
             target,
-            mode: Mode::Heatmap,
+            mode,
             placement,
             palette,
+            look,
             frozen,
             outputs,
             windows: desk.0,
@@ -142,7 +172,8 @@ fn state() -> impl Strategy<Value = State> {
             keyboard: desk.2,
             overlay: desk.3,
             config,
-        })
+        },
+    )
 }
 
 fn telemetry() -> impl Strategy<Value = Telemetry> {
@@ -189,12 +220,16 @@ fn request() -> impl Strategy<Value = Request> {
         any::<String>().prop_map(|output| Request::Follow { output }),
         (any::<bool>(), option::of(any::<String>())).prop_map(|(on, output)| Request::Power { on, output }),
         Just(Request::Unwatch),
-        Just(Request::Mode { mode: Mode::Heatmap }),
+        mode().prop_map(|mode| Request::Mode { mode }),
+        (option::of(any::<bool>()), option::of(any::<bool>()), option::of(scale()))
+            .prop_map(|(glow, animation, scale)| Request::Look { glow, animation, scale }),
         (placement(), option::of(any::<String>()))
             .prop_map(|(placement, output)| Request::Placement { placement, output }),
         palette().prop_map(|palette| Request::Palette { palette }),
         option::of(any::<bool>()).prop_map(|frozen| Request::Freeze { frozen }),
         option::of(any::<String>()).prop_map(|path| Request::Screenshot { path }),
+        Just(Request::Selection),
+        Just(Request::ZoomOut),
         Just(Request::Telemetry),
         replay_action().prop_map(|action| Request::Replay { action }),
         Just(Request::Windows),
@@ -261,7 +296,8 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         state().prop_map(|state| Event::State(Box::new(state))),
         option::of(target()).prop_map(Event::Target),
-        Just(Event::Mode(Mode::Heatmap)),
+        mode().prop_map(Event::Mode),
+        look().prop_map(Event::Look),
         placement().prop_map(Event::Placement),
         palette().prop_map(Event::Palette),
         any::<bool>().prop_map(Event::Frozen),

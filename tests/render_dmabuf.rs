@@ -9,7 +9,10 @@ mod render;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-use memory_glass::render::{ColorPalette, DmaBufPlane, Gpu, Heatmap, MapTarget, RenderError};
+use memory_glass::render::{
+    ColorPalette, DmaBufCapability, DmaBufExporter, DmaBufPlane, DmaFence, Gpu, MapTarget, Painter,
+    RenderError,
+};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use render::{assert_same, gpu, picture, program, reference};
@@ -76,7 +79,7 @@ fn importing() -> Option<Gpu> {
 #[test]
 fn the_picture_lies_where_the_plane_says_and_nowhere_else() {
     let Some(gpu) = importing() else { return };
-    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    let mut painter = Painter::new(&gpu).expect("the stage");
     for (width, height, stride, offset) in
         [(320, 240, 1280, 0), (300, 200, 1536, 0), (64, 100, 512, 8192), (33, 17, 132, 4)]
     {
@@ -86,7 +89,7 @@ fn the_picture_lies_where_the_plane_says_and_nowhere_else() {
         for palette in [ColorPalette::Viridis, ColorPalette::Inferno] {
             let picture = picture(program(6), palette);
             let expected = reference(&picture, width, height);
-            let metrics = heatmap.draw(&picture, &mut target).expect("a frame");
+            let metrics = painter.draw(&picture, &mut target).expect("a frame");
             assert!(metrics.zero_copy);
             // Looked at from outside as soon as `draw` returns, as the display controller does.
             let mut bytes = vec![0; file.metadata().expect("its size").len() as usize];
@@ -132,7 +135,7 @@ fn a_buffer_that_does_not_hold_the_picture_is_refused() {
 #[test]
 fn nothing_is_left_behind() {
     let Some(gpu) = importing() else { return };
-    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    let mut painter = Painter::new(&gpu).expect("the stage");
     let picture = picture(program(5), ColorPalette::Viridis);
     // Names of what is open and mapped: a descriptor or a mapping of a picture's memory would show.
     let left = |name: &str| {
@@ -156,17 +159,82 @@ fn nothing_is_left_behind() {
             let target = MapTarget::import(&gpu, plane(fd, 256, height, 1024, 0));
             assert_eq!(target.is_ok(), round % 3 != 0);
             if let Ok(mut target) = target {
-                heatmap.draw(&picture, &mut target).expect("a frame");
+                painter.draw(&picture, &mut target).expect("a frame");
             }
             drop(file);
         }
         // wgpu releases what it holds when it next looks.
         let mut last = MapTarget::offscreen(&gpu, 64, 64).expect("a target");
-        heatmap.draw(&picture, &mut last).expect("a frame");
+        painter.draw(&picture, &mut last).expect("a frame");
         Some(["memfd:picture", "/dmabuf:"].map(left))
     };
     // lavapipe keeps one dma-buf of its own for as long as the device lives.
     let Some(once) = work() else { return };
     assert!(once.iter().all(|(open, mapped)| open + mapped <= 1), "{once:?}");
     assert_eq!(work(), Some(once));
+}
+
+/// An exporter, or None after checking that what is missing is said.
+fn exporting() -> Option<DmaBufExporter> {
+    let (device, queue) = gpu().handles();
+    match DmaBufExporter::new(device, queue) {
+        Ok(exporter) => Some(exporter),
+        Err(error) => {
+            assert!(matches!(error, RenderError::DmaBufUnsupported { .. }), "{error}");
+            eprintln!("{error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn what_the_cpu_writes_the_gpu_sees_and_the_other_way_round() {
+    let Some(exporter) = exporting() else { return };
+    for (width, height, format) in [
+        (64, 64, wgpu::TextureFormat::Rgba8Unorm),
+        (1023, 517, wgpu::TextureFormat::Rgba8UnormSrgb),
+        (300, 200, wgpu::TextureFormat::Bgra8Unorm),
+    ] {
+        let begun = std::time::Instant::now();
+        let (fd, texture) = match exporter.create_shared_buffer(width, height, format) {
+            Ok(shared) => shared,
+            Err(error @ RenderError::SharedBuffer { .. }) => {
+                // Neither /dev/udmabuf nor a card.
+                assert!(error.to_string().contains("udmabuf"), "{error}");
+                eprintln!("{error}");
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let allocated = begun.elapsed();
+        let proof = exporter.verify_zero_copy(&fd, &texture).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(proof.seen_by_gpu, u64::from(width) * u64::from(height));
+        assert_eq!(proof.seen_by_cpu, proof.seen_by_gpu);
+        assert!(proof.copied < 100 && proof.size >= proof.seen_by_gpu * 4, "{proof:?}");
+        // A driver on the CPU has the pages in its own address space, too.
+        assert!(proof.mappings > usize::from(gpu().describe().software), "{proof:?}");
+        let fence = DmaFence::of(&fd).expect("its fences");
+        let begun = std::time::Instant::now();
+        fence.begin_cpu_write().expect("the CPU's turn");
+        exporter.signal_cpu_write(&fence).expect("the end of it");
+        exporter.sync_before_gpu_read(&fence, 1000).expect("the GPU's turn");
+        println!(
+            "{width}×{height} {format:?}: allocated in {allocated:?}, synced in {:?}, {proof:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[test]
+fn other_memory_is_no_proof() {
+    let Some(exporter) = exporting() else { return };
+    let format = wgpu::TextureFormat::Rgba8Unorm;
+    let Ok((first, _)) = exporter.create_shared_buffer(64, 64, format) else { return };
+    let Ok((_, second)) = exporter.create_shared_buffer(64, 64, format) else { return };
+    let error = exporter.verify_zero_copy(&first, &second).expect_err("they are two");
+    assert!(error.to_string().contains("does not see"), "{error}");
+    let (file, fd) = memory(&gpu(), 64 * 256).expect("memory of another kind");
+    drop(file);
+    assert!(exporter.verify_zero_copy(&fd, &second).is_err());
+    assert!(exporter.create_shared_buffer(64, 64, wgpu::TextureFormat::Rgba16Float).is_err());
 }

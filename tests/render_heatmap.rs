@@ -5,12 +5,14 @@ mod render;
 use std::sync::{Arc, OnceLock};
 
 use memory_glass::render::layout::PictureLayout;
-use memory_glass::render::{ColorPalette, Gpu, Heatmap, Image, MapTarget, Part, RenderError};
+use memory_glass::render::{
+    ColorPalette, Gpu, Image, MapTarget, Marks, NamedStretch, Painter, Part, RenderError,
+};
 use memory_glass::sensing::DensityMap;
 use proptest::prelude::*;
 use render::{Noise, assert_same, drawn, gpu, picture, program, reference};
 
-const PALETTES: [ColorPalette; 2] = [ColorPalette::Viridis, ColorPalette::Inferno];
+const PALETTES: [ColorPalette; 4] = ColorPalette::ALL;
 
 fn noise(order: u32, seed: u64) -> DensityMap {
     let mut noise = Noise(seed | 1);
@@ -20,14 +22,14 @@ fn noise(order: u32, seed: u64) -> DensityMap {
 #[test]
 fn every_pixel_is_the_references_at_every_order_that_fits() {
     let gpu = gpu();
-    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    let mut painter = Painter::new(&gpu).expect("the stage");
     // Cells larger than pixels, as large, smaller; landscape, portrait, square; widths that are no multiple of anything.
     for (width, height) in [(640, 480), (333, 517), (701, 700), (64, 64), (16, 16), (1024, 40)] {
         let mut target = MapTarget::offscreen(&gpu, width, height).expect("a target");
         for order in 1..=10 {
             for palette in PALETTES {
                 let picture = picture(noise(order, u64::from(order * width)), palette);
-                heatmap.draw(&picture, &mut target).expect("a frame");
+                painter.draw(&picture, &mut target).expect("a frame");
                 let what = format!("{width}×{height}, order {order}, {palette:?}");
                 assert_same(&target.read().expect("pixels"), &reference(&picture, width, height), &what);
             }
@@ -48,12 +50,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_picture_is_the_references(
-        width in 16..400u32, height in 16..400u32, order in 1..=9u32, seed: u64, inferno: bool,
+        width in 16..400u32, height in 16..400u32, order in 1..=9u32, seed: u64, palette in 0..4usize,
         name in "\\PC{0,40}", status in "\\PC{0,60}",
     ) {
         // Opened once for all cases, and never dropped.
         static GPU: OnceLock<Gpu> = OnceLock::new();
-        let mut picture = picture(noise(order, seed), PALETTES[usize::from(inferno)]);
+        let mut picture = picture(noise(order, seed), PALETTES[palette]);
         picture.caption.target = name;
         picture.caption.status = status;
         let image = drawn(GPU.get_or_init(gpu), &picture, width, height);
@@ -98,14 +100,14 @@ fn every_bit_pattern_of_a_density_has_its_colour() {
 fn one_hot_cell_among_sixteen_million_is_seen() {
     let gpu = gpu();
     let layout = PictureLayout::new(320, 240, 12).expect("a layout");
-    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    let mut painter = Painter::new(&gpu).expect("the stage");
     let mut target = MapTarget::offscreen(&gpu, 320, 240).expect("a target");
     let mut noise = Noise(11);
     for _ in 0..4 {
         let mut density = DensityMap::zeros((4096, 4096));
         density[[noise.below(4096) as usize, noise.below(4096) as usize]] = 1.0;
         let picture = picture(density, ColorPalette::Viridis);
-        heatmap.draw(&picture, &mut target).expect("a frame");
+        painter.draw(&picture, &mut target).expect("a frame");
         let image = target.read().expect("pixels");
         let hot = 0xff00_0000 | ColorPalette::Viridis.colors()[255];
         let on_map = |at: usize| layout.map.contains(at as u32 % 320, at as u32 / 320);
@@ -117,13 +119,20 @@ fn one_hot_cell_among_sixteen_million_is_seen() {
 #[test]
 fn parts_put_together_are_the_whole() {
     let gpu = gpu();
-    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    let mut painter = Painter::new(&gpu).expect("the stage");
     // Cells larger than pixels and smaller, words beside the map and below it, and a strip that shows no map at all.
     for (order, (width, height), (column, row)) in
         [(4, (640, 300), (320, 150)), (9, (300, 420), (31, 333)), (7, (512, 256), (511 - 40, 16))]
     {
-        let picture = picture(program(order), ColorPalette::Viridis);
-        let whole = reference(&picture, width, height);
+        let mut picture = picture(program(order), ColorPalette::Viridis);
+        let mut whole = reference(&picture, width, height);
+        if order == 4 {
+            // What spreads, and what is blended over the map.
+            picture.glow = true;
+            let stretches = [NamedStretch { name: "[heap]".into(), first: 3, last: 99 }].into();
+            picture.marks = Arc::new(Marks { stretches, pins: vec![(7, 8)], ..Marks::default() });
+            whole = drawn(&gpu, &picture, width, height);
+        }
         let mut joined = Image { width, height, pixels: vec![0; (width * height) as usize] };
         for (x, y, w, h) in [
             (0, 0, column, row),
@@ -133,7 +142,7 @@ fn parts_put_together_are_the_whole() {
         ] {
             let mut target = MapTarget::offscreen(&gpu, w, h).expect("a target");
             target.show_part(Part { whole: (width, height), at: (x, y) }).expect("a part");
-            heatmap.draw(&picture, &mut target).expect("a frame");
+            painter.draw(&picture, &mut target).expect("a frame");
             let part = target.read().expect("pixels");
             for (line, pixels) in part.pixels.chunks_exact(w as usize).enumerate() {
                 let at = ((y as usize + line) * width as usize) + x as usize;
@@ -160,7 +169,7 @@ fn a_map_that_lies_otherwise_in_memory_is_drawn_the_same() {
 #[test]
 fn what_is_kept_between_frames_never_shows_in_the_wrong_one() {
     let gpu = gpu();
-    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    let mut painter = Painter::new(&gpu).expect("the stage");
     let mut targets: Vec<MapTarget> = [(320, 240), (240, 320), (320, 240), (100, 100), (500, 300), (64, 400)]
         .map(|(width, height)| MapTarget::offscreen(&gpu, width, height).expect("a target"))
         .into();
@@ -171,7 +180,7 @@ fn what_is_kept_between_frames_never_shows_in_the_wrong_one() {
         let mut picture = picture(program(order), PALETTES[noise.below(2) as usize]);
         picture.caption.status = format!("frame {}", frame / (1 + noise.below(3)));
         let target = &mut targets[noise.below(6) as usize];
-        heatmap.draw(&picture, target).expect("a frame");
+        painter.draw(&picture, target).expect("a frame");
         let (width, height) = target.resolution();
         assert_same(
             &target.read().expect("pixels"),
@@ -184,7 +193,7 @@ fn what_is_kept_between_frames_never_shows_in_the_wrong_one() {
 #[test]
 fn maps_and_targets_that_do_not_fit_are_errors() {
     let gpu = gpu();
-    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    let mut painter = Painter::new(&gpu).expect("the stage");
     let mut target = MapTarget::offscreen(&gpu, 64, 64).expect("a target");
     let good = picture(program(4), ColorPalette::Viridis);
     for (rows, columns, order) in
@@ -193,7 +202,7 @@ fn maps_and_targets_that_do_not_fit_are_errors() {
         let mut bad = good.clone();
         bad.density = Arc::new(DensityMap::zeros((rows, columns)));
         bad.caption.order = order;
-        let error = heatmap.draw(&bad, &mut target).expect_err("no such map");
+        let error = painter.draw(&bad, &mut target).expect_err("no such map");
         assert!(matches!(error, RenderError::Density { .. }), "{rows}×{columns}, order {order}: {error}");
         assert!(!error.to_string().contains('\n'));
     }
@@ -202,22 +211,22 @@ fn maps_and_targets_that_do_not_fit_are_errors() {
         assert!(matches!(error, RenderError::TargetSize { .. }), "{width}×{height}: {error}");
     }
     // None of that harms the next good picture.
-    heatmap.draw(&good, &mut target).expect("a frame");
+    painter.draw(&good, &mut target).expect("a frame");
     assert_same(&target.read().expect("pixels"), &reference(&good, 64, 64), "after errors");
 }
 
 #[test]
 fn metrics_are_what_happened() {
     let gpu = gpu();
-    let mut heatmap = Heatmap::new(&gpu).expect("the stage");
+    let mut painter = Painter::new(&gpu).expect("the stage");
     let mut target = MapTarget::offscreen(&gpu, 320, 240).expect("a target");
     let picture = picture(program(6), ColorPalette::Viridis);
     let begun = std::time::Instant::now();
-    let first = heatmap.draw(&picture, &mut target).expect("a frame");
+    let first = painter.draw(&picture, &mut target).expect("a frame");
     assert_eq!((first.fps, first.resolution, first.zero_copy), (0.0, (320, 240), false));
     let mut spent = first.frame_time_ms;
     for _ in 0..5 {
-        let metrics = heatmap.draw(&picture, &mut target).expect("a frame");
+        let metrics = painter.draw(&picture, &mut target).expect("a frame");
         spent += metrics.frame_time_ms;
         // Frames one after another cannot come faster than the longest of them allows, nor slower than all the time.
         assert!(metrics.fps > 0.0 && metrics.fps * metrics.frame_time_ms <= 5.0 * 1e3);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use memory_glass::capture::FaultEvent;
 use memory_glass::map::{HilbertCapability, HilbertSkilling};
+use memory_glass::render::{DmaBufCapability, DmaBufExporter, Gpu, RenderError};
 use memory_glass::sensing::{CompressedSensingCapability, CompressedSensingReconstructor};
 
 /// `count` write faults on a line of `pages`, clustered as real access is: the specification speaks of sparse, clustered
@@ -56,4 +57,45 @@ fn benchmark_reconstruction() {
     let duration = start.elapsed();
 
     assert!(duration.as_millis() < 10);
+}
+
+#[test]
+fn test_hilbert_roundtrip() {
+    let hilbert = HilbertSkilling::new(8);
+    for i in 0..65536 {
+        let (x, y) = hilbert.d2xy(i);
+        let i2 = hilbert.xy2d(x, y);
+        assert_eq!(i, i2);
+    }
+}
+
+#[test]
+fn test_hilbert_locality() {
+    // "Locality preservation: > 95 % adjacent indices within distance 3", at every order of a map.
+    for order in 1..=12 {
+        assert!(HilbertSkilling::new(order).verify_locality(3.0), "order {order}");
+    }
+}
+
+#[test]
+fn test_dmabuf_zero_copy() {
+    let (device, queue) = Gpu::new().unwrap_or_else(|error| panic!("{error}")).handles();
+    let exporter = match DmaBufExporter::new(device, queue) {
+        Ok(exporter) => exporter,
+        // A driver that cannot import images says so; the lab has one that can.
+        Err(error) => {
+            assert!(matches!(error, RenderError::DmaBufUnsupported { .. }), "{error}");
+            return;
+        }
+    };
+    let shared = exporter.create_shared_buffer(4096, 4096, wgpu::TextureFormat::Rgba8UnormSrgb);
+    let (fd, texture) = match shared {
+        Ok(shared) => shared,
+        Err(error) => {
+            assert!(error.to_string().contains("/dev/udmabuf"), "{error}");
+            return;
+        }
+    };
+    let verify_zero_copy = |fd, texture| exporter.verify_zero_copy(fd, &texture).is_ok();
+    assert!(verify_zero_copy(fd, texture));
 }

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::ipc::{
-    Candidate, Event, Keyboard, Latency, MapPath, Mode, Output, Overlay, Palette, Placement, Program,
-    ReplayAction, ReplayState, Reply, Request, Response, SOCKET_NAME, SOCKET_VARIABLE, State, Target,
+    Candidate, Event, Keyboard, Latency, Look, MapPath, Mode, Output, Overlay, Palette, Placement, Program,
+    ReplayAction, ReplayState, Reply, Request, Response, SOCKET_NAME, SOCKET_VARIABLE, Scale, State, Target,
     Telemetry, Window,
 };
 use crate::{GlassRamError, Result};
@@ -82,6 +82,18 @@ enum Message {
         /// The new palette
         palette: Palette,
     },
+    /// How the picture is drawn; what is left out stays as it is
+    Look {
+        /// What is bright spreads
+        #[arg(long)]
+        glow: Option<Switch>,
+        /// Cells go from one window to the next instead of jumping
+        #[arg(long)]
+        animation: Option<Switch>,
+        /// How values become colours
+        #[arg(long)]
+        scale: Option<Scale>,
+    },
     /// Hold the picture still, or let it go on; the process is watched all the while
     Freeze {
         /// Still or not [default: the other of what it is]
@@ -92,6 +104,10 @@ enum Message {
         /// Where to [default: a new file where the session puts its pictures]
         file: Option<PathBuf>,
     },
+    /// The addresses of the cells that were last surrounded on the map
+    Selection,
+    /// Show the whole of the target's memory again
+    ZoomOut,
     /// The numbers of the watched process
     Telemetry,
     /// Steer the recording that is shown
@@ -244,8 +260,14 @@ impl Message {
             Message::Mode { mode } => Request::Mode { mode },
             Message::Placement { placement, output } => Request::Placement { placement, output },
             Message::Palette { palette } => Request::Palette { palette },
+            Message::Look { glow, animation, scale } => {
+                let on = |switch: Option<Switch>| switch.map(|state| state == Switch::On);
+                Request::Look { glow: on(glow), animation: on(animation), scale }
+            }
             Message::Freeze { frozen } => Request::Freeze { frozen: frozen.map(|state| state == Switch::On) },
             Message::Screenshot { file } => Request::Screenshot { path: file.map(whole_path).transpose()? },
+            Message::Selection => Request::Selection,
+            Message::ZoomOut => Request::ZoomOut,
             Message::Telemetry => Request::Telemetry,
             Message::Replay(steering) => Request::Replay { action: steering.action() },
             Message::Windows => Request::Windows,
@@ -347,6 +369,12 @@ fn words(response: &Response, all: bool) -> String {
             windows.iter().map(|window| window_words(window, *focus)).collect()
         }
         Response::Screenshot { path, width, height } => format!("{path} ({width}×{height})\n"),
+        Response::Selection(ranges) if ranges.is_empty() => {
+            "nothing is chosen: draw a line around cells with the left button held\n".into()
+        }
+        Response::Selection(ranges) => {
+            ranges.iter().map(|range| format!("{:#x}-{:#x}\n", range.start, range.end)).collect()
+        }
         Response::Telemetry(None) => "nothing is watched\n".into(),
         Response::Telemetry(Some(telemetry)) => telemetry_words(telemetry),
         Response::Replay(state) => replay_words(state),
@@ -535,6 +563,16 @@ fn replay_words(state: &ReplayState) -> String {
     )
 }
 
+fn look_words(look: Look) -> String {
+    let mut words = format!("{} scale", word(look.scale));
+    for (on, name) in [(look.glow, "glow"), (look.animation, "animation")] {
+        if on {
+            let _ = write!(words, ", {name}");
+        }
+    }
+    words
+}
+
 fn event_words(event: &Event) -> String {
     match event {
         Event::State(state) => state_words(state),
@@ -542,6 +580,7 @@ fn event_words(event: &Event) -> String {
         Event::Mode(mode) => format!("mode       {}\n", word(*mode)),
         Event::Placement(placement) => format!("placement  {}\n", word(*placement)),
         Event::Palette(palette) => format!("palette    {}\n", word(*palette)),
+        Event::Look(look) => format!("look       {}\n", look_words(*look)),
         Event::Frozen(frozen) => format!("frozen     {}\n", if *frozen { "yes" } else { "no" }),
         Event::Outputs(outputs) => {
             let names: Vec<&str> = outputs.iter().map(|output| output.connector.as_str()).collect();

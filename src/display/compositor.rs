@@ -12,22 +12,32 @@ use tracing::{debug, error, info};
 use super::backend::{Backend, Headless, Nested, Tty};
 use super::clients::{self, WaylandSource};
 use super::desk::Desk;
-use super::input::{Devices, Keys};
+use super::input::{Devices, Keys, MapPointer};
 use super::outputs::{OutputState, identity};
 use super::screen_copy::Copies;
 use super::settings::{OutputIdentity, Settings};
 use super::standby;
 use super::xwayland::Xwayland;
 use super::{BackendKind, CompositorConfig, DisplayError, Placement, WindowStatus};
-use crate::render::{Image, Picture, RenderEvent, RenderWorker};
+use crate::render::{GlassRamVisualizationMode, Image, Picture, RenderEvent, RenderWorker};
 
 /// What the display does by itself, or cannot do alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Notice {
     /// Outputs or the map's place have changed.
     Changed,
     /// A person wants the next palette.
     NextPalette,
+    /// A person wants to see this.
+    Mode(GlassRamVisualizationMode),
+    /// A person wants what is bright to spread, or not.
+    Glow,
+    /// A person wants cells to move, or to jump.
+    Animation,
+    /// A person wants the other scale of colours.
+    Scale,
+    /// The pointer on the map.
+    Map(MapPointer),
     /// A person wants the picture to stand still, or to go on.
     Freeze,
     /// A person wants a picture of the screen in a file.

@@ -18,6 +18,7 @@ use super::compositor::Notice;
 use super::cursor::{Cursor, DragIcon};
 use super::focus::Focus;
 use super::handlers::Protocols;
+use super::input::MapPoint;
 use super::kiosk::Kiosk;
 use super::lock::Lock;
 use super::outputs::{ByHand, OutputState};
@@ -40,6 +41,9 @@ pub(crate) struct Desk {
     pub(crate) seat: Seat<Compositor>,
     pub(crate) cursor: Cursor,
     pub(crate) pointer_at: Point<f64, Logical>,
+    /// Where the pointer is on the map, if it is there, and whether its button went down there.
+    pub(crate) map_point: Option<MapPoint>,
+    pub(crate) map_held: bool,
     /// It was moved at least once: there is a pointer.
     pub(crate) pointer_known: bool,
     /// The surface that it was over when clients last heard of it, and where that was.
@@ -118,6 +122,8 @@ impl Desk {
             seat,
             cursor,
             pointer_at: Point::from((0.0, 0.0)),
+            map_point: None,
+            map_held: false,
             pointer_known: false,
             pointer_over: None,
             drag_icon: None,

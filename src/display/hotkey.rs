@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use smithay::input::keyboard::{Keysym, ModifiersState, keysyms, xkb};
 
 use super::shell::{Direction, WindowCommand};
+use crate::render::GlassRamVisualizationMode;
 
 /// What a hotkey asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,14 @@ pub enum Action {
     NextPlacement,
     /// The map gets its next palette.
     NextPalette,
+    /// The map shows this.
+    Mode(GlassRamVisualizationMode),
+    /// What is bright spreads, or not.
+    Glow,
+    /// Cells move, or jump.
+    Animation,
+    /// The other scale of colours.
+    Scale,
     /// The picture stands still, or goes on.
     Freeze,
     /// A picture of the screen is written.
@@ -82,6 +91,24 @@ hotkeys! {
     placement: Action::NextPlacement, "Super+O";
     /// colours of the map
     palette: Action::NextPalette, "Super+P";
+    /// heat map
+    mode_heatmap: Action::Mode(GlassRamVisualizationMode::Heatmap), "Super+1";
+    /// thread kinetic energy
+    mode_kinetic: Action::Mode(GlassRamVisualizationMode::ThreadKineticEnergy), "Super+2";
+    /// phase transition
+    mode_phase: Action::Mode(GlassRamVisualizationMode::PhaseTransition), "Super+3";
+    /// memory avalanche
+    mode_avalanche: Action::Mode(GlassRamVisualizationMode::MemoryAvalanche), "Super+4";
+    /// time series
+    mode_time_series: Action::Mode(GlassRamVisualizationMode::TimeSeries), "Super+5";
+    /// volume
+    mode_volume: Action::Mode(GlassRamVisualizationMode::Volumetric), "Super+6";
+    /// glow, or none
+    glow: Action::Glow, "Super+G";
+    /// cells move, or jump
+    animation: Action::Animation, "Super+A";
+    /// linear or logarithmic colours
+    scale: Action::Scale, "Super+L";
     /// hold the picture still, or let it go on
     freeze: Action::Freeze, "Super+Space";
     /// picture of the screen

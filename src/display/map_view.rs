@@ -12,9 +12,10 @@ use smithay::backend::allocator::dmabuf::Dmabuf;
 use smithay::backend::renderer::element::Id;
 use smithay::backend::renderer::element::memory::MemoryRenderBuffer;
 use smithay::backend::renderer::utils::{Buffer, CommitCounter};
-use smithay::utils::{Logical, Physical, Rectangle, Size, Transform};
+use smithay::utils::{Logical, Physical, Point, Rectangle, Size, Transform};
 use tracing::{debug, info, warn};
 
+use super::input::MapPoint;
 use super::slots::Slots;
 use crate::render::{Image, Part, Picture, RenderEvent, RenderWorker, TargetId, TargetSpec};
 
@@ -127,6 +128,26 @@ impl MapView {
 
     pub(crate) fn area(&self) -> Option<Rectangle<i32, Logical>> {
         self.place.map(|place| place.area)
+    }
+
+    /// The point of the picture that lies here on the output, when the map is to be seen there.
+    pub(crate) fn point(&self, at: Point<f64, Logical>) -> Option<MapPoint> {
+        let place = self.place.filter(|_| self.visible())?;
+        let area = place.area.to_f64();
+        if !area.contains(at) {
+            return None;
+        }
+        let (width, height) = (place.pixels.size.w.unsigned_abs(), place.pixels.size.h.unsigned_abs());
+        let (whole, (left, top)) = match place.part {
+            Some(part) => (part.whole, part.at),
+            None => ((width, height), (0, 0)),
+        };
+        let along = |from: f64, length: f64, pixels: u32| {
+            ((from / length.max(1.0) * f64::from(pixels)) as u32).min(pixels.saturating_sub(1))
+        };
+        let x = left + along(at.x - area.loc.x, area.size.w, width);
+        let y = top + along(at.y - area.loc.y, area.size.h, height);
+        Some(MapPoint { whole, at: (x, y) })
     }
 
     pub(crate) fn id(&self) -> &Id {

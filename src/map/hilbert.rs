@@ -1,6 +1,7 @@
 //! The Hilbert curve: what it must do, and two ways of doing it.
 //!
-//! [`HilbertCurve`] is the one to use: single cells by table, many at once by whichever vectors the CPU has.
+//! [`HilbertCurve`] is the one to use: single cells by arithmetic on whole words, many at once by
+//! the same on whichever vectors the CPU has.
 //! [`HilbertSkilling`] is the textbook's method, against which everything else is tested. [`HilbertGpu`] is for indices
 //! and cells that are in a GPU's memory already. All three are the same curve: index 0 lies at (0, 0), the last one at
 //! (2^order − 1, 0).
@@ -10,7 +11,6 @@ mod curve;
 mod gpu;
 mod locality;
 mod skilling;
-mod table;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -51,6 +51,17 @@ pub enum RenderError {
         reason: String,
     },
 
+    /// Memory could not be shared between CPU and GPU, or it is not what it should be.
+    #[error(
+        "a buffer shared with {device} failed: {reason}; load the module udmabuf, or use a card with dumb buffers"
+    )]
+    SharedBuffer {
+        /// The device's name.
+        device: String,
+        /// The step that failed and the answer.
+        reason: String,
+    },
+
     /// Nobody can draw a picture of this size.
     #[error("a picture of {width}×{height} pixels cannot be drawn: {reason}")]
     TargetSize {
@@ -135,7 +146,9 @@ pub enum RenderError {
 impl From<RenderError> for GlassRamError {
     fn from(error: RenderError) -> Self {
         match error {
-            RenderError::DmaBufUnsupported { .. } | RenderError::DmaBufImport { .. } => {
+            RenderError::DmaBufUnsupported { .. }
+            | RenderError::DmaBufImport { .. }
+            | RenderError::SharedBuffer { .. } => {
                 GlassRamError::DmaBufAllocationFailed { reason: error.to_string() }
             }
             other => GlassRamError::VisualizationFailed { reason: other.to_string() },

@@ -102,7 +102,8 @@ impl Gpu {
             max_storage_buffer_binding_size: most.max_storage_buffer_binding_size,
             ..wgpu::Limits::downlevel_defaults()
         };
-        let features = wgpu::Features::empty();
+        // Textures in dma-bufs, where the driver knows how its images lie in memory.
+        let features = adapter.features() & wgpu::Features::VULKAN_EXTERNAL_MEMORY_DMA_BUF;
         let hints = wgpu::MemoryHints::MemoryUsage;
         let wanted = abilities.extensions.clone();
         let opened = {
@@ -159,6 +160,11 @@ impl Gpu {
     /// What the device is and can do.
     pub fn describe(&self) -> GpuDescription {
         self.shared.description.clone()
+    }
+
+    /// The device and its queue, for work beside the pictures.
+    pub fn handles(&self) -> (Arc<wgpu::Device>, Arc<wgpu::Queue>) {
+        (Arc::new(self.device.clone()), Arc::new(self.queue.clone()))
     }
 
     /// Buffers can be handed to queues outside Vulkan.

@@ -91,11 +91,31 @@ pub struct PictureLayout {
     pub scale: Option<Scale>,
     /// What changes while watching: one rectangle a line.
     pub status: Vec<Rect>,
+    /// Names with a hue, one a line.
+    pub names: Vec<Rect>,
+    /// The words over the chart, and its ends under it.
+    pub chart_words: [Rect; 2],
+    /// A strip of time or a distribution.
+    pub chart: Rect,
+}
+
+/// What a legend needs room for, besides what each has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Lines of names.
+    pub names: u32,
+    /// A chart.
+    pub chart: bool,
 }
 
 impl PictureLayout {
     /// Lays out a picture of `width` × `height` pixels with a map of 2^order × 2^order cells.
     pub fn new(width: u32, height: u32, order: u32) -> Result<PictureLayout, RenderError> {
+        Self::with(width, height, order, Parts::default())
+    }
+
+    /// As [`Self::new`], with room for more.
+    pub fn with(width: u32, height: u32, order: u32, parts: Parts) -> Result<PictureLayout, RenderError> {
         if width.min(height) < MIN_SIDE || width.max(height) > MAX_SIDE {
             let reason = format!("a side must have {MIN_SIDE} to {MAX_SIDE} pixels");
             return Err(RenderError::TargetSize { width, height, reason });
@@ -128,6 +148,9 @@ impl PictureLayout {
             ticks: Rect::default(),
             scale: None,
             status: Vec::new(),
+            names: Vec::new(),
+            chart_words: [Rect::default(); 2],
+            chart: Rect::default(),
         };
         if beside.max(below) < short / 2 {
             // Words would take more than the map: show the map alone.
@@ -142,7 +165,7 @@ impl PictureLayout {
             layout.em = (room / 26).min(beside / 26).clamp(em, em * 8 / 5);
             let x = layout.map.right() + gap;
             layout.panel = Rect { x, y, width: room.min(36 * layout.em), height: beside };
-            layout.fill_beside();
+            layout.fill_beside(parts);
         } else {
             layout.map = Rect { x: (width - below) / 2, y: margin, width: below, height: below };
             let y = layout.map.bottom() + margin;
@@ -150,16 +173,16 @@ impl PictureLayout {
             if layout.panel.height >= 25 * em {
                 // A tall screen: the same column as beside the map, and as large as fits.
                 layout.em = (layout.panel.height / 26).min(layout.panel.width / 26).clamp(em, em * 8 / 5);
-                layout.fill_beside();
+                layout.fill_beside(parts);
             } else {
-                layout.fill_below();
+                layout.fill_below(parts);
             }
         }
         Ok(layout)
     }
 
     /// One column: who at the top, what it means in the middle, what happens at the bottom.
-    fn fill_beside(&mut self) {
+    fn fill_beside(&mut self, parts: Parts) {
         let em = self.em;
         let mut flow = Flow::new(self.panel, em);
         self.title = flow.take(24);
@@ -179,13 +202,14 @@ impl PictureLayout {
         let mut foot = Flow::new(Rect { y, height: self.panel.bottom() - y, ..self.panel }, em);
         flow.bottom = foot.y;
         self.status = foot.lines(lines);
+        self.more(&mut flow, parts);
         self.facts = flow.lines(6);
         flow.skip(8);
         self.scale = self.scale_in(&mut flow);
     }
 
     /// Two or three columns, all as high as the panel.
-    fn fill_below(&mut self) {
+    fn fill_below(&mut self, parts: Parts) {
         let em = self.em;
         let wide = self.panel.width >= WIDE * em;
         // Hundredths of the width; the last column takes what rounding leaves.
@@ -215,12 +239,28 @@ impl PictureLayout {
         self.bar = legend.take(11);
         self.ticks = legend.take(17);
         legend.skip(5);
+        self.more(&mut legend, parts);
         if wide {
             let mut facts = second;
             self.facts = facts.lines(6);
             self.scale = self.scale_in(&mut legend);
         } else {
             self.facts = legend.lines(4);
+        }
+    }
+
+    /// What this mode has besides: names first, they explain the colours.
+    fn more(&mut self, flow: &mut Flow, parts: Parts) {
+        self.names = flow.lines(parts.names);
+        if parts.names > 0 {
+            flow.skip(8);
+        }
+        if parts.chart && flow.room() >= 80 * self.em / 10 {
+            let over = flow.take(14);
+            self.chart = flow.take(44);
+            flow.skip(2);
+            self.chart_words = [over, flow.take(12)];
+            flow.skip(8);
         }
     }
 
@@ -346,8 +386,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn every_part_lies_in_its_place(width in side(), height in side(), order in 1..=12u32) {
-            let layout = PictureLayout::new(width, height, order).expect("a size that can be drawn");
+        fn every_part_lies_in_its_place(
+            width in side(), height in side(), order in 1..=12u32, names in 0..10u32, chart: bool,
+        ) {
+            let parts = Parts { names, chart };
+            let layout = PictureLayout::with(width, height, order, parts).expect("a size that can be drawn");
             prop_assert_eq!(layout.map.width, layout.map.height);
             prop_assert!(layout.map.width >= width.min(height) / 2);
             prop_assert!(layout.map.right() <= width && layout.map.bottom() <= height);
@@ -357,6 +400,9 @@ mod tests {
             );
             let mut parts = vec![layout.title, layout.process, layout.bar, layout.ticks];
             parts.extend(&layout.bar_title);
+            parts.extend(&layout.names);
+            parts.extend(layout.chart_words);
+            parts.push(layout.chart);
             parts.extend(&layout.facts);
             parts.extend(&layout.status);
             parts.extend(layout.scale.iter().flat_map(|scale| [scale.square, scale.label]));

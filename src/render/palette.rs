@@ -1,10 +1,14 @@
 //! Colours for 0..1.
 //!
-//! Both palettes are by Nathaniel J. Smith and Stéfan van der Walt, made for matplotlib 1.5 and dedicated to the public
-//! domain (CC0): equal steps of the value look like equal steps, in grey too
-//! (<https://bids.github.io/colormap/>, <https://matplotlib.org/stable/users/explain/colors/colormaps.html>).
+//! Viridis and inferno are by Nathaniel J. Smith and Stéfan van der Walt, made for matplotlib 1.5 and dedicated to the
+//! public domain (CC0): equal steps of the value look like equal steps, in grey too
+//! (<https://bids.github.io/colormap/>, <https://matplotlib.org/stable/users/explain/colors/colormaps.html>). Cividis is
+//! by Jamie Nuñez, Christopher Anderton and Ryan Renslow (PLoS ONE 13(7): e0199239, 2018), made to look the same to eyes
+//! with and without red-green blindness.
 
-use super::palette_tables::{INFERNO, VIRIDIS};
+use std::sync::LazyLock;
+
+use super::palette_tables::{CIVIDIS, INFERNO, VIRIDIS};
 
 /// A perceptually uniform palette of 256 sRGB colours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -14,14 +18,34 @@ pub enum ColorPalette {
     Viridis,
     /// Black over red to pale yellow.
     Inferno,
+    /// Blue over grey to yellow; the same to colour-blind eyes.
+    Cividis,
+    /// Black to white, and nothing else: the most contrast that a screen has.
+    Contrast,
 }
 
+/// Black to white in equal steps of lightness (CIELAB L*).
+static CONTRAST: LazyLock<[u32; 256]> = LazyLock::new(|| {
+    std::array::from_fn(|step| {
+        let lightness = step as f64 / 255.0 * 100.0;
+        let linear = if lightness > 8.0 { ((lightness + 16.0) / 116.0).powi(3) } else { lightness / 903.3 };
+        let grey =
+            if linear <= 0.003_130_8 { 12.92 * linear } else { 1.055 * linear.powf(1.0 / 2.4) - 0.055 };
+        0x01_0101 * (grey * 255.0).round() as u32
+    })
+});
+
 impl ColorPalette {
+    /// Every palette.
+    pub const ALL: [Self; 4] = [Self::Viridis, Self::Inferno, Self::Cividis, Self::Contrast];
+
     /// The 256 colours as `0xRRGGBB`, from 0 to 1. A value v has colour ⌊256·v⌋, and 1 the last.
     pub fn colors(self) -> &'static [u32; 256] {
         match self {
             ColorPalette::Viridis => &VIRIDIS,
             ColorPalette::Inferno => &INFERNO,
+            ColorPalette::Cividis => &CIVIDIS,
+            ColorPalette::Contrast => &CONTRAST,
         }
     }
 }
@@ -45,11 +69,13 @@ mod tests {
         let ends = |palette: ColorPalette| [0, 127, 128, 255].map(|i| format!("{:06x}", palette.colors()[i]));
         assert_eq!(ends(ColorPalette::Viridis), ["440154", "21908d", "21918c", "fde725"]);
         assert_eq!(ends(ColorPalette::Inferno), ["000004", "ba3655", "bc3754", "fcffa4"]);
+        assert_eq!(ends(ColorPalette::Cividis), ["00224e", "7c7b78", "7d7c78", "fee838"]);
+        assert_eq!(ends(ColorPalette::Contrast), ["000000", "767676", "777777", "ffffff"]);
     }
 
     #[test]
     fn more_is_always_lighter_and_in_even_steps() {
-        for palette in [ColorPalette::Viridis, ColorPalette::Inferno] {
+        for palette in ColorPalette::ALL {
             let steps: Vec<f64> =
                 palette.colors().windows(2).map(|pair| lightness(pair[1]) - lightness(pair[0])).collect();
             let mean = steps.iter().sum::<f64>() / 255.0;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use super::damage::Shown;
 use super::layout::{MAX_SIDE, MIN_SIDE};
 use super::{Gpu, Image, RenderError, RenderingMetrics, import};
 
@@ -69,6 +70,8 @@ pub struct MapTarget {
     part: Option<Part>,
     imported: bool,
     finished: VecDeque<Instant>,
+    /// What is in it, when that is known.
+    pub(super) shown: Option<Shown>,
 }
 
 impl MapTarget {
@@ -78,7 +81,7 @@ impl MapTarget {
         let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("picture"),
             size,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
         gpu.check("making a picture")?;
@@ -93,6 +96,7 @@ impl MapTarget {
             part: None,
             imported: false,
             finished: VecDeque::new(),
+            shown: None,
         })
     }
 
@@ -121,6 +125,7 @@ impl MapTarget {
             part: None,
             imported: true,
             finished: VecDeque::new(),
+            shown: None,
         })
     }
 
@@ -137,12 +142,18 @@ impl MapTarget {
             return Err(RenderError::TargetSize { width, height, reason });
         }
         self.part = Some(part);
+        self.shown = None;
         Ok(())
     }
 
     /// The picture that it shows a part of: all of it when nothing else was said.
     pub(super) fn part(&self) -> Part {
         self.part.unwrap_or(Part { whole: (self.width, self.height), at: (0, 0) })
+    }
+
+    /// It shows less than the whole picture.
+    pub(super) fn is_part(&self) -> bool {
+        self.part() != Part { whole: (self.width, self.height), at: (0, 0) }
     }
 
     /// The picture as it was drawn last, copied into ordinary memory.
@@ -182,6 +193,38 @@ impl MapTarget {
             .map(|pixel| u32::from_le_bytes([pixel[0], pixel[1], pixel[2], pixel[3]]) | 0xff00_0000)
             .collect();
         Ok(Image { width: self.width, height: self.height, pixels })
+    }
+
+    /// The picture as it was drawn last, as a texture of the same device.
+    pub(super) fn texture(&self) -> Result<wgpu::Texture, RenderError> {
+        let size = wgpu::Extent3d { width: self.width, height: self.height, depth_or_array_layers: 1 };
+        let texture = self.gpu.device.create_texture(&wgpu::TextureDescriptor {
+            label: Some("picture"),
+            size,
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Bgra8UnormSrgb,
+            usage: wgpu::TextureUsages::TEXTURE_BINDING
+                | wgpu::TextureUsages::COPY_DST
+                | wgpu::TextureUsages::COPY_SRC,
+            view_formats: &[],
+        });
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_texture(
+            wgpu::TexelCopyBufferInfo {
+                buffer: &self.buffer,
+                layout: wgpu::TexelCopyBufferLayout {
+                    offset: u64::from(self.first) * 4,
+                    bytes_per_row: Some(self.stride * 4),
+                    rows_per_image: None,
+                },
+            },
+            texture.as_image_copy(),
+            size,
+        );
+        self.gpu.finish(vec![encoder.finish()], "making a texture of a picture")?;
+        Ok(texture)
     }
 
     /// What must follow a frame so that the display controller sees it.

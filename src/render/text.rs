@@ -13,6 +13,7 @@ use cosmic_text::{
 
 use super::Caption;
 use super::layout::{PictureLayout, Rect};
+use super::legend::{Chart, Legend};
 
 /// Coverage of the words that matter most.
 pub(crate) const LOUD: u8 = 255;
@@ -94,8 +95,8 @@ impl Lettering {
         }
     }
 
-    /// Sets the words of a caption into the panel of a layout.
-    pub fn set(&mut self, caption: &Caption, layout: &PictureLayout) -> Coverage {
+    /// Sets the words of a caption and a legend into the panel of a layout.
+    pub fn set(&mut self, caption: &Caption, legend: &Legend, layout: &PictureLayout) -> Coverage {
         let mut sheet = Coverage::new(layout.panel);
         if layout.panel.is_empty() {
             return sheet;
@@ -111,9 +112,14 @@ impl Lettering {
         let process = number.map(|number| format!("process {number}")).unwrap_or_default();
         self.words(&mut sheet, layout, &process, layout.process, QUIET);
 
-        self.legend(&mut sheet, layout);
-        self.facts(&mut sheet, layout, caption);
-        if let Some(scale) = layout.scale {
+        self.legend(&mut sheet, layout, legend);
+        self.names(&mut sheet, layout, legend);
+        if let Some(chart) = &legend.chart {
+            self.chart(&mut sheet, layout, chart);
+        }
+        self.facts(&mut sheet, layout, caption, legend);
+        // Where the axes are not the curve's, an area is not a stretch of memory.
+        if let Some(scale) = layout.scale.filter(|_| legend.axes.is_empty()) {
             frame(&mut sheet, layout.panel, scale.square, stroke(layout));
             let area = f64::from(scale.cells) * f64::from(scale.cells) * caption.bytes_per_cell;
             let cells =
@@ -125,20 +131,14 @@ impl Lettering {
     }
 
     /// The palette bar's title, frame, ticks and numbers; the colours are the shader's.
-    fn legend(&mut self, sheet: &mut Coverage, layout: &PictureLayout) {
+    fn legend(&mut self, sheet: &mut Coverage, layout: &PictureLayout, legend: &Legend) {
         let size = layout.em as f32;
         let room = layout.bar_title.first().map_or(0.0, |line| line.width as f32);
-        let titles: [&[&str]; 4] = [
-            &["share of a cell's pages written per window"],
-            &["share of a cell's pages", "written per window"],
-            &["share of pages written"],
-            &["written"],
-        ];
-        let title = titles.into_iter().find(|lines| {
+        let title = legend.titles.iter().find(|lines| {
             lines.len() <= layout.bar_title.len()
                 && lines.iter().all(|line| self.width(line, size, TEXT) <= room)
         });
-        let title = title.unwrap_or(&[]);
+        let title = title.copied().unwrap_or(&[]);
         // They stand on the bar.
         for (&place, line) in layout.bar_title.iter().rev().zip(title.iter().rev()) {
             self.words(sheet, layout, line, place, QUIET);
@@ -148,14 +148,13 @@ impl Lettering {
         }
         let (bar, ticks) = (layout.bar, layout.ticks);
         let (tick, stroke) = (layout.em / 3, stroke(layout));
-        let labels = ["0", "0.25", "0.5", "0.75", "1"];
-        for (i, label) in labels.into_iter().enumerate() {
+        for (i, label) in legend.ticks.into_iter().enumerate() {
             let x = bar.x + bar.width.saturating_sub(stroke) * i as u32 / 4;
             fill(sheet, layout.panel, Rect { x, y: ticks.y, width: stroke, height: tick }, QUIET);
             let half = bar.width / 8;
             let (x, width, align) = match i {
-                0 => (bar.x, half, Align::Left),
-                4 => (bar.right() - half, half, Align::Right),
+                0 => (bar.x, bar.width / 5, Align::Left),
+                4 => (bar.right() - bar.width / 5, bar.width / 5, Align::Right),
                 _ => (x - half, 2 * half, Align::Center),
             };
             let place = Rect { x, y: ticks.y + tick, width, height: ticks.height - tick };
@@ -168,11 +167,63 @@ impl Lettering {
         }
     }
 
+    /// Whose hue is whose; the hues are drawn over it.
+    fn names(&mut self, sheet: &mut Coverage, layout: &PictureLayout, legend: &Legend) {
+        for (&place, (_, name)) in layout.names.iter().zip(&legend.names) {
+            let lead = (layout.em * 5 / 4).min(place.width);
+            let after = Rect { x: place.x + lead, width: place.width - lead, ..place };
+            self.words(sheet, layout, name, after, PLAIN);
+        }
+    }
+
+    /// Bars over a line, with lines between them.
+    fn chart(&mut self, sheet: &mut Coverage, layout: &PictureLayout, chart: &Chart) {
+        let place = layout.chart;
+        if place.is_empty() {
+            return;
+        }
+        let [over, under] = layout.chart_words;
+        self.words(sheet, layout, &chart.title, over, QUIET);
+        let count = chart.bars.len().max(1) as u32;
+        let edge = |bar: u32| place.x + (u64::from(bar) * u64::from(place.width) / u64::from(count)) as u32;
+        let gap = u32::from(place.width / count >= 4);
+        let stroke = stroke(layout);
+        for (bar, &value) in (0..).zip(&chart.bars) {
+            let height = ((place.height - stroke) as f32 * value.clamp(0.0, 1.0)).round() as u32;
+            let width = (edge(bar + 1) - edge(bar)).saturating_sub(gap);
+            let y = place.bottom() - stroke - height;
+            fill(sheet, layout.panel, Rect { x: edge(bar), y, width, height }, QUIET);
+        }
+        fill(sheet, layout.panel, Rect { y: place.bottom() - stroke, height: stroke, ..place }, HAIRLINE);
+        for &(bar, strength) in &chart.lines {
+            let ink = (f32::from(QUIET) + strength.clamp(0.0, 1.0) * f32::from(LOUD - QUIET)) as u8;
+            let x = edge(bar as u32).min(place.right() - 2 * stroke);
+            fill(sheet, layout.panel, Rect { x, width: 2 * stroke, ..place }, ink);
+        }
+        let size = layout.em as f32 * 0.85;
+        for (text, align) in [(chart.left.as_str(), Align::Left), (chart.right.as_str(), Align::Right)] {
+            let half = under.width / 2;
+            let x = if align == Align::Left { under.x } else { under.right() - half };
+            let place = Rect { x, width: half, ..under };
+            self.line(sheet, layout.panel, Line { text, place, size, family: TEXT, align, ink: QUIET });
+        }
+    }
+
+    /// One line of words on nothing, as large as its letters need.
+    pub(super) fn label(&mut self, text: &str, size: f32) -> Coverage {
+        let width = self.width(text, size, TEXT).ceil() as u32 + 1;
+        let place = Rect { x: 0, y: 0, width, height: (size * 1.2).ceil() as u32 };
+        let mut label = Coverage::new(place);
+        let line = Line { text, place, size, family: TEXT, align: Align::Left, ink: LOUD };
+        self.line(&mut label, place, line);
+        label
+    }
+
     /// What does not change, as names at the left and values at the right of a column.
-    fn facts(&mut self, sheet: &mut Coverage, layout: &PictureLayout, caption: &Caption) {
+    fn facts(&mut self, sheet: &mut Coverage, layout: &PictureLayout, caption: &Caption, legend: &Legend) {
         let side = 1u64 << caption.order.min(31);
         let order = format!("order {}", caption.order);
-        let facts = [
+        let mut facts = vec![
             ("watched", bytes(caption.total_bytes as f64)),
             ("a cell", bytes(caption.bytes_per_cell)),
             ("half-life", format!("{} ms", caption.half_life.as_millis())),
@@ -180,6 +231,11 @@ impl Lettering {
             ("lowest page", "top left".to_owned()),
             ("highest page", "top right".to_owned()),
         ];
+        if !legend.axes.is_empty() {
+            // The map's own axes, in the place of the curve's.
+            facts.truncate(1);
+            facts.extend(legend.axes.iter().cloned());
+        }
         for (&place, (name, value)) in layout.facts.iter().zip(&facts) {
             // The value is what is looked for: the name gives way.
             let size = layout.em as f32;
@@ -364,6 +420,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::render::{ColorPalette, Picture};
+
+    /// The words of a plain heat map.
+    fn set(lettering: &mut Lettering, caption: &Caption, layout: &PictureLayout) -> Coverage {
+        let density = Arc::new(crate::sensing::DensityMap::zeros((1, 1)));
+        let picture = Picture::new(density, caption.clone(), ColorPalette::Viridis);
+        lettering.set(caption, &Legend::of(&picture), layout)
+    }
 
     fn caption(target: &str, status: &str) -> Caption {
         Caption {
@@ -430,8 +494,8 @@ mod tests {
             "\u{202e}override".into(),
             "a\u{301}\u{301}\u{301}\u{301}".repeat(50),
         ] {
-            let sheet = lettering.set(&caption(&name, &name), &layout);
-            let empty = lettering.set(&caption("", ""), &layout);
+            let sheet = set(&mut lettering, &caption(&name, &name), &layout);
+            let empty = set(&mut lettering, &caption("", ""), &layout);
             // Between the parts there is no ink but what is there without words.
             let title = layout.title;
             let right = Rect { x: title.right(), width: layout.panel.right() - title.right(), ..title };
@@ -450,7 +514,8 @@ mod tests {
         let mut lettering = Lettering::new();
         for (width, height) in [(320, 240), (640, 480), (1920, 1080), (1080, 1920), (1000, 1000)] {
             let layout = PictureLayout::new(width, height, 8).expect("a usual size");
-            let sheet = lettering.set(&caption("redis-server 1234", "wp-async · 100 ms windows"), &layout);
+            let caption = caption("redis-server 1234", "wp-async · 100 ms windows");
+            let sheet = set(&mut lettering, &caption, &layout);
             let mut parts = vec![layout.title, layout.process, layout.ticks];
             parts.extend(&layout.facts);
             parts.extend(layout.scale.iter().flat_map(|scale| [scale.square, scale.label]));

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use calloop::channel as events;
 
-use super::{Gpu, GpuDescription, Heatmap, Image, MapTarget, Picture, RenderError, RenderingMetrics};
+use super::{Gpu, GpuDescription, Image, MapTarget, Painter, Picture, RenderError, RenderingMetrics};
 use super::{Part, TargetId, TargetSpec};
 
 /// What the worker tells the event loop.
@@ -58,12 +58,12 @@ impl RenderWorker {
         let thread = std::thread::Builder::new()
             .name("render".into())
             .spawn(move || {
-                let stage = Gpu::new().and_then(|gpu| Ok((Heatmap::new(&gpu)?, gpu)));
+                let stage = Gpu::new().and_then(|gpu| Ok((Painter::new(&gpu)?, gpu)));
                 match stage {
-                    Ok((heatmap, gpu)) => {
+                    Ok((painter, gpu)) => {
                         // The other side waits for exactly this message, so it can only be gone when it was dropped.
                         if opened.send(Ok(gpu.describe())).is_ok() {
-                            Desk { gpu, heatmap, targets: HashMap::new(), waiting: VecDeque::new(), outbox }
+                            Desk { gpu, painter, targets: HashMap::new(), waiting: VecDeque::new(), outbox }
                                 .work(&inbox);
                         }
                     }
@@ -135,7 +135,7 @@ impl Drop for RenderWorker {
 /// What lies on the thread's desk.
 struct Desk {
     gpu: Gpu,
-    heatmap: Heatmap,
+    painter: Painter,
     targets: HashMap<TargetId, (MapTarget, bool)>,
     waiting: VecDeque<(TargetId, Arc<Picture>)>,
     outbox: events::Sender<RenderEvent>,
@@ -204,7 +204,7 @@ impl Desk {
 
     fn draw(&mut self, id: TargetId, picture: &Picture) -> Result<RenderEvent, RenderError> {
         let (target, read_back) = self.targets.get_mut(&id).ok_or(RenderError::UnknownTarget { id })?;
-        let metrics = self.heatmap.draw(picture, target)?;
+        let metrics = self.painter.draw(picture, target)?;
         let image = if *read_back { Some(Arc::new(target.read()?)) } else { None };
         Ok(RenderEvent::Drawn { id, metrics, image })
     }

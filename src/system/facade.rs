@@ -103,5 +103,8 @@ impl GlassRamCapability for GlassRamSystem {
 
     fn set_visualization_mode(&mut self, mode: GlassRamVisualizationMode) {
         self.mode = mode;
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.view_mut().mode = mode;
+        }
     }
 }

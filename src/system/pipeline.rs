@@ -1,14 +1,18 @@
 //! One target's way from capture windows to pictures.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::picture::{Pinned, Zoom};
 use super::sampling::{SampledWindow, Sampling};
+use super::scenes::Trail;
+use super::view::View;
 use super::words::thousands;
 use crate::Result;
-use crate::capture::{ArmingPolicy, PageRange, Rung, TargetInfo, Window};
+use crate::capture::{ArmingPolicy, MemoryRegion, PageRange, Rung, TargetInfo, Window};
 use crate::map::{AddressLayout, HilbertCapability as _, HilbertConfig, LayoutChange, LayoutFile};
-use crate::render::{Caption, ColorPalette, Picture};
+use crate::render::ColorPalette;
 use crate::sensing::{
     AccuracyEstimate, Cells, CompressedSensingReconstructor, DensityMap, HeldOut, PageSet, SampledMap,
     Samples, SolverKind,
@@ -21,25 +25,33 @@ pub const HALF_LIFE: Duration = Duration::from_millis(250);
 /// capture → map → sensing → telemetry for one target; [`Self::picture`] is what render shows of it.
 #[derive(Debug)]
 pub struct Pipeline {
-    target: TargetInfo,
+    pub(super) target: TargetInfo,
     rung: Rung,
     hilbert: HilbertConfig,
-    palette: ColorPalette,
-    reconstructor: CompressedSensingReconstructor,
+    pub(super) palette: ColorPalette,
+    pub(super) reconstructor: CompressedSensingReconstructor,
     sampling: Sampling,
     sampled: SampledMap,
-    confidence: Option<DensityMap>,
-    recorder: TelemetryRecorder,
-    density: Arc<DensityMap>,
+    pub(super) confidence: Option<DensityMap>,
+    pub(super) recorder: TelemetryRecorder,
+    pub(super) density: Arc<DensityMap>,
     /// The mappings that the line is made of.
     regions: Vec<PageRange>,
     /// The line was laid out anew since the last window.
     relaid: bool,
-    window_length: Duration,
+    pub(super) window_length: Duration,
     /// What else the picture says of how it came about.
     note: Option<String>,
     /// Why there will be no more windows, once that is so.
     ended: Option<String>,
+    /// The mappings as the target has them, with their names.
+    pub(super) mapped: Arc<[MemoryRegion]>,
+    pub(super) view: View,
+    pub(super) trail: Trail,
+    pub(super) zoom: Option<Zoom>,
+    pub(super) pinned: Vec<Pinned>,
+    /// Names of threads.
+    pub(super) names: HashMap<u32, Arc<str>>,
 }
 
 impl Pipeline {
@@ -71,6 +83,12 @@ impl Pipeline {
             window_length: Duration::ZERO,
             note: None,
             ended: None,
+            mapped: Arc::new([]),
+            view: View::default(),
+            trail: Trail::default(),
+            zoom: None,
+            pinned: Vec::new(),
+            names: HashMap::new(),
         })
     }
 
@@ -88,6 +106,8 @@ impl Pipeline {
         self.reconstructor = CompressedSensingReconstructor::on(layout, hilbert.order_for(0), half_life)?;
         self.hilbert = hilbert;
         self.follow()?;
+        self.trail.forget_places();
+        self.zoom = None;
         let size = self.reconstructor.curve().size() as usize;
         self.density = Arc::new(DensityMap::zeros((size, size)));
         Ok(())
@@ -119,6 +139,10 @@ impl Pipeline {
             self.regions =
                 regions.iter().map(|region| PageRange { start: region.start, end: region.end }).collect();
             self.follow()?;
+            self.mapped = Arc::clone(regions);
+            if self.relaid {
+                self.trail.forget_places();
+            }
         }
         let density = if window.unseen.is_empty() {
             let page_size = self.target.page_size;
@@ -133,17 +157,19 @@ impl Pipeline {
         };
         self.density = Arc::new(density);
         self.window_length = window.length;
+        let samples = self.samples(window);
         self.recorder.window(&WindowFacts {
             written: &window.written,
             layout: self.reconstructor.layout(),
             relaid: std::mem::take(&mut self.relaid),
-            threads: &[],
+            threads: &samples,
             length: window.length,
             writable_pages: window.writable_pages,
             active_threads: window.active_threads,
             hilbert_order: self.reconstructor.curve().order(),
             accuracy: self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32),
         });
+        self.look(window, &samples);
         Ok(())
     }
 
@@ -236,25 +262,7 @@ impl Pipeline {
         self.reconstructor.layout().to_file(self.reconstructor.curve().order())
     }
 
-    /// What is to be shown of it now.
-    pub fn picture(&self) -> Picture {
-        let total_bytes = self.reconstructor.layout().pages() * self.target.page_size;
-        let curve = self.reconstructor.curve();
-        Picture {
-            density: Arc::clone(&self.density),
-            caption: Caption {
-                target: format!("{} {}", self.target.comm, self.target.pid),
-                status: self.status(),
-                order: curve.order(),
-                bytes_per_cell: total_bytes as f64 / f64::from(curve.cells()),
-                total_bytes,
-                half_life: self.reconstructor.half_life(),
-            },
-            palette: self.palette,
-        }
-    }
-
-    fn status(&self) -> String {
+    pub(super) fn status(&self) -> String {
         match &self.note {
             Some(note) => format!("{note} · {}", self.numbers()),
             None => self.numbers(),

@@ -13,6 +13,7 @@ mod environment;
 mod file;
 mod jobs;
 mod lines;
+mod motion;
 mod playing;
 mod requests;
 mod socket;

@@ -18,7 +18,7 @@ use crate::capture::{
     Attacher, CaptureEvent, GlassRamMonitor, MonitorConfig, SecurityConfig, TargetMetrics, WindowSource,
 };
 use crate::map::HilbertConfig;
-use crate::render::{ColorPalette, Gpu, Heatmap, MapTarget};
+use crate::render::{ColorPalette, Gpu, MapTarget, Painter};
 use crate::sensing::AccuracyEstimate;
 use crate::telemetry::{Avalanche, GlassRamTelemetry, PhaseChange};
 use crate::{GlassRamError, Result};
@@ -144,7 +144,7 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     if let (Some(path), Some(gpu)) = (&options.picture, &gpu) {
         let (width, height) = options.size;
         let mut target = MapTarget::offscreen(gpu, width.unsigned_abs(), height.unsigned_abs())?;
-        Heatmap::new(gpu)?.draw(&pipeline.picture(), &mut target)?;
+        Painter::new(gpu)?.draw(&pipeline.picture(), &mut target)?;
         target.read()?.write_png(path)?;
         files.push(path.clone());
     }

@@ -75,9 +75,9 @@ fn picture(tick: usize) -> Picture {
     let density = DensityMap::from_shape_fn((side, side), |(y, x)| {
         if (y + side - tick % side) % side < 8 { 1.0 } else { x as f32 / (2 * side) as f32 }
     });
-    Picture {
-        density: Arc::new(density),
-        caption: Caption {
+    Picture::new(
+        Arc::new(density),
+        Caption {
             target: "demo".into(),
             status: format!("tick {tick}"),
             order: 6,
@@ -85,6 +85,6 @@ fn picture(tick: usize) -> Picture {
             total_bytes: (side * side * 4096) as u64,
             half_life: Duration::from_millis(250),
         },
-        palette: ColorPalette::Viridis,
-    }
+        ColorPalette::Viridis,
+    )
 }

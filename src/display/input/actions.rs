@@ -21,6 +21,10 @@ impl Compositor {
             }
             Action::NextPlacement => self.set_placement(self.desk.config.placement.next()),
             Action::NextPalette => self.desk.notify(Notice::NextPalette),
+            Action::Mode(mode) => self.desk.notify(Notice::Mode(mode)),
+            Action::Glow => self.desk.notify(Notice::Glow),
+            Action::Animation => self.desk.notify(Notice::Animation),
+            Action::Scale => self.desk.notify(Notice::Scale),
             Action::Freeze => self.desk.notify(Notice::Freeze),
             Action::Screenshot => self.desk.notify(Notice::Screenshot),
             Action::Picker => self.toggle_overlay(OverlayKind::Picker),

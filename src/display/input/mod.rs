@@ -8,6 +8,7 @@
 
 mod actions;
 mod keyboard;
+mod map;
 mod pointer;
 mod seat;
 mod touch;
@@ -17,6 +18,7 @@ use smithay::backend::input::{Event, InputBackend, InputEvent};
 
 pub use keyboard::KeyboardLayouts;
 pub(crate) use keyboard::Keys;
+pub use map::{MapPoint, MapPointer};
 pub(crate) use seat::Devices;
 
 use super::Compositor;

@@ -43,6 +43,7 @@ impl Compositor {
         };
         let from = std::mem::replace(&mut self.desk.pointer_at, to);
         self.desk.pointer_known = true;
+        self.pointer_over_map(to);
         let under = self.under(to);
         self.desk.pointer_over.clone_from(&under);
         let motion = MotionEvent { location: to, serial: SERIAL_COUNTER.next_serial(), time };
@@ -162,6 +163,9 @@ impl Compositor {
             self.overlay_buttons.swap_remove(at);
             return;
         }
+        if button == LEFT_BUTTON && !pointer.is_grabbed() {
+            self.map_pressed(state == ButtonState::Pressed);
+        }
         if state == ButtonState::Pressed && !pointer.is_grabbed() {
             let holds = match button {
                 LEFT_BUTTON | RIGHT_BUTTON if self.super_is_held() && !self.desk.is_kiosk() => {
@@ -190,6 +194,12 @@ impl Compositor {
             let steps = event.amount_v120(Axis::Vertical).map(|steps| steps / 120.0);
             let clicks = steps.or_else(|| event.amount(Axis::Vertical).map(|units| units / 15.0));
             self.overlay_scrolled(clicks.unwrap_or(0.0));
+            return;
+        }
+        let clicks = |axis| {
+            event.amount_v120(axis).map_or_else(|| event.amount(axis).unwrap_or(0.0) / 15.0, |v| v / 120.0)
+        };
+        if self.map_scrolled(clicks(Axis::Horizontal), clicks(Axis::Vertical)) {
             return;
         }
         let mut frame = AxisFrame::new(event.time_msec()).source(event.source());

@@ -48,6 +48,7 @@ pub(crate) struct Xwayland {
     state: State,
     early_deaths: u32,
     /// Managers of servers that have died, whose last events are still to come.
+    #[expect(clippy::vec_box, reason = "they come in boxes, and are not moved out of them")]
     ending: Vec<Box<X11Wm>>,
     /// Menus, tooltips and the like, in the order in which they appeared.
     pub(crate) unmanaged: Vec<Window>,

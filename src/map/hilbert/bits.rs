@@ -21,7 +21,9 @@
 //! is x ⊕ the determinant of that sum and the level's own turned vector.
 //!
 //! Both ways cost the same at every order, look nothing up and never branch, so that a compiler makes vectors of a loop
-//! over them. The SIMD paths are the same steps on wider words.
+//! over them. The SIMD paths are the same steps on wider words. A table of four levels a look-up answers sooner where
+//! each cell depends on the one before (6 against 10 to 12 ns at order 8), which no map does; in a loop it takes half as
+//! long again, and a processor's first-level cache from the rest of the program.
 
 /// ⌊2l / 3⌋ of 16 bits is `l * TWO_THIRDS >> 16`: (2¹⁷ + 1) / 3 adds less than the third that may be missing.
 pub(super) const TWO_THIRDS: u32 = 0xaaab;

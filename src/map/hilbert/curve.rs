@@ -1,13 +1,10 @@
 //! The curve for use: single cells and many at once.
 
-use super::{HilbertCapability, MIN_ORDER, bits, locality, table};
+use super::{HilbertCapability, MIN_ORDER, bits, locality};
 use crate::GlassRamError;
 
 /// The largest curve of [`HilbertCurve`]: its indices fill 32 bits.
 pub const MAX_CURVE_ORDER: u32 = 16;
-
-/// Above this order (four look-ups) a cell comes faster by arithmetic than by table; an index never does.
-const MAX_TABLE_DECODE: u32 = 12;
 
 /// Why there is no [`HilbertCurve`] as it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +82,7 @@ impl Kernel {
 
 /// The Hilbert curve of an order from [`MIN_ORDER`] to [`MAX_CURVE_ORDER`], fast.
 ///
-/// Single cells go by table, through [`HilbertCapability`]. Many at once go through [`Self::d2xy_batch`] and
+/// Single cells go through [`HilbertCapability`]. Many at once go through [`Self::d2xy_batch`] and
 /// [`Self::xy2d_batch`], by the instructions that were chosen when the curve was made; coordinates are separate columns,
 /// which is how vectors want them and how a caller fills one axis at a time.
 ///
@@ -207,17 +204,13 @@ impl HilbertCapability for HilbertCurve {
     #[inline]
     fn d2xy(&self, index: u32) -> (u32, u32) {
         debug_assert!(u64::from(index) < self.cells());
-        if self.order <= MAX_TABLE_DECODE {
-            table::decode(index, self.order)
-        } else {
-            bits::decode(index, bits::levels(self.order))
-        }
+        bits::decode(index, bits::levels(self.order))
     }
 
     #[inline]
     fn xy2d(&self, x: u32, y: u32) -> u32 {
         debug_assert!(x < self.size() && y < self.size());
-        table::encode(x, y, self.order)
+        bits::encode(x, y, bits::levels(self.order))
     }
 
     fn verify_locality(&self, tolerance: f32) -> bool {

@@ -27,9 +27,8 @@ fn paths(order: u32) -> impl Iterator<Item = HilbertCurve> {
 
 /// Each single-cell way of decoding and of encoding, by name.
 #[expect(clippy::type_complexity, reason = "a table of functions, read right below")]
-const SINGLE: [(&str, fn(u32, u32) -> (u32, u32), fn(u32, u32, u32) -> u32); 3] = [
+const SINGLE: [(&str, fn(u32, u32) -> (u32, u32), fn(u32, u32, u32) -> u32); 2] = [
     ("Skilling", skilling::decode, skilling::encode),
-    ("table", |order, index| table::decode(index, order), |order, x, y| table::encode(x, y, order)),
     (
         "arithmetic",
         |order, index| bits::decode(index, bits::levels(order)),

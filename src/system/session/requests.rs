@@ -7,8 +7,9 @@ use super::jobs::Asker;
 use super::state::Session;
 use super::watching::{View, Watched};
 use super::words;
+use crate::capture::PageRange;
 use crate::display::Compositor;
-use crate::ipc::{PROTOCOL, Reply, Request, Response};
+use crate::ipc::{AddressRange, Look, PROTOCOL, Reply, Request, Response};
 
 /// When a request is answered.
 enum Answer {
@@ -99,10 +100,18 @@ impl Session {
                 Ok(()) => Response::Done,
                 Err(error) => return Answer::Now(Err(error.to_string())),
             },
-            // There is one mode, and it is the one in use.
             Request::Mode { mode } => {
-                self.config.mode = mode;
-                self.publish(compositor);
+                self.set_mode(compositor, mode);
+                Response::Done
+            }
+            Request::Look { glow, animation, scale } => {
+                let Look { glow: g, animation: a, scale: s } = self.look;
+                let look = Look {
+                    glow: glow.unwrap_or(g),
+                    animation: animation.unwrap_or(a),
+                    scale: scale.unwrap_or(s),
+                };
+                self.set_look(compositor, look);
                 Response::Done
             }
             Request::Placement { placement, output } => {
@@ -119,6 +128,18 @@ impl Session {
             }
             Request::Palette { palette } => {
                 self.set_palette(compositor, palette);
+                Response::Done
+            }
+            Request::Selection => {
+                let chosen = self.main().map(|watched| watched.pipeline.chosen()).unwrap_or_default();
+                let range = |range: &PageRange| AddressRange { start: range.start, end: range.end };
+                Response::Selection(chosen.iter().map(range).collect())
+            }
+            Request::ZoomOut => {
+                if let Some(watched) = self.main_mut() {
+                    watched.pipeline.zoom_out();
+                }
+                self.show(compositor);
                 Response::Done
             }
             Request::Freeze { frozen } => {

@@ -17,10 +17,11 @@ use super::watching::{View, Watched};
 use super::words;
 use crate::capture::Attacher;
 use crate::config::{Config, Overrides};
-use crate::display::{Compositor, DisplayError, Notice, OutputStatus};
-use crate::ipc::{ConfigState, Event, Keyboard, Palette, State};
+use crate::display::{Compositor, DisplayError, MapPointer, Notice, OutputStatus};
+use crate::ipc::{ConfigState, Event, Keyboard, Look, Mode, Palette, State};
 use crate::render::{Caption, Picture};
 use crate::sensing::DensityMap;
+use crate::system::{Gesture, PointerAt};
 
 /// Between two events of telemetry.
 const TELEMETRY: Duration = Duration::from_secs(1);
@@ -40,6 +41,9 @@ pub(super) struct Session {
     pub(super) config: Config,
     config_state: ConfigState,
     pub(super) palette: Palette,
+    pub(super) look: Look,
+    /// Frames between windows are being shown.
+    pub(super) animating: bool,
     /// The pictures that stand still, each with the process that it shows.
     pub(super) frozen: Option<Vec<(Option<u32>, Picture)>>,
     /// The watched processes, and those that have ended and are still to be seen.
@@ -80,6 +84,7 @@ impl Session {
             mode: config.mode,
             placement: config.placement,
             palette: config.palette,
+            look: config.look(),
             frozen: false,
             outputs: Vec::new(),
             windows: Vec::new(),
@@ -97,6 +102,8 @@ impl Session {
                 file,
                 overrides,
                 palette: config.palette,
+                look: config.look(),
+                animating: false,
                 config,
                 config_state,
                 frozen: None,
@@ -148,6 +155,7 @@ impl Session {
             mode: self.config.mode,
             placement: words::placement(compositor.placement()),
             palette: self.palette,
+            look: self.look,
             frozen: self.frozen.is_some(),
             outputs: self.output_states(compositor),
             windows: compositor.windows().into_iter().map(words::window).collect(),
@@ -248,16 +256,24 @@ impl Session {
 
     /// What there is to be seen of this process.
     fn picture(&self, pid: Option<u32>) -> Picture {
-        pid.and_then(|pid| self.watched_by(pid))
-            .map_or_else(|| self.nothing(), |watched| watched.pipeline.picture())
+        pid.and_then(|pid| self.watched_by(pid)).map_or_else(
+            || self.nothing(),
+            |watched| {
+                let mut picture = watched.pipeline.picture();
+                if let Some(moving) = &watched.moving {
+                    moving.place(&mut picture);
+                }
+                picture
+            },
+        )
     }
 
     /// The picture of a session that watches nothing.
     fn nothing(&self) -> Picture {
         let order = self.config.hilbert().unwrap_or_default().order_for(0);
-        Picture {
-            density: Arc::new(DensityMap::zeros((1 << order, 1 << order))),
-            caption: Caption {
+        Picture::new(
+            Arc::new(DensityMap::zeros((1 << order, 1 << order))),
+            Caption {
                 target: "no target".into(),
                 status: "`memory-glass msg watch PID` watches a process".into(),
                 order,
@@ -265,8 +281,8 @@ impl Session {
                 total_bytes: 0,
                 half_life: self.half_life(),
             },
-            palette: words::color_palette(self.palette),
-        }
+            words::color_palette(self.palette),
+        )
     }
 
     pub(super) fn half_life(&self) -> Duration {
@@ -280,6 +296,62 @@ impl Session {
         }
         self.show(compositor);
         self.publish(compositor);
+    }
+
+    /// The map shows something else, from the next frame on.
+    pub(super) fn set_mode(&mut self, compositor: &mut Compositor, mode: Mode) {
+        self.config.mode = mode;
+        self.dress();
+        self.show(compositor);
+        self.publish(compositor);
+    }
+
+    /// The picture is drawn in another way.
+    pub(super) fn set_look(&mut self, compositor: &mut Compositor, look: Look) {
+        self.look = look;
+        self.dress();
+        self.show(compositor);
+        self.publish(compositor);
+    }
+
+    /// The watched processes are shown as the session is set.
+    pub(super) fn dress(&mut self) {
+        let (mode, look) = (words::mode(self.config.mode), self.look);
+        for watched in &mut self.watched {
+            let view = watched.pipeline.view_mut();
+            view.mode = mode;
+            view.glow = look.glow;
+            view.scale = words::color_scale(look.scale);
+        }
+    }
+
+    /// The pointer does something on the map.
+    fn map_pointer(&mut self, compositor: &mut Compositor, pointer: MapPointer) {
+        if self.frozen.is_some() {
+            return;
+        }
+        let Some(watched) = self.main_mut() else { return };
+        let pipeline = &mut watched.pipeline;
+        let gesture = match pointer {
+            MapPointer::Moved(point) => {
+                pipeline.pointer_moved(point.map(|point| PointerAt { whole: point.whole, at: point.at }))
+            }
+            MapPointer::Pressed(down) => pipeline.pointer_pressed(down),
+            MapPointer::Scrolled { down, right } => {
+                let looked = if right.abs() > down.abs() {
+                    pipeline.pan(right.signum() as i64)
+                } else {
+                    pipeline.zoom(down < 0.0)
+                };
+                if let Err(error) = looked {
+                    warn!(%error, "this stretch of memory cannot be shown");
+                }
+                Gesture::Changed
+            }
+        };
+        if gesture != Gesture::Nothing {
+            self.show(compositor);
+        }
     }
 
     /// The picture stands still, or goes on.
@@ -345,6 +417,10 @@ impl Session {
         if old.palette != self.config.palette {
             self.set_palette(compositor, self.config.palette);
         }
+        if old.look() != self.config.look() {
+            self.look = self.config.look();
+        }
+        self.dress();
         self.views_settled(compositor);
         Ok(())
     }
@@ -363,6 +439,16 @@ impl Session {
                 self.views_settled(compositor);
                 self.publish(compositor);
             }
+            Notice::Mode(mode) => self.set_mode(compositor, words::mode_of(mode)),
+            Notice::Glow => self.set_look(compositor, Look { glow: !self.look.glow, ..self.look }),
+            Notice::Animation => {
+                self.set_look(compositor, Look { animation: !self.look.animation, ..self.look });
+            }
+            Notice::Scale => {
+                let scale = words::next_scale(self.look.scale);
+                self.set_look(compositor, Look { scale, ..self.look });
+            }
+            Notice::Map(pointer) => self.map_pointer(compositor, pointer),
             Notice::NextPalette => self.set_palette(compositor, words::next_palette(self.palette)),
             Notice::Freeze => self.freeze(compositor, self.frozen.is_none()),
             Notice::Screenshot => {

@@ -62,6 +62,12 @@ impl Session {
     }
 
     /// The session's own target.
+    pub(super) fn main_mut(&mut self) -> Option<&mut Watched> {
+        let pid = self.views.main?;
+        self.watched.iter_mut().find(|watched| watched.pid() == pid)
+    }
+
+    /// The process that the session itself watches.
     pub(super) fn main(&self) -> Option<&Watched> {
         self.watched_by(self.views.main?)
     }

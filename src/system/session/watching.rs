@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use calloop::{Dispatcher, RegistrationToken};
 use tracing::{info, warn};
 
+use super::motion::Moving;
 use super::state::Session;
 use super::{playing, words};
 use crate::Result;
@@ -27,6 +28,8 @@ pub(super) struct Watched {
     metrics: TargetMetrics,
     /// How it is played, when it is a recording of the process.
     pub(super) play: Option<ReplayState>,
+    /// Its map, on the way from one window to the next.
+    pub(super) moving: Option<Moving>,
 }
 
 pub(super) struct Source {
@@ -154,7 +157,7 @@ impl Session {
             warn!("the process that was watched before is not wholly as it was: {error}");
         }
         let source = Some(Source { dispatcher, token });
-        let mut watched = Watched { pipeline, source, taken: None, metrics, play: None };
+        let mut watched = Watched { pipeline, source, taken: None, metrics, play: None, moving: None };
         play.into_iter().for_each(|play| watched.played(play));
         self.watched.push(watched);
         self.look_at(compositor, pid, view);
@@ -176,6 +179,7 @@ impl Session {
         self.let_go_unwanted();
         compositor.set_watched(self.views.main);
         self.frozen = None;
+        self.dress();
         self.show(compositor);
         self.publish(compositor);
     }
@@ -215,7 +219,9 @@ impl Session {
             CaptureEvent::Window(window) => {
                 // What comes out of a file is no news of that moment.
                 watched.taken = watched.play.is_none().then(|| window.started + window.length);
+                let before = watched.pipeline.shown_density();
                 let outcome = watched.pipeline.window(&window);
+                watched.moving = self.look.animation.then(|| Moving::from(before));
                 let position_ms = watched.pipeline.recorder().now().as_millis() as u64;
                 if let Some(play) = watched.play {
                     watched.played(ReplayState { position_ms, over: false, ..play });
@@ -239,6 +245,9 @@ impl Session {
         }
         if self.frozen.is_none() {
             self.show_view(compositor, Some(pid));
+            if self.look.animation {
+                self.animate();
+            }
         }
     }
 

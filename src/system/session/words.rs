@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::display::settings::Turn;
 use crate::display::{self, KeyboardLayouts, OutputStatus, OverlayKind, PlaneUse, WindowStatus};
 use crate::ipc::{
-    Candidate, Frames, Keyboard, Latency, MapPath, Output, OutputState, Overlay, Palette, Placement, Program,
-    Target, Window,
+    Candidate, Frames, Keyboard, Latency, MapPath, Mode, Output, OutputState, Overlay, Palette, Placement,
+    Program, Scale, Target, Window,
 };
-use crate::render::ColorPalette;
+use crate::render::{ColorPalette, ColorScale, GlassRamVisualizationMode};
 
 pub(super) fn placement(placement: display::Placement) -> Placement {
     match placement {
@@ -32,14 +32,49 @@ pub(super) fn color_palette(palette: Palette) -> ColorPalette {
     match palette {
         Palette::Viridis => ColorPalette::Viridis,
         Palette::Inferno => ColorPalette::Inferno,
+        Palette::Cividis => ColorPalette::Cividis,
+        Palette::Contrast => ColorPalette::Contrast,
+    }
+}
+
+pub(super) fn mode(mode: Mode) -> GlassRamVisualizationMode {
+    match mode {
+        Mode::Heatmap => GlassRamVisualizationMode::Heatmap,
+        Mode::Kinetic => GlassRamVisualizationMode::ThreadKineticEnergy,
+        Mode::Phase => GlassRamVisualizationMode::PhaseTransition,
+        Mode::Avalanche => GlassRamVisualizationMode::MemoryAvalanche,
+        Mode::TimeSeries => GlassRamVisualizationMode::TimeSeries,
+        Mode::Volume => GlassRamVisualizationMode::Volumetric,
+    }
+}
+
+/// The mode that a hotkey stands for.
+pub(super) fn mode_of(shown: GlassRamVisualizationMode) -> Mode {
+    let all = [Mode::Heatmap, Mode::Kinetic, Mode::Phase, Mode::Avalanche, Mode::TimeSeries, Mode::Volume];
+    all.into_iter().find(|each| mode(*each) == shown).unwrap_or_default()
+}
+
+pub(super) fn color_scale(scale: Scale) -> ColorScale {
+    match scale {
+        Scale::Linear => ColorScale::Linear,
+        Scale::Logarithmic => ColorScale::Logarithmic,
+    }
+}
+
+pub(super) fn next_scale(scale: Scale) -> Scale {
+    match scale {
+        Scale::Linear => Scale::Logarithmic,
+        Scale::Logarithmic => Scale::Linear,
     }
 }
 
 /// The hotkey goes round.
 pub(super) fn next_palette(palette: Palette) -> Palette {
     match palette {
-        Palette::Viridis => Palette::Inferno,
         Palette::Inferno => Palette::Viridis,
+        Palette::Viridis => Palette::Cividis,
+        Palette::Cividis => Palette::Contrast,
+        Palette::Contrast => Palette::Inferno,
     }
 }
 

@@ -306,7 +306,9 @@ impl App {
 
 fn next(palette: ColorPalette) -> ColorPalette {
     match palette {
-        ColorPalette::Viridis => ColorPalette::Inferno,
         ColorPalette::Inferno => ColorPalette::Viridis,
+        ColorPalette::Viridis => ColorPalette::Cividis,
+        ColorPalette::Cividis => ColorPalette::Contrast,
+        ColorPalette::Contrast => ColorPalette::Inferno,
     }
 }

@@ -1,0 +1,70 @@
+//! The pointer over the map. No client is there; the session is told, which knows what the map shows.
+
+use smithay::utils::{Logical, Point};
+
+use crate::display::{Compositor, Notice};
+
+/// Where the pointer is on the map's picture, in pixels of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MapPoint {
+    /// Of the whole picture, across and down.
+    pub whole: (u32, u32),
+    /// The pointer.
+    pub at: (u32, u32),
+}
+
+/// What the pointer does over the map.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MapPointer {
+    /// It has moved, or left the map.
+    Moved(Option<MapPoint>),
+    /// Its left button went down or came up.
+    Pressed(bool),
+    /// Its wheel was turned so many clicks, downwards and to the right.
+    Scrolled {
+        /// Downwards.
+        down: f64,
+        /// To the right.
+        right: f64,
+    },
+}
+
+impl Compositor {
+    /// The point of the map's picture that lies here, where nothing lies over it.
+    fn map_point(&self, at: Point<f64, Logical>) -> Option<MapPoint> {
+        if self.desk.under(at).is_some() {
+            return None;
+        }
+        self.desk.outputs.iter().find_map(|state| {
+            let geometry = self.desk.space.output_geometry(&state.output)?;
+            let local = at - geometry.loc.to_f64();
+            geometry.to_f64().contains(at).then(|| state.map.point(local)).flatten()
+        })
+    }
+
+    /// Tells the session where the pointer is on the map, while it is there and once when it has left.
+    pub(super) fn pointer_over_map(&mut self, at: Point<f64, Logical>) {
+        let point = self.map_point(at);
+        if point != self.desk.map_point {
+            self.desk.map_point = point;
+            self.desk.notify(Notice::Map(MapPointer::Moved(point)));
+        }
+    }
+
+    /// Tells the session of a button over the map, and of its release wherever that is.
+    pub(super) fn map_pressed(&mut self, down: bool) {
+        if self.desk.map_point.is_some() || !down && self.desk.map_held {
+            self.desk.map_held = down;
+            self.desk.notify(Notice::Map(MapPointer::Pressed(down)));
+        }
+    }
+
+    /// Tells the session of the wheel over the map; true when it was there.
+    pub(super) fn map_scrolled(&mut self, right: f64, down: f64) -> bool {
+        let over = self.desk.map_point.is_some();
+        if over {
+            self.desk.notify(Notice::Map(MapPointer::Scrolled { down, right }));
+        }
+        over
+    }
+}

@@ -1,0 +1,314 @@
+//! What is shown of a watched process: the picture, with whatever the person points at, holds on to or looks into.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Pipeline;
+use super::scenes::{self, Own};
+use super::view::{Gesture, PointerAt, View, addresses, name_of, stretches};
+use crate::capture::{PageRange, Window};
+use crate::map::{AddressLayout, HilbertCapability as _, HilbertConfig, HilbertCurve};
+use crate::render::{Caption, GlassRamVisualizationMode, Hover, Marks, Picture, Scene, Series};
+use crate::sensing::{CompressedSensingReconstructor, DensityMap};
+use crate::telemetry::ThreadSample;
+
+/// Windows of a pinned place that are shown.
+const SERIES: usize = 120;
+/// Pages that a zoom shows at least.
+const FEWEST: u64 = 16;
+/// Pins at a time.
+const PINS: usize = 8;
+
+/// A stretch of the line on a curve of its own.
+#[derive(Debug)]
+pub(super) struct Zoom {
+    /// On the line.
+    places: Range<u64>,
+    reconstructor: CompressedSensingReconstructor,
+    density: Arc<DensityMap>,
+}
+
+/// A place that somebody holds on to.
+#[derive(Debug)]
+pub(super) struct Pinned {
+    place: u64,
+    /// The density of its cell, the newest last.
+    series: VecDeque<f32>,
+}
+
+impl Pipeline {
+    /// How it is looked at.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// As [`Self::view`], to change it.
+    pub fn view_mut(&mut self) -> &mut View {
+        &mut self.view
+    }
+
+    /// Who wrote, as far as the window knows.
+    pub(super) fn samples(&self, _window: &Window) -> Vec<ThreadSample> {
+        Vec::new()
+    }
+
+    /// What is looked into, pinned and pointed at takes its part of a window.
+    pub(super) fn look(&mut self, window: &Window, samples: &[ThreadSample]) {
+        let layout = self.reconstructor.layout();
+        let cells = self.reconstructor.curve().cells();
+        let keep =
+            (-window.length.as_secs_f64() / self.reconstructor.half_life().as_secs_f64()).exp2() as f32;
+        let names = &self.names;
+        let name = |tid: u32| names.get(&tid).map_or_else(|| "thread".to_owned(), |name| (**name).to_owned());
+        self.trail.window(samples, &self.recorder, name, (layout.pages(), cells), keep);
+        if let Some(zoom) = &mut self.zoom {
+            zoom.density = Arc::new(zoom.reconstructor.window(&window.written, window.length));
+        }
+        let (pages, curve) = (layout.pages(), *self.reconstructor.curve());
+        self.pinned.retain(|pin| pin.place < pages);
+        for pin in &mut self.pinned {
+            let (x, y) = curve.d2xy(*layout.cells_of_page(pin.place, cells).start());
+            pin.series.push_back(self.density[[y as usize, x as usize]]);
+            if pin.series.len() > SERIES {
+                pin.series.pop_front();
+            }
+        }
+    }
+
+    /// The curve, the line and the map that are shown: of all, or of what is looked into.
+    fn shown(&self) -> (HilbertCurve, &AddressLayout, &Arc<DensityMap>) {
+        let (reconstructor, density) = match &self.zoom {
+            Some(zoom) => (&zoom.reconstructor, &zoom.density),
+            None => (&self.reconstructor, &self.density),
+        };
+        (HilbertCurve::new(reconstructor.curve().order()), reconstructor.layout(), density)
+    }
+
+    /// The map that is shown: of all, or of what is looked into.
+    pub fn shown_density(&self) -> Arc<DensityMap> {
+        Arc::clone(self.shown().2)
+    }
+
+    /// What is to be shown of it now.
+    pub fn picture(&self) -> Picture {
+        let (curve, layout, density) = self.shown();
+        let total_bytes = layout.pages() * layout.page_size();
+        let (mut order, mut density) = (curve.order(), Arc::clone(density));
+        let mut own = |own: Own| {
+            (order, density) = (own.order, own.density);
+            own.scene
+        };
+        let window = self.window_length;
+        let scene = match self.view.mode {
+            GlassRamVisualizationMode::Heatmap => Scene::Heatmap,
+            GlassRamVisualizationMode::PhaseTransition => own(scenes::phases(&self.recorder)),
+            GlassRamVisualizationMode::MemoryAvalanche => {
+                scenes::avalanche(&self.recorder, layout, &curve, window)
+            }
+            GlassRamVisualizationMode::TimeSeries => {
+                own(scenes::waterfall(&self.recorder, self.view.cursor, window))
+            }
+            GlassRamVisualizationMode::Volumetric => scenes::volume(&self.recorder, self.view.orbit, window),
+            // The trail lies on the whole line.
+            GlassRamVisualizationMode::ThreadKineticEnergy if self.zoom.is_none() => self.trail.scene(&curve),
+            GlassRamVisualizationMode::ThreadKineticEnergy => Scene::Heatmap,
+        };
+        let caption = Caption {
+            target: format!("{} {}", self.target.comm, self.target.pid),
+            status: self.status(),
+            order,
+            bytes_per_cell: total_bytes as f64 / (1u64 << (2 * order)) as f64,
+            total_bytes,
+            half_life: self.reconstructor.half_life(),
+        };
+        let mut picture = Picture::new(density, caption, self.palette);
+        picture.scene = scene;
+        picture.scale = self.view.scale;
+        picture.glow = self.view.glow;
+        picture.marks = Arc::new(self.marks(&picture));
+        picture
+    }
+
+    /// Outlines and pins of the map, and what is known of the cell under the pointer.
+    fn marks(&self, picture: &Picture) -> Marks {
+        let (curve, layout, _) = self.shown();
+        let on_curve = picture.caption.order == curve.order()
+            && !matches!(picture.scene, Scene::Waterfall(_) | Scene::Volume(_) | Scene::Phases(_));
+        if !on_curve || layout.pages() == 0 {
+            return Marks::default();
+        }
+        let cells = curve.cells() as u32;
+        let place_of = |place: u64| -> Option<u64> {
+            let address = self.reconstructor.layout().address_of(place)?;
+            layout.page_of(address)
+        };
+        let pins = self
+            .pinned
+            .iter()
+            .filter_map(|pin| place_of(pin.place))
+            .map(|place| curve.d2xy(*layout.cells_of_page(place, cells).start()))
+            .collect();
+        let series = self.pinned.last().map(|pin| Series {
+            title: self
+                .reconstructor
+                .layout()
+                .address_of(pin.place)
+                .map_or_else(|| "the pinned place is gone".into(), |address| format!("{address:#x}")),
+            values: pin.series.iter().copied().collect(),
+        });
+        let hover = self.view.cell(curve.order()).map(|cell| Hover { cell, words: self.words(cell) });
+        let stretches = stretches(layout, &self.mapped, cells);
+        Marks { stretches, pins, hover, lasso: self.view.lasso.clone(), series }
+    }
+
+    /// What is known of a cell.
+    fn words(&self, (x, y): (u32, u32)) -> Vec<String> {
+        let (curve, layout, density) = self.shown();
+        let d = curve.xy2d(x, y);
+        let Some(places) = layout.pages_of_cell(d, curve.cells() as u32) else { return Vec::new() };
+        let Some(start) = layout.address_of(*places.start()) else { return vec!["nothing any more".into()] };
+        let pages = places.end() - places.start() + 1;
+        let end = start + pages * layout.page_size();
+        let mut words = vec![format!("{start:#x} – {end:#x}")];
+        if let Some(region) = self.mapped.iter().find(|region| (region.start..region.end).contains(&start)) {
+            words.push(name_of(region));
+        }
+        let share = density[[y as usize, x as usize]];
+        words.push(match pages {
+            1 => format!("written in {:.0} % of the windows", 100.0 * share),
+            _ => format!("{:.0} % of its {pages} pages a window", 100.0 * share),
+        });
+        let whole = self.reconstructor.layout().page_of(start);
+        let cells = self.reconstructor.curve().cells();
+        let writer = whole.and_then(|place| {
+            self.trail.writer(*self.reconstructor.layout().cells_of_page(place, cells).start())
+        });
+        if let Some(thread) = writer {
+            words.push(format!("written last by {} {}", thread.name, thread.tid));
+        }
+        // Under a budget some pages are believed rather than seen.
+        words.push(match (&self.confidence, &self.zoom) {
+            (None, _) => "exact".into(),
+            (Some(_), Some(_)) => "as far as its pages are watched".into(),
+            (Some(confidence), None) => {
+                format!("{:.0} % sure", 100.0 * confidence[[y as usize, x as usize]])
+            }
+        });
+        words
+    }
+
+    /// The pointer has moved on the picture, or left it.
+    pub fn pointer_moved(&mut self, pointer: Option<PointerAt>) -> Gesture {
+        let picture = self.picture();
+        self.view.moved(&picture, pointer)
+    }
+
+    /// The button has gone down or come up.
+    pub fn pointer_pressed(&mut self, down: bool) -> Gesture {
+        if down {
+            return self.view.pressed();
+        }
+        let order = self.shown().0.order();
+        let gesture = self.view.released(order);
+        if let Gesture::Clicked(cell) = gesture {
+            self.pin(cell);
+        }
+        gesture
+    }
+
+    /// Holds on to the cell's first page, or lets it go.
+    fn pin(&mut self, (x, y): (u32, u32)) {
+        let (curve, layout, _) = self.shown();
+        let cells = curve.cells() as u32;
+        let d = curve.xy2d(x, y);
+        let first = layout.pages_of_cell(d, cells).and_then(|places| layout.address_of(*places.start()));
+        let Some(place) = first.and_then(|address| self.reconstructor.layout().page_of(address)) else {
+            return;
+        };
+        match self.pinned.iter().position(|pin| pin.place == place) {
+            Some(at) => drop(self.pinned.remove(at)),
+            None => {
+                if self.pinned.len() == PINS {
+                    self.pinned.remove(0);
+                }
+                self.pinned.push(Pinned { place, series: VecDeque::new() });
+            }
+        }
+    }
+
+    /// Looks into the quarter of the map that the pointer is on, or out of it again.
+    pub fn zoom(&mut self, inwards: bool) -> crate::Result<()> {
+        let line = self.reconstructor.layout().pages();
+        let now = self.zoom.as_ref().map_or(0..line, |zoom| zoom.places.clone());
+        let length = now.end - now.start;
+        let next = if inwards {
+            let (curve, ..) = self.shown();
+            let Some((x, y)) = self.view.cell(curve.order()) else { return Ok(()) };
+            let quarter = u64::from(curve.xy2d(x, y) >> (2 * (curve.order() - 1)));
+            now.start + quarter * length / 4..now.start + (quarter + 1) * length / 4
+        } else {
+            // Four times as long, with the same middle as far as the line goes.
+            let longer = (length * 4).min(line);
+            let start = (now.start + length / 2).saturating_sub(longer / 2).min(line - longer);
+            // Aligned as a quarter of its own would be.
+            let start = if longer == line { 0 } else { start / longer * longer };
+            start..(start + longer).min(line)
+        };
+        self.look_into(next)
+    }
+
+    /// Moves along the line by quarters of what is shown.
+    pub fn pan(&mut self, quarters: i64) -> crate::Result<()> {
+        let Some(zoom) = &self.zoom else { return Ok(()) };
+        let line = self.reconstructor.layout().pages();
+        let length = zoom.places.end - zoom.places.start;
+        let start = zoom.places.start as i64 + quarters * (length / 4).max(1) as i64;
+        let start = start.clamp(0, (line - length) as i64) as u64;
+        self.look_into(start..start + length)
+    }
+
+    /// Shows the whole line again.
+    pub fn zoom_out(&mut self) {
+        self.zoom = None;
+    }
+
+    fn look_into(&mut self, places: Range<u64>) -> crate::Result<()> {
+        let line = self.reconstructor.layout();
+        let length = places.end - places.start;
+        if length >= line.pages() {
+            self.zoom = None;
+            return Ok(());
+        }
+        if length < FEWEST {
+            return Ok(());
+        }
+        let ranges = addresses(line, std::slice::from_ref(&places));
+        let layout = AddressLayout::new(line.page_size(), ranges.iter().map(|range| range.start..range.end));
+        let orders = HilbertConfig { min_order: 2, ..HilbertConfig::default() };
+        let order = orders.order_for(layout.pages());
+        let reconstructor =
+            CompressedSensingReconstructor::on(layout, order, self.reconstructor.half_life())?;
+        let density = Arc::new(DensityMap::zeros((1 << order, 1 << order)));
+        self.zoom = Some(Zoom { places, reconstructor, density });
+        Ok(())
+    }
+
+    /// The addresses that the last lasso surrounded.
+    pub fn chosen(&self) -> Vec<PageRange> {
+        let (curve, layout, _) = self.shown();
+        let cells = curve.cells() as u32;
+        let places: Vec<Range<u64>> = self
+            .view
+            .chosen()
+            .iter()
+            .filter(|range| range.end <= curve.cells())
+            .filter_map(|range| {
+                let first = layout.pages_of_cell(range.start as u32, cells)?;
+                let last = layout.pages_of_cell((range.end - 1) as u32, cells)?;
+                Some(*first.start()..last.end() + 1)
+            })
+            .collect();
+        addresses(layout, &places)
+    }
+}
