@@ -11,7 +11,7 @@ run_packages=(libegl1 libegl-mesa0 libgles2 libgl1-mesa-dri libvulkan1 mesa-vulk
 # To run in a window of a desktop: what that desktop's programs have anyway.
 run_packages+=(libwayland-client0 libwayland-cursor0 libwayland-egl1 libx11-6 libx11-xcb1 libxcursor1 libxi6 libxkbcommon-x11-0)
 # To test: real programs to watch, real clients to show, and a desktop to run in.
-test_packages=(strace python3 weston wayland-utils wlcs fonts-dejavu-core grim xvfb x11-apps
+test_packages=(strace python3 redis-server sqlite3 weston wayland-utils wlcs fonts-dejavu-core grim xvfb x11-apps
     x11-utils)
 # Copy and paste, and a hand on the desktop.
 test_packages+=(xclip xdotool wl-clipboard)

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::Result;
 use crate::capture::recording::{ReplayStart, RingLimits, SPEEDS};
+use crate::capture::{MonitorConfig, Rung};
 use crate::config::{Overrides, SecurityConfig};
 use crate::display::{BackendKind, PlanePolicy};
 use crate::ipc;
@@ -100,6 +101,8 @@ struct SessionArgs {
     /// Name of the Wayland socket [default: the first free wayland-N]
     #[arg(long, value_name = "NAME")]
     socket: Option<String>,
+    #[command(flatten)]
+    watch: WatchArgs,
     #[command(flatten)]
     picture: PictureArgs,
     /// One program for each output, started again whenever it ends, and no hotkeys but the one that ends the session
@@ -231,7 +234,31 @@ struct SnapshotArgs {
     #[arg(long, value_name = "FILE.json")]
     layout: Option<PathBuf>,
     #[command(flatten)]
+    watch: WatchArgs,
+    #[command(flatten)]
     picture: PictureArgs,
+}
+
+#[derive(Debug, Args)]
+struct WatchArgs {
+    /// How writes are followed [default: as configured, the best that the kernel has]
+    #[arg(long, value_enum)]
+    rung: Option<RungName>,
+    /// Never stop the target, not even for a moment: the same as --rung soft-dirty
+    #[arg(long, conflicts_with = "rung")]
+    no_ptrace: bool,
+    /// How much slower the target may become, percent [default: as configured; of a snapshot, every page is seen whatever it costs]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    slowdown_budget: Option<u32>,
+}
+
+/// [`Rung`] as a word on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RungName {
+    WpAsync,
+    WpSync,
+    Missing,
+    SoftDirty,
 }
 
 #[derive(Debug, Args)]
@@ -410,6 +437,8 @@ fn session(args: SessionArgs) -> Result<ExitCode> {
             order: args.picture.order,
             kiosk: args.kiosk,
             kiosk_program,
+            rung: args.watch.rung(),
+            slowdown_budget: args.watch.slowdown_budget,
         },
         replay: args.replay.map(|file| (file, args.start.replay_start())),
         export_environment: args.export_environment,
@@ -422,6 +451,11 @@ fn snapshot(args: SnapshotArgs) -> Result<ExitCode> {
     let start = ReplayStart { from: args.from.unwrap_or_default(), ..ReplayStart::default() };
     let report = snapshot::run(&snapshot::SnapshotOptions {
         subject: args.subject.subject(start),
+        monitor: MonitorConfig {
+            rung: args.watch.rung(),
+            slowdown_budget: args.watch.slowdown_budget.map(|percent| f64::from(percent) / 100.0),
+            ..MonitorConfig::exact()
+        },
         duration: args.seconds,
         picture: args.output,
         size: args.size,
@@ -513,6 +547,20 @@ impl StartArgs {
     fn replay_start(&self) -> ReplayStart {
         let usual = ReplayStart::default();
         ReplayStart { from: self.from.unwrap_or(usual.from), speed: self.speed.unwrap_or(usual.speed) }
+    }
+}
+
+impl WatchArgs {
+    fn rung(&self) -> Option<Rung> {
+        if self.no_ptrace {
+            return Some(Rung::SoftDirty);
+        }
+        self.rung.map(|rung| match rung {
+            RungName::WpAsync => Rung::WpAsync,
+            RungName::WpSync => Rung::WpSync,
+            RungName::Missing => Rung::Missing,
+            RungName::SoftDirty => Rung::SoftDirty,
+        })
     }
 }
 

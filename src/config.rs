@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::capture::Rung;
 pub use crate::capture::SecurityConfig;
 use crate::display::hotkey::Hotkeys;
 use crate::display::settings::{
@@ -40,6 +41,11 @@ pub struct Config {
     /// The order of the Hilbert curve; automatic when left out.
     #[serde(deserialize_with = "order")]
     pub order: Option<u32>,
+    /// How writes are followed; the best way that the kernel has, when left out.
+    pub rung: Option<Rung>,
+    /// How much slower the target may become, percent of its own time.
+    #[serde(deserialize_with = "within::<1, 1000, _>")]
+    pub slowdown_budget: u32,
     /// Length of a capture window, milliseconds.
     #[serde(deserialize_with = "within::<10, 60000, _>")]
     pub window_ms: u32,
@@ -93,6 +99,8 @@ impl Default for Config {
             glow: false,
             animation: false,
             order: None,
+            rung: None,
+            slowdown_budget: 5,
             window_ms: 100,
             half_life_ms: 250,
             terminal: Vec::new(),
@@ -134,6 +142,10 @@ pub struct Overrides {
     pub kiosk: bool,
     /// The program of every output that has none in the file.
     pub kiosk_program: Vec<String>,
+    /// How writes are followed.
+    pub rung: Option<Rung>,
+    /// How much slower the target may become, percent.
+    pub slowdown_budget: Option<u32>,
 }
 
 /// Where in a file something is wrong.
@@ -180,6 +192,8 @@ impl Config {
             let command = by.kiosk_program.clone();
             self.kiosk.program.push(KioskProgram { command, ..KioskProgram::default() });
         }
+        self.rung = by.rung.or(self.rung);
+        self.slowdown_budget = by.slowdown_budget.unwrap_or(self.slowdown_budget);
         self
     }
 

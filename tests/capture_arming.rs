@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use memory_glass::capture::range::{intersect, merge};
 use memory_glass::capture::{
@@ -21,7 +22,11 @@ fn watched(slowdown: f64) -> (Target, GlassRamMonitor, u64) {
     let start = target.ask(&format!("mmap {LENGTH}"));
     target.ask(&format!("small {start} {LENGTH}"));
     target.ask(&format!("write {start} {PAGES} 1"));
-    let config = MonitorConfig { slowdown_budget: Some(slowdown), ..MonitorConfig::default() };
+    let config = MonitorConfig {
+        slowdown_budget: Some(slowdown),
+        window: Duration::from_millis(100),
+        ..MonitorConfig::default()
+    };
     let monitor = GlassRamMonitor::with_config(target.pid(), config).expect("attached");
     (target, monitor, start)
 }

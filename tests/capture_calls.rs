@@ -45,7 +45,7 @@ fn undisturbed(call: &str, number: libc::c_long) -> Ended {
     let urgency = priority(pid);
     for _ in 0..4 {
         let monitor = GlassRamMonitor::new(pid).expect("attached");
-        assert_eq!(monitor.attach_metrics().stop.thread, pid);
+        assert_eq!(monitor.attach_metrics().stop.map(|stop| stop.thread), Some(pid));
         monitor.detach().expect("detached");
         assert_untouched(pid);
         assert_eq!(priority(pid), urgency, "its priority is what it was");

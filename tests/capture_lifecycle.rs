@@ -10,7 +10,7 @@ use memory_glass::capture::{CaptureEvent, ExitReason, GlassRamMonitor, MonitorCo
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::work::Worker;
-use support::{PAGE, Target, assert_untouched, pages, status, window, within};
+use support::{PAGE, Target, assert_untouched, exact, pages, status, window, within};
 
 const LENGTH: u64 = 4 << 20;
 const PAGES: u64 = LENGTH / PAGE;
@@ -21,7 +21,7 @@ fn watched() -> (Target, GlassRamMonitor, u64) {
     let start = target.ask(&format!("mmap {LENGTH}"));
     target.ask(&format!("small {start} {LENGTH}"));
     target.ask(&format!("write {start} {PAGES} 1"));
-    let mut monitor = GlassRamMonitor::new(target.pid()).expect("attached");
+    let mut monitor = exact(target.pid());
     assert!(window(&mut monitor).regions.is_some(), "the first window names the regions");
     (target, monitor, start)
 }
@@ -152,7 +152,7 @@ fn reading_shared_memory_for_the_first_time_is_not_writing() {
     let mut target = Target::start("obey");
     let shared = target.ask(&format!("mmap-shared {}", 256 * PAGE));
     target.ask(&format!("write {shared} 16 1"));
-    let mut monitor = GlassRamMonitor::new(target.pid()).expect("attached");
+    let mut monitor = exact(target.pid());
     assert_eq!(written(&mut monitor, shared, 256 * PAGE), [0; 0]);
     target.ask(&format!("read {shared} 128 1"));
     assert_eq!(written(&mut monitor, shared, 256 * PAGE), [0; 0]);
@@ -179,7 +179,8 @@ fn what_the_kernel_writes_for_the_target_counts_too() {
 fn a_fork_disturbs_neither_side_and_the_child_can_be_watched_too() {
     let (mut target, mut monitor, start) = watched();
     let child = target.ask("fork") as u32;
-    window(&mut monitor);
+    let forked = window(&mut monitor).forked;
+    assert!(forked == [child] || !monitor.lost().is_empty(), "{forked:?}, not {child}");
     target.ask(&format!("write {start} 5 3"));
     assert_eq!(written(&mut monitor, start, LENGTH), [0, 3, 6, 9, 12], "copy on write is writing");
     let mut of_child = monitor.handle_fork(child).expect("attached to the child");
@@ -229,7 +230,7 @@ fn a_stopped_target_stays_stopped() {
         }
     };
     state('T');
-    let mut monitor = GlassRamMonitor::new(pid).expect("attached");
+    let mut monitor = exact(pid);
     state('T');
     let before = worker.rounds();
     window(&mut monitor);
@@ -257,7 +258,7 @@ fn huge_pages_are_whole_again_after_the_watch() {
         eprintln!("this machine makes no huge pages: nothing to see");
         return;
     }
-    let mut monitor = GlassRamMonitor::new(target.pid()).expect("attached");
+    let mut monitor = exact(target.pid());
     window(&mut monitor);
     target.ask(&format!("write {} 3 {}", start + 5 * PAGE, HUGE / PAGE));
     // Exact to the page although the pages are huge.
@@ -271,7 +272,7 @@ fn huge_pages_are_whole_again_after_the_watch() {
 fn as_an_event_source_it_reports_windows_and_the_end() {
     let (mut target, monitor, _) = watched();
     drop(monitor);
-    let config = MonitorConfig { window: Duration::from_millis(5), ..MonitorConfig::default() };
+    let config = MonitorConfig { window: Duration::from_millis(5), ..MonitorConfig::exact() };
     let monitor = GlassRamMonitor::with_config(target.pid(), config).expect("attached");
     let mut events = calloop::EventLoop::<Vec<CaptureEvent>>::try_new().expect("a loop");
     events.handle().insert_source(monitor, |event, _, seen| seen.push(event)).expect("inserted");
@@ -320,4 +321,110 @@ fn the_cost_is_estimated_from_the_faults() {
     assert!(cost.overhead_percent / 100.0 <= cost.slow_down_factor - 1.0, "{cost:?}");
     let ours = monitor.fault_metrics();
     assert!(ours.events_per_second > 0.0 && ours.peak_latency_ms >= ours.average_latency_ms, "{ours:?}");
+}
+
+#[test]
+fn a_second_monitor_is_refused_in_so_many_words_and_the_first_goes_on() {
+    let (mut target, mut monitor, start) = watched();
+    let refused = GlassRamMonitor::new(target.pid()).expect_err("one is there already").to_string();
+    assert!(refused.contains("watched already"), "{refused}");
+    target.ask(&format!("write {start} 3 2"));
+    assert_eq!(written(&mut monitor, start, LENGTH), [0, 2, 4]);
+    drop(monitor);
+    drop(exact(target.pid()));
+    assert_untouched(target.pid());
+}
+
+#[test]
+fn a_debugger_may_come_and_go_while_we_watch() {
+    let (mut target, mut monitor, start) = watched();
+    let pid = Pid::from_raw(target.pid() as i32);
+    nix::sys::ptrace::attach(pid).expect("nobody traces it");
+    nix::sys::wait::waitpid(pid, None).expect("it stops");
+    window(&mut monitor);
+    nix::sys::ptrace::cont(pid, None).expect("it goes on");
+    target.ask(&format!("write {start} 4 3"));
+    assert_eq!(written(&mut monitor, start, LENGTH), [0, 3, 6, 9]);
+    kill(pid, Signal::SIGSTOP).expect("sent");
+    nix::sys::wait::waitpid(pid, None).expect("it stops");
+    monitor.detach().expect("detached while it is traced");
+    nix::sys::ptrace::detach(pid, None).expect("let go");
+    assert_untouched(target.pid());
+    assert_eq!(target.ask(&format!("read {start} 1 1")), 2);
+}
+
+#[test]
+fn a_child_that_borrows_the_memory_until_it_executes_disturbs_nothing() {
+    let (mut target, mut monitor, start) = watched();
+    target.ask(&format!("write {start} 2 5"));
+    assert_eq!(target.ask("spawn"), 0, "the child has run and ended well");
+    let window = window(&mut monitor);
+    assert_eq!(pages(&within(&window, start, LENGTH), start), [0, 5]);
+    assert!(window.forked.len() == 1 || !monitor.lost().is_empty(), "{:?}", window.forked);
+    target.ask(&format!("write {start} 1 1"));
+    assert_eq!(written(&mut monitor, start, LENGTH), [0]);
+}
+
+/// From inside its container it has another number; from here it is a process like any other.
+#[test]
+fn a_process_in_a_container_is_watched_by_its_number_out_here() {
+    let mut unshare = std::process::Command::new("unshare");
+    unshare.args(["--pid", "--mount-proc", "--fork", "--kill-child"]);
+    unshare.args(["sh", "-c", "echo $$; while :; do a=$a.; [ ${#a} -gt 99999 ] && a=; done"]);
+    if nix::unistd::geteuid().as_raw() != 0 {
+        eprintln!("only root makes containers here");
+        return;
+    }
+    let mut outer = Target::start_quietly(&mut unshare);
+    assert_eq!(outer.line(), "1", "its own number of itself");
+    let children = format!("/proc/{0}/task/{0}/children", outer.pid());
+    let inner = std::fs::read_to_string(children).expect("the kernel lists children");
+    let inner: u32 = inner.trim().parse().expect("one child");
+    let mut monitor = exact(inner);
+    let patience = Instant::now();
+    while window(&mut monitor).written.is_empty() {
+        assert!(patience.elapsed() < Duration::from_secs(20), "a shell that works writes");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    monitor.detach().expect("detached");
+    assert_untouched(inner);
+}
+
+#[test]
+fn a_program_is_watched_from_its_first_instruction() {
+    use memory_glass::capture::birth;
+    let mut command = std::process::Command::new("sleep");
+    command.arg("60");
+    birth::hold(&mut command);
+    let mut child = command.spawn().expect("started");
+    birth::settle(child.id()).expect("it is loaded");
+    assert!(status(child.id(), "State").starts_with('T'));
+    assert_eq!(status(child.id(), "TracerPid"), "0");
+    let mut monitor = exact(child.id());
+    let stack = |window: &Window| {
+        let stack = monitor_stack(window);
+        stack.map(|(start, end)| !within(window, start, end - start).is_empty())
+    };
+    assert_eq!(stack(&window(&mut monitor)), Some(false), "not one instruction has run");
+    birth::let_run(child.id()).expect("it goes on");
+    let patience = Instant::now();
+    loop {
+        std::thread::sleep(Duration::from_millis(5));
+        // What the loader writes: its own data, and the stack.
+        if !window(&mut monitor).written.is_empty() {
+            break;
+        }
+        assert!(patience.elapsed() < Duration::from_secs(20), "the loader writes");
+    }
+    monitor.detach().expect("detached");
+    assert!(!status(child.id(), "State").starts_with('T'));
+    assert_untouched(child.id());
+    child.kill().expect("ours");
+    child.wait().expect("ours");
+}
+
+fn monitor_stack(window: &Window) -> Option<(u64, u64)> {
+    let regions = window.regions.as_ref()?;
+    let stack = regions.iter().find(|region| region.kind() == RegionKind::Stack)?;
+    Some((stack.start, stack.end))
 }

@@ -5,7 +5,7 @@
 mod support;
 
 use memory_glass::capture::GlassRamMonitor;
-use support::{PAGE, Target, assert_untouched, pages, window, within};
+use support::{PAGE, Target, assert_untouched, exact, pages, window, within};
 
 const LENGTH: u64 = 64 << 20;
 const PAGES: u64 = LENGTH / PAGE;
@@ -16,7 +16,7 @@ fn watched() -> (Target, GlassRamMonitor, u64) {
     let start = target.ask(&format!("mmap {LENGTH}"));
     target.ask(&format!("small {start} {LENGTH}"));
     target.ask(&format!("write {start} {PAGES} 1"));
-    let monitor = GlassRamMonitor::new(target.pid()).expect("attached");
+    let monitor = exact(target.pid());
     (target, monitor, start)
 }
 

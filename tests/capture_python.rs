@@ -6,8 +6,8 @@ mod support;
 
 use std::process::Command;
 
-use memory_glass::capture::{GlassRamMonitor, RegionKind};
-use support::{Target, assert_untouched, window};
+use memory_glass::capture::RegionKind;
+use support::{Target, assert_untouched, exact, window};
 
 /// Works on lists, dictionaries and a large byte array until it is told to stop, then says what a fixed amount of the same work gives.
 const PROGRAM: &str = r"
@@ -44,7 +44,7 @@ fn python_is_right_after_it_was_watched() {
     let expected = undisturbed.line();
 
     let mut python = start();
-    let mut monitor = GlassRamMonitor::new(python.pid()).expect("attached");
+    let mut monitor = exact(python.pid());
     assert_eq!(monitor.target().comm.get(..6), Some("python"));
     let mut busy = 0;
     for _ in 0..10 {

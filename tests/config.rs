@@ -42,6 +42,8 @@ fn everything() -> Config {
         glow: true,
         animation: true,
         order: Some(8),
+        rung: Some(memory_glass::capture::Rung::WpAsync),
+        slowdown_budget: 10,
         window_ms: 50,
         half_life_ms: 500,
         terminal: vec!["foot".into()],

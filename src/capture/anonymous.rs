@@ -6,10 +6,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Window;
+use super::FaultEvent;
 use super::arming::{Arming, ArmingPolicy, WindowEnd};
+use super::faults::ThreadWrites;
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
+use super::window::Window;
 
 /// Addresses that are given away: those of a process (x86-64, four-level page tables), without the first and the last part.
 const SPACE: std::ops::Range<u64> = 1 << 32..1 << 47;
@@ -107,8 +109,41 @@ impl Anonymizer {
             regions: window.regions.map(|regions| self.follow(&regions)),
             written: self.hide(&window.written),
             unseen: self.hide(&window.unseen),
+            threads: window.threads.into_iter().map(|thread| self.thread(thread)).collect(),
+            events: window.events.into_iter().filter_map(|event| self.event(event)).collect(),
             ..window
         }
+    }
+
+    /// One real address as others may see it; none in no mapping.
+    fn address(&self, address: u64) -> Option<u64> {
+        let at = self.moved.partition_point(|moved| moved.real.end <= address);
+        let moved = self.moved.get(at).filter(|moved| moved.real.start <= address)?;
+        Some(address.wrapping_add(moved.by))
+    }
+
+    fn thread(&self, thread: ThreadWrites) -> ThreadWrites {
+        let mut pages: Vec<u64> = thread.pages.iter().filter_map(|page| self.address(*page)).collect();
+        pages.sort_unstable();
+        ThreadWrites { pages, ..thread }
+    }
+
+    /// What happened where no mapping is (any more) is not told.
+    fn event(&self, event: FaultEvent) -> Option<FaultEvent> {
+        Some(match event {
+            FaultEvent::PageFault { address, flags, thread_id } => {
+                FaultEvent::PageFault { address: self.address(address)?, flags, thread_id }
+            }
+            FaultEvent::Remap { old_address, new_address, length } => FaultEvent::Remap {
+                old_address: self.address(old_address)?,
+                new_address: self.address(new_address)?,
+                length,
+            },
+            FaultEvent::Remove { address, length } => {
+                FaultEvent::Remove { address: self.address(address)?, length }
+            }
+            fork @ FaultEvent::Fork { .. } => fork,
+        })
     }
 }
 

@@ -28,6 +28,9 @@ pub struct WindowEnd<'a> {
     /// Faults that the next window may cost, those of pages that are armed already included. None: the budget does not bind,
     /// every page is armed, and the answer changes nothing.
     pub budget: Option<f64>,
+    /// What arming one more run of neighbouring pages costs the target besides the faults on them, in faults: a flush of its address
+    /// translations. Long runs are cheaper than scattered pages.
+    pub run_cost: f64,
 }
 
 /// What is to be armed in the next window.
@@ -46,8 +49,8 @@ pub trait ArmingPolicy: fmt::Debug + Send {
     fn arm(&mut self, end: &WindowEnd<'_>) -> Arming;
 }
 
-/// Pages that are chosen together. Each choice costs the target a flush of its translations besides the faults.
-const RUN: u64 = 8;
+/// Bounds of the pages that are chosen together: a run costs the target a flush of its translations besides the faults.
+const RUNS: (u64, u64) = (8, 512);
 
 /// How much of the past a window leaves in the averages.
 const KEPT: f64 = 0.8;
@@ -96,9 +99,14 @@ impl ArmingPolicy for StaggeredArming {
         let Some(budget) = end.budget else { return Arming::Everything };
         let mut due = [end.written, end.unseen].concat();
         range::merge(&mut due);
-        let expected = range::pages(&due, end.page_size) as f64 * self.written_again;
+        // So long that a third of the budget goes into flushes: short where all that is armed is written again, long where it is not.
+        let run = (2.0 * end.run_cost / self.written_again.max(0.01)) as u64;
+        let run = run.next_power_of_two().clamp(RUNS.0, RUNS.1);
+        let run = run * end.page_size;
+        let runs: u64 = due.iter().map(|range| (range.end - 1) / run - range.start / run + 1).sum();
+        let pages = range::pages(&due, end.page_size);
+        let expected = pages as f64 * self.written_again + runs as f64 * end.run_cost;
         let chance = ((budget - self.others) / expected.max(1.0)).clamp(0.0, 1.0);
-        let run = RUN * end.page_size;
         for range in due {
             // Runs begin at multiples of their length, so that neighbouring ranges do not share one.
             let mut start = range.start;
@@ -145,6 +153,7 @@ mod tests {
                 written: &written,
                 unseen: &unseen,
                 budget: Some(budget),
+                run_cost: 0.0,
             };
             unseen = match policy.arm(&end) {
                 Arming::Everything => Vec::new(),
@@ -182,7 +191,7 @@ mod tests {
             let mut unseen = some(&unseen);
             range::merge(&mut unseen);
             let unseen = range::subtract(&unseen, &written);
-            let end = WindowEnd { regions: &[], page_size: PAGE, written: &written, unseen: &unseen, budget: Some(budget) };
+            let end = WindowEnd { regions: &[], page_size: PAGE, written: &written, unseen: &unseen, budget: Some(budget), run_cost: 0.0 };
             let Arming::Pages(chosen) = StaggeredArming::with_seed(1).arm(&end) else {
                 return Err(TestCaseError::fail("it has a budget to hold"));
             };

@@ -10,20 +10,21 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::broker::{Attached, Attacher};
 use super::inject::{self, Stop};
-use super::probe;
+use super::probe::Rung;
+use super::range::PageRange;
 use super::region::{MemoryRegion, parse_maps};
 use super::scan::Pagemap;
 use super::target::{self, TargetInfo, errno, open_proc, proc_path};
-use super::uffd::{UffdFeatureFlags, UserfaultFd};
+use super::uffd::UserfaultFd;
 use super::{CaptureError, ProcessAttachCapability};
 use crate::error::Result;
 
 /// What attaching cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttachMetrics {
-    /// The one stop of a thread of the target.
-    pub stop: Stop,
-    /// From the call of `attach` until the userfaultfd was ours, the target running again.
+    /// The one stop of a thread of the target; none on the rung that goes without.
+    pub stop: Option<Stop>,
+    /// From the call of `attach` until the descriptors were ours, the target running again.
     pub total: Duration,
 }
 
@@ -35,7 +36,9 @@ pub struct AttachMetrics {
 pub struct ProcessAttach {
     pub(super) info: TargetInfo,
     pub(super) pidfd: OwnedFd,
-    pub(super) uffd: UserfaultFd,
+    rung: Rung,
+    /// None on the rung that goes without.
+    uffd: Option<UserfaultFd>,
     pub(super) pagemap: Pagemap,
     pub(super) maps: Maps,
     regions: Vec<MemoryRegion>,
@@ -66,9 +69,11 @@ impl ProcessAttach {
         std::mem::take(&mut self.children)
     }
 
-    /// All of it in a form that a socket carries: the facts, and the descriptors in the order that `from_parts` takes.
-    pub(super) fn to_parts(&self) -> (Attached, [BorrowedFd<'_>; 4]) {
+    /// All of it in a form that a socket carries: the facts, and the descriptors in the order that `from_parts` takes. None on the
+    /// rung that has no userfaultfd.
+    pub(super) fn to_parts(&self) -> Option<(Attached, [BorrowedFd<'_>; 4])> {
         let AttachMetrics { stop, total } = self.metrics;
+        let (stop, uffd) = (stop?, self.uffd.as_ref()?);
         let facts = Attached {
             pid: self.info.pid,
             comm: self.info.comm.clone(),
@@ -80,7 +85,7 @@ impl ProcessAttach {
             user_mode_only: stop.user_mode_only,
             total_ns: total.as_nanos() as u64,
         };
-        (facts, [self.pidfd.as_fd(), self.uffd.as_fd(), self.pagemap.as_fd(), self.maps.file.as_fd()])
+        Some((facts, [self.pidfd.as_fd(), uffd.as_fd(), self.pagemap.as_fd(), self.maps.file.as_fd()]))
     }
 
     /// What another process has attached to for us.
@@ -106,12 +111,14 @@ impl ProcessAttach {
         };
         Ok(Self {
             info: TargetInfo { pid, comm: facts.comm, page_size: facts.page_size },
+            // The only one that is handed over.
+            rung: Rung::WpAsync,
             pidfd,
-            uffd: UserfaultFd::adopt(uffd, pid),
+            uffd: Some(UserfaultFd::adopt(uffd, pid)),
             pagemap: Pagemap::new(pagemap.into()),
             maps,
             regions,
-            metrics: AttachMetrics { stop, total: Duration::from_nanos(facts.total_ns) },
+            metrics: AttachMetrics { stop: Some(stop), total: Duration::from_nanos(facts.total_ns) },
             children: Vec::new(),
             by,
         })
@@ -123,9 +130,39 @@ impl ProcessAttach {
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
     }
 
-    fn open(pid: u32) -> std::result::Result<Self, CaptureError> {
+    /// As `attach`, on this rung and no other.
+    pub fn attach_by(pid: u32, rung: Rung) -> Result<Self> {
+        // While a process executes another program, what was gathered is of the old one or the new one is not mapped yet. That
+        // lasts a moment; the next look is of the new program.
+        for _ in 0..3 {
+            match Self::open(pid, rung) {
+                Err(CaptureError::Changed { .. } | CaptureError::NoSyscallInstruction { .. }) => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                other => return Ok(other?),
+            }
+        }
+        Ok(Self::open(pid, rung)?)
+    }
+
+    /// How its writes are to be followed.
+    pub fn rung(&self) -> Rung {
+        self.rung
+    }
+
+    /// The userfaultfd, on the rungs that have one.
+    pub(super) fn uffd(&self) -> Option<&UserfaultFd> {
+        self.uffd.as_ref()
+    }
+
+    /// Puts a range under the watch of the userfaultfd.
+    pub(super) fn watch(&self, range: PageRange) -> std::result::Result<(), Errno> {
+        self.uffd.as_ref().ok_or(Errno::EOPNOTSUPP)?.watch(range)
+    }
+
+    fn open(pid: u32, rung: Rung) -> std::result::Result<Self, CaptureError> {
         let begun = Instant::now();
-        probe::supported()?;
+        rung.try_out()?;
         let info = target::inspect(pid)?;
         let pidfd = super::sys::pidfd_open(pid).map_err(|errno| match errno {
             Errno::ESRCH | Errno::EINVAL => CaptureError::NoSuchProcess { pid },
@@ -142,13 +179,20 @@ impl ProcessAttach {
         if regions.is_empty() {
             return Err(CaptureError::NoSuchProcess { pid });
         }
-        let injected = inject::userfaultfd_of(pid, pidfd.as_fd(), &regions)?;
-        let total = begun.elapsed();
-        let uffd = UserfaultFd::handshake(injected.uffd, pid, UffdFeatureFlags::ASYNC_RUNG)
-            .map_err(|errno| CaptureError::System { operation: "UFFDIO_API", pid, errno })?;
-        let metrics = AttachMetrics { stop: injected.stop, total };
+        let (mut uffd, mut stop) = (None, None);
+        if rung.needs_uffd() {
+            let injected = inject::userfaultfd_of(pid, pidfd.as_fd(), &regions)?;
+            // The kernel's own accesses would fail instead of waiting.
+            if rung != Rung::WpAsync && injected.stop.user_mode_only {
+                return Err(CaptureError::UserModeOnly { pid });
+            }
+            stop = Some(injected.stop);
+            uffd = Some(negotiate(injected.uffd, pid, rung)?);
+        }
+        let metrics = AttachMetrics { stop, total: begun.elapsed() };
         Ok(Self {
             info,
+            rung,
             pidfd,
             uffd,
             pagemap,
@@ -163,17 +207,7 @@ impl ProcessAttach {
 
 impl ProcessAttachCapability for ProcessAttach {
     fn attach(pid: u32) -> Result<Self> {
-        // While a process executes another program, what was gathered is of the old one or the new one is not mapped yet. That
-        // lasts a moment; the next look is of the new program.
-        for _ in 0..3 {
-            match Self::open(pid) {
-                Err(CaptureError::Changed { .. } | CaptureError::NoSyscallInstruction { .. }) => {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                other => return Ok(other?),
-            }
-        }
-        Ok(Self::open(pid)?)
+        Self::attach_by(pid, Rung::probe()?)
     }
 
     fn regions(&self) -> &[MemoryRegion] {
@@ -185,9 +219,27 @@ impl ProcessAttachCapability for ProcessAttach {
     }
 
     fn handle_fork(&mut self, child_pid: u32) -> Result<()> {
-        self.children.push(self.by.attach(child_pid)?);
+        let child = match self.rung {
+            Rung::WpAsync => self.by.attach(child_pid)?,
+            rung => Self::attach_by(child_pid, rung)?,
+        };
+        self.children.push(child);
         Ok(())
     }
+}
+
+/// The handshake, with the fullest set of features that the kernel has. A refused one leaves the descriptor as it was.
+fn negotiate(fd: OwnedFd, pid: u32, rung: Rung) -> std::result::Result<UserfaultFd, CaptureError> {
+    let failed = |errno| CaptureError::System { operation: "UFFDIO_API", pid, errno };
+    let mut refused = Errno::EINVAL;
+    for features in rung.features() {
+        let fd = fd.try_clone().map_err(|error| failed(errno(error)))?;
+        match UserfaultFd::handshake(fd, pid, *features) {
+            Ok(uffd) => return Ok(uffd),
+            Err(errno) => refused = errno,
+        }
+    }
+    Err(failed(refused))
 }
 
 /// The open `/proc/PID/maps`, bound to the address space it was opened on: when the target executes another program

@@ -133,6 +133,25 @@ pub enum CaptureError {
         detected: String,
     },
 
+    /// Every writable mapping belongs to another userfaultfd already: a second monitor, or the process' own.
+    #[error(
+        "process {pid} is watched already, by another memory-glass or by a userfaultfd of its own: end that watch first"
+    )]
+    AlreadyWatched {
+        /// The process that was asked for.
+        pid: u32,
+    },
+
+    /// A synchronous rung on a descriptor that is for faults of user space only would make the target's own calls fail.
+    #[error(
+        "process {pid} may only have a userfaultfd for faults of user space, on which its own system calls would fail \
+         in this mode: use `--rung wp-async`, or `sudo sysctl vm.unprivileged_userfaultfd=1`"
+    )]
+    UserModeOnly {
+        /// The process that was asked for.
+        pid: u32,
+    },
+
     /// No thread of the target came to a stop in time.
     #[error(
         "no thread of process {pid} could be stopped (all are in uninterruptible calls or wait for a vfork child): \
@@ -216,6 +235,8 @@ mod tests {
             CaptureError::Seccomp { pid: 7 },
             CaptureError::SyscallDispatch { pid: 7 },
             CaptureError::KernelTooOld { missing: "WP_ASYNC", required: "6.7", detected: "6.1.0".into() },
+            CaptureError::AlreadyWatched { pid: 7 },
+            CaptureError::UserModeOnly { pid: 7 },
             CaptureError::DidNotStop { pid: 7 },
             CaptureError::Changed { pid: 7 },
             CaptureError::NoSyscallInstruction { pid: 7 },

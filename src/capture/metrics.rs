@@ -1,20 +1,19 @@
 //! What watching costs, estimated while it runs.
 //!
-//! The target pays for one thing: the write fault that the kernel resolves when an armed page is written for the first time in
-//! a window. Its price is measured on this machine, on a scratch mapping of ours, before the first attach (the same stores are timed
-//! armed and unarmed, the difference is divided by the pages). The estimate is that price times the pages counted, set
-//! against the processor time that the target itself used in the same windows. Not in it: the TLB shoot-downs of
-//! re-arming on targets with many threads, and the splitting of a huge page (about 20 µs, once each). Too
-//! much in it: pages written for the first time ever, whose fault happens without us as well.
+//! The target pays for two things: the write fault that the kernel resolves when an armed page is written for the first time in
+//! a window, and the flush of its translations when pages are armed. Their prices are measured on this machine (see
+//! `governor`). The estimate is those prices times what was counted, set against the processor time that the target
+//! itself used in the same windows. Faults are the written pages, or the faults that the kernel has counted for the process, where
+//! those are fewer: fresh memory is written without a fault of ours. Not in it: the splitting of a huge page
+//! (about 20 µs, once each), and the time that a call which changes the mappings waits for a scan to be over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nix::sys::time::TimeValLike;
-use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
 use serde::Serialize;
 
+use super::sync::SyncMetrics;
 use super::target::Status;
+use super::vitals::Vitals;
 
 /// What the monitor itself does.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -52,9 +51,9 @@ impl Default for TargetMetrics {
 #[derive(Debug)]
 pub(super) struct Load {
     pid: u32,
-    fault_cost: Duration,
     page_tables_before: Option<u64>,
     page_tables: Option<u64>,
+    page_tables_read: Instant,
     cpu: Option<Duration>,
     recent: Recent,
     peak_latency: Duration,
@@ -63,6 +62,8 @@ pub(super) struct Load {
 #[derive(Debug, Default, Clone, Copy)]
 struct Recent {
     pages: f64,
+    /// Seconds that watching has cost the target.
+    cost: f64,
     seconds: f64,
     windows: f64,
     scanning: f64,
@@ -71,81 +72,76 @@ struct Recent {
 
 /// The part of the sums that is left after one second.
 const KEPT_PER_SECOND: f64 = 0.5;
+/// Time between two looks at the size of the page tables.
+const PAGE_TABLES_AGE: Duration = Duration::from_secs(1);
 
 impl Load {
-    pub fn new(pid: u32, fault_cost: Duration) -> Self {
+    pub fn new(pid: u32, vitals: &Vitals) -> Self {
         let page_tables = page_tables(pid);
         Self {
             pid,
-            fault_cost,
             page_tables_before: page_tables,
             page_tables,
-            cpu: cpu_time(pid),
+            page_tables_read: Instant::now(),
+            cpu: vitals.processor_time(),
             recent: Recent::default(),
             peak_latency: Duration::ZERO,
         }
     }
 
-    /// What one fault costs the target.
-    pub fn fault_cost(&self) -> Duration {
-        self.fault_cost
-    }
-
-    /// Takes one window into account.
-    pub fn window(&mut self, pages: u64, length: Duration, scan: Duration) {
+    /// Takes one window into account, which has cost the target so many seconds.
+    pub fn window(&mut self, vitals: &Vitals, pages: u64, cost: f64, length: Duration, scan: Duration) {
         let kept = KEPT_PER_SECOND.powf(length.as_secs_f64());
-        let cpu = cpu_time(self.pid);
+        let cpu = vitals.processor_time();
         let used = cpu.zip(self.cpu).map_or(Duration::ZERO, |(now, before)| now.saturating_sub(before));
         self.cpu = cpu;
         let old = self.recent;
         self.recent = Recent {
             pages: old.pages * kept + pages as f64,
+            cost: old.cost * kept + cost,
             seconds: old.seconds * kept + length.as_secs_f64(),
             windows: old.windows * kept + 1.0,
             scanning: old.scanning * kept + scan.as_secs_f64(),
             target_cpu: old.target_cpu * kept + used.as_secs_f64(),
         };
         self.peak_latency = self.peak_latency.max(length + scan);
-        self.page_tables = page_tables(self.pid).or(self.page_tables);
+        if self.page_tables_read.elapsed() >= PAGE_TABLES_AGE {
+            self.page_tables = page_tables(self.pid).or(self.page_tables);
+            self.page_tables_read = Instant::now();
+        }
     }
 
     pub fn target(&self) -> TargetMetrics {
-        let faults = self.recent.pages * self.fault_cost.as_secs_f64();
+        let Recent { cost, seconds, target_cpu, .. } = self.recent;
         // More fault time than processor time used is a counting error of an idle target, not a slow-down without end.
-        let own = (self.recent.target_cpu - faults).max(faults * 0.01);
-        let share = if own > 0.0 { faults / own } else { 0.0 };
+        let own = (target_cpu - cost).max(cost * 0.01);
+        let share = if own > 0.0 { cost / own } else { 0.0 };
         let grown =
             self.page_tables.zip(self.page_tables_before).map_or(0, |(now, then)| now.saturating_sub(then));
         TargetMetrics {
-            overhead_percent: if self.recent.seconds > 0.0 {
-                faults / self.recent.seconds * 100.0
-            } else {
-                0.0
-            },
+            overhead_percent: if seconds > 0.0 { cost / seconds * 100.0 } else { 0.0 },
             slow_down_factor: 1.0 + share,
             memory_overhead_mb: grown as f64 / 1024.0,
         }
     }
 
-    pub fn faults(&self) -> FaultMetrics {
+    /// On the synchronous rungs latencies are those of single events.
+    pub fn faults(&self, events: Option<SyncMetrics>) -> FaultMetrics {
         let Recent { pages, seconds, windows, scanning, .. } = self.recent;
         if seconds <= 0.0 {
             return FaultMetrics::default();
         }
+        let (average, peak) = match events {
+            Some(events) => (events.mean, events.longest),
+            None => (Duration::from_secs_f64((seconds / 2.0 + scanning) / windows), self.peak_latency),
+        };
         FaultMetrics {
             events_per_second: pages / seconds,
-            average_latency_ms: (seconds / 2.0 + scanning) / windows * 1e3,
-            peak_latency_ms: self.peak_latency.as_secs_f64() * 1e3,
+            average_latency_ms: average.as_secs_f64() * 1e3,
+            peak_latency_ms: peak.as_secs_f64() * 1e3,
             cpu_overhead_percent: scanning / seconds * 100.0,
         }
     }
-}
-
-/// Processor time of the whole process, from its own clock.
-fn cpu_time(pid: u32) -> Option<Duration> {
-    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid as i32)).ok()?;
-    let time = clock_gettime(clock).ok()?;
-    Some(Duration::from_nanos(u64::try_from(time.num_nanoseconds()).ok()?))
 }
 
 /// Page tables of the process in KiB.

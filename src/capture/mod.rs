@@ -7,14 +7,17 @@
 //!  attach ──► target     what forbids attaching, read from outside
 //!         ──► threads    which thread is cheapest to stop
 //!         ──► inject     one system call in that thread, by its registers alone ──► a userfaultfd of the target
-//!  monitor ─► watch      the mappings under watch, kept in step with the target's table (region)
+//!  monitor ─► tracker    the rung of the ladder: asynchronous (tracking), synchronous (sync), soft-dirty bits (soft_dirty)
+//!         ──► tracking   a window: look, decide, arm
+//!         ──► watch      the mappings under watch, kept in step with the target's table (region)
 //!         ──► uffd       registration            ──► scan    PAGEMAP_SCAN: report and re-arm in one step
-//!         ──► arming     which written pages are armed again, where a budget of faults does not allow all
+//!         ──► governor   what a window may cost  ──► arming  which written pages are armed again, where that is not all
+//!         ──► perf       sampled faults, births  ──► faults  who wrote: the threads of a window
 //!         ──► metrics    what it costs           ──► huge    huge pages put together again at the end
 //!  recording             the windows in a file, and played from it again as if they came from a monitor (source)
 //! ```
 //!
-//! The kernel resolves the write faults by itself (`UFFD_FEATURE_WP_ASYNC`), so the target never waits for us: it runs on when the
+//! On the best rung the kernel resolves the write faults by itself (`UFFD_FEATURE_WP_ASYNC`), so the target never waits for us: it runs on when the
 //! monitor is stopped, stalled or killed. Nothing traces it after the attach, and no descriptor of ours stays in it.
 //!
 //! What a window cannot tell: a huge page that is populated at once counts as written whole; so do pages of hugetlbfs; pages moved by
@@ -23,12 +26,18 @@
 mod anonymous;
 mod arming;
 mod attach;
+pub mod birth;
 pub mod broker;
+mod children;
 mod error;
+mod event_source;
+mod faults;
+mod governor;
 mod huge;
 mod inject;
 mod metrics;
 mod monitor;
+mod perf;
 mod probe;
 mod processes;
 pub mod range;
@@ -36,21 +45,30 @@ pub mod recording;
 pub mod region;
 mod running;
 mod scan;
+mod soft_dirty;
 mod source;
+mod sync;
 mod sys;
 mod target;
 mod threads;
+mod tracker;
+mod tracking;
 mod uffd;
+mod vitals;
 mod watch;
+mod window;
 
 pub use arming::{Arming, ArmingPolicy, StaggeredArming, WindowEnd};
 pub use attach::{AttachMetrics, ProcessAttach};
 pub use broker::{Attacher, SecurityConfig};
 pub use error::CaptureError;
+pub use faults::ThreadWrites;
+pub use governor::Governing;
 pub use inject::Stop;
 pub use metrics::{FaultMetrics, TargetMetrics};
-pub use monitor::{CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, Window};
-pub use probe::Rung;
+pub use monitor::{GlassRamMonitor, LostFeature, MonitorConfig};
+pub use perf::may_sample_threads;
+pub use probe::{Rung, reads};
 pub use processes::{ProcessSummary, may_trace_anyone, may_watch, processes};
 pub use range::PageRange;
 pub use region::{MemoryRegion, RegionKind};
@@ -58,6 +76,7 @@ pub use source::WindowSource;
 pub use target::TargetInfo;
 pub use uffd::{UffdCapability, UffdFeatureFlags, UffdIoctlMode, UffdMsg, UffdioRange, UserfaultFd};
 pub use watch::RefusedRegion;
+pub use window::{CaptureEvent, ExitReason, Window};
 
 use crate::error::Result;
 
@@ -77,7 +96,7 @@ pub enum FaultEvent {
     Fork {
         /// The target.
         parent_pid: u32,
-        /// Its child.
+        /// Its child; 0 where that was not known yet or ended at once.
         child_pid: u32,
     },
     /// A mapping moved.

@@ -1,26 +1,31 @@
 //! Watching an attached process, window by window.
 
-use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use calloop::generic::Generic;
-use calloop::timer::{TimeoutAction, Timer};
-use calloop::{EventSource, Interest, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
+use calloop::timer::Timer;
+use calloop::{Interest, Mode};
 
 use super::anonymous::{Anonymizer, DisguisedPolicy};
-use super::arming::{ArmingPolicy, StaggeredArming, WindowEnd};
+use super::arming::{ArmingPolicy, StaggeredArming};
 use super::attach::{AttachMetrics, ProcessAttach, has_memory};
+use super::children::Children;
+use super::faults::{Fault, ThreadFaults};
+use super::governor::{Governing, Governor};
 use super::metrics::{FaultMetrics, Load, TargetMetrics};
+use super::perf::{Perf, Record};
 use super::probe::{self, Rung};
-use super::range::PageRange;
+use super::range::{self, PageRange};
 use super::region::MemoryRegion;
 use super::running::RunningThreads;
 use super::target::{TargetInfo, errno};
-use super::watch::{RefusedRegion, Stopped, WatchSet};
-use super::{CaptureError, ProcessAttachCapability, huge};
-use crate::error::{GlassRamError, Result};
+use super::tracker::Tracker;
+use super::watch::{RefusedRegion, Stopped};
+use super::window::{CaptureEvent, ExitReason, Window};
+use super::{CaptureError, FaultEvent, ProcessAttachCapability, huge};
+use crate::error::Result;
 
 /// How a process is watched.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,75 +35,41 @@ pub struct MonitorConfig {
     /// How much slower the target may become, as a share of its own time: 0.05 for 5 %. None: every page is seen in every
     /// window, whatever it costs.
     pub slowdown_budget: Option<f64>,
+    /// How writes are followed: the best that the kernel has, unless one is named here. What is attached already
+    /// ([`GlassRamMonitor::watch`]) has its own.
+    pub rung: Option<Rung>,
     /// Whether detaching puts those huge pages together again that watching has split.
     pub restore_huge_pages: bool,
     /// Whether windows have other addresses than the true ones, and mappings no names.
     pub anonymize: bool,
 }
 
+impl MonitorConfig {
+    /// Every page in every window, ten windows a second, whatever it costs the target.
+    pub fn exact() -> Self {
+        Self { window: Duration::from_millis(100), slowdown_budget: None, ..Self::default() }
+    }
+}
+
 impl Default for MonitorConfig {
     fn default() -> Self {
         Self {
-            window: Duration::from_millis(100),
-            slowdown_budget: None,
+            window: Duration::from_nanos(16_666_667),
+            slowdown_budget: Some(0.05),
+            rung: None,
             restore_huge_pages: true,
             anonymize: false,
         }
     }
 }
 
-/// What was written in one window.
+/// Something that a watch goes without.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Window {
-    /// Counts from 0.
-    pub index: u64,
-    /// When it began; the one before it ended then.
-    pub started: Instant,
-    /// How long it really was. A loop that was held up gives one longer window, never several at once.
-    pub length: Duration,
-    /// The written pages: sorted, disjoint, page-aligned.
-    pub written: Vec<PageRange>,
-    /// Pages that were not armed, sorted, disjoint, apart from `written`: whether they were written is not known. Everywhere else
-    /// silence is exact; where this is empty, the whole window is.
-    pub unseen: Vec<PageRange>,
-    /// The mappings under watch, in address order; only where they changed, and in the first window.
-    pub regions: Option<Arc<[MemoryRegion]>>,
-    /// Pages of all writable mappings, under watch or refused by the kernel.
-    pub writable_pages: u64,
-    /// Threads of the target that ran in it.
-    pub active_threads: u32,
-}
-
-/// Why there will be no more windows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitReason {
-    /// The process ended.
-    Ended,
-    /// The process executed another program: what was watched is gone, and the new program can be attached to anew.
-    Executed,
-    /// It was a recording, and it is over.
-    Replayed,
-}
-
-impl fmt::Display for ExitReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ExitReason::Ended => "the process has ended",
-            ExitReason::Executed => "the process has executed another program",
-            ExitReason::Replayed => "the recording is over",
-        })
-    }
-}
-
-/// What the monitor reports.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CaptureEvent {
-    /// One window is over.
-    Window(Window),
-    /// The target is gone; the last event.
-    Exited(ExitReason),
-    /// Watching failed; the last event. The target runs on.
-    Failed(GlassRamError),
+pub struct LostFeature {
+    /// What is missing.
+    pub what: &'static str,
+    /// Why, and what to do about it.
+    pub reason: String,
 }
 
 /// A process under watch. Dropping it detaches.
@@ -107,17 +78,20 @@ pub enum CaptureEvent {
 #[derive(Debug)]
 pub struct GlassRamMonitor {
     target: ProcessAttach,
-    config: MonitorConfig,
-    watch: WatchSet,
-    policy: Box<dyn ArmingPolicy>,
+    pub(super) config: MonitorConfig,
+    tracker: Tracker,
+    governor: Governor,
     anonymizer: Option<Arc<Mutex<Anonymizer>>>,
     load: Load,
-    threads: RunningThreads,
+    running: RunningThreads,
+    perf: std::result::Result<Perf, String>,
+    faults: ThreadFaults,
+    children: Children,
     index: u64,
     since: Instant,
-    timer: Timer,
+    pub(super) timer: Timer,
     /// A second descriptor of the same process, for the loop.
-    end: Generic<OwnedFd>,
+    pub(super) end: Generic<OwnedFd>,
     detached: bool,
 }
 
@@ -129,42 +103,44 @@ impl GlassRamMonitor {
 
     /// As `new`, with other settings.
     pub fn with_config(pid: u32, config: MonitorConfig) -> Result<Self> {
-        Self::watch(ProcessAttach::attach(pid)?, config)
+        let rung = config.rung.map_or_else(Rung::probe, Ok)?;
+        Self::watch(ProcessAttach::attach_by(pid, rung)?, config)
     }
 
     /// Begins to watch a process that is attached to already. What it wrote before is of no window.
     pub fn watch(mut target: ProcessAttach, config: MonitorConfig) -> Result<Self> {
         let pid = target.info.pid;
-        let fault_cost = probe::supported()?.fault_cost;
         let end = target.pidfd.try_clone().map_err(|error| CaptureError::System {
             operation: "duplicating a pidfd",
             pid,
             errno: errno(error),
         })?;
-        let load = Load::new(pid, fault_cost);
-        let mut threads = RunningThreads::default();
-        threads.since_last(pid);
-        let mut watch = WatchSet::default();
         let anonymizer =
             config.anonymize.then(|| Arc::new(Mutex::new(Anonymizer::new(target.info.page_size))));
-        let mut policy = disguised(anonymizer.as_ref(), Box::new(StaggeredArming::default()));
-        let budget = faults_within(&config, config.window, fault_cost);
-        // What was written before the attach is found here, and is of no window.
-        let begun =
-            watch.begin(&mut target).and_then(|()| end_window(&mut watch, &mut target, &mut policy, budget));
-        begun.map_err(|stopped| match stopped {
+        let policy = disguised(anonymizer.as_ref(), Box::new(StaggeredArming::default()));
+        let mut governor = Governor::new(config.slowdown_budget, probe::fault_cost());
+        let perf = Perf::open(pid);
+        if let Err(reason) = &perf {
+            tracing::info!(pid, reason, "who writes is not known");
+        }
+        let tracker = Tracker::begin(&mut target, &mut governor, policy, config.window);
+        let tracker = tracker.map_err(|stopped| match stopped {
             Stopped::Gone => CaptureError::Changed { pid },
             Stopped::Failed(error) => error,
         })?;
+        let load = Load::new(pid, tracker.vitals());
         let since = Instant::now();
         Ok(Self {
             target,
             config,
-            watch,
-            policy,
+            tracker,
+            governor,
             anonymizer,
             load,
-            threads,
+            running: RunningThreads::new(pid),
+            perf,
+            faults: ThreadFaults::default(),
+            children: Children::of(pid),
             index: 0,
             since,
             timer: Timer::from_deadline(since + config.window),
@@ -179,43 +155,64 @@ impl GlassRamMonitor {
             return Ok(CaptureEvent::Exited(ExitReason::Ended));
         }
         let now = Instant::now();
-        let budget = faults_within(&self.config, now - self.since, self.load.fault_cost());
-        let outcome = self.watch.reconcile(&mut self.target).and_then(|changed| {
-            // Not those of the pages that are about to be left unarmed.
-            let unseen = self.watch.unseen().to_vec();
-            let written = end_window(&mut self.watch, &mut self.target, &mut self.policy, budget)?;
-            Ok((changed, written, unseen))
-        });
-        let (changed, written, unseen) = match outcome {
-            Ok(outcome) => outcome,
+        let length = now - self.since;
+        let (samples, forked) = self.recorded();
+        let mut look = match self.tracker.look(&mut self.target, &mut self.governor, length) {
+            Ok(look) => look,
             Err(Stopped::Gone) => return Ok(CaptureEvent::Exited(self.why_gone())),
             Err(Stopped::Failed(error)) => return Err(error.into()),
         };
-        let regions = (changed || self.index == 0).then(|| self.watch.regions());
-        let page_size = self.target.info.page_size;
+        name_children(&mut look.events, &forked);
+        let TargetInfo { pid, page_size, .. } = self.target.info;
+        let running = self.running.latest(pid);
+        let threads = self.faults.window(pid, samples, &look.written, page_size, length);
+        let cost = self.governor.window(&look.spent, length, running, &self.faults.shares());
         let window = Window {
             index: self.index,
             started: self.since,
-            length: now - self.since,
-            written,
-            unseen,
-            regions,
-            writable_pages: self.watch.writable_pages(page_size),
-            active_threads: self.threads.since_last(self.target.info.pid),
+            length,
+            written: look.written,
+            unseen: look.unseen,
+            regions: (look.changed || self.index == 0).then(|| self.tracker.regions()),
+            writable_pages: self.tracker.writable_pages(page_size),
+            active_threads: running.count(),
+            threads,
+            forked,
+            events: look.events,
+            dropped: look.dropped,
         };
-        let pages = window.written.iter().map(|range| range.pages(page_size)).sum();
-        self.load.window(pages, window.length, now.elapsed());
-        self.index += 1;
+        let pages = range::pages(&window.written, page_size);
+        self.load.window(self.tracker.vitals(), pages, cost, length, now.elapsed());
         self.since = now;
+        self.index += 1;
         Ok(CaptureEvent::Window(match &self.anonymizer {
             Some(anonymizer) => locked(anonymizer).window(window),
             None => window,
         }))
     }
 
-    /// The address space has vanished: with the process, or because it executed another program.
+    /// What perf has recorded since the last window: faults, and the children that were born.
+    fn recorded(&mut self) -> (Vec<Fault>, Vec<u32>) {
+        let (mut samples, mut forked) = (Vec::new(), Vec::new());
+        if let Ok(perf) = &mut self.perf {
+            let threads = &mut self.faults;
+            perf.drain(|record| match record {
+                Record::Fault { tid, address, faults } => samples.push(Fault { tid, address, faults }),
+                Record::Forked { child } => forked.push(child),
+                Record::Named { tid, name, .. } => threads.named(tid, &name),
+                Record::Lost(records) => tracing::debug!(records, "perf records lost"),
+                // The table and the list of threads have the truth.
+                Record::Mapped | Record::Born | Record::Ended => {}
+            });
+        }
+        if self.perf.is_err() {
+            forked = self.children.new_ones(self.target.info.pid);
+        }
+        (samples, forked)
+    }
+
+    /// The address space is gone although the process is there: it ends, or it executes another program.
     fn why_gone(&self) -> ExitReason {
-        // A process that ends loses its memory a moment before its pidfd says so.
         if !self.target.has_ended() && has_memory(self.target.info.pid) {
             ExitReason::Executed
         } else {
@@ -235,7 +232,19 @@ impl GlassRamMonitor {
 
     /// How writes are followed.
     pub fn rung(&self) -> Rung {
-        Rung::WpAsync
+        self.target.rung()
+    }
+
+    /// What this watch goes without, and why.
+    pub fn lost(&self) -> Vec<LostFeature> {
+        let threads = self.perf.as_ref().err().map(|reason| LostFeature {
+            what: "who writes: the threads of a window",
+            reason: reason.clone(),
+        });
+        let rung = Some(self.rung().lost())
+            .filter(|lost| !lost.is_empty())
+            .map(|lost| LostFeature { what: lost, reason: format!("this is the rung {}", self.rung()) });
+        threads.into_iter().chain(rung).collect()
     }
 
     /// What watching costs the target, estimated over the last seconds (see the `metrics` module for how).
@@ -245,7 +254,17 @@ impl GlassRamMonitor {
 
     /// What watching costs us, over the last seconds.
     pub fn fault_metrics(&self) -> FaultMetrics {
-        self.load.faults()
+        self.load.faults(self.tracker.sync_metrics())
+    }
+
+    /// How the slowdown budget is held at the moment.
+    pub fn governing(&self) -> Governing {
+        self.governor.governing()
+    }
+
+    /// How long the next window is to be.
+    pub(super) fn period(&self) -> Duration {
+        self.tracker.period(self.config.window)
     }
 
     /// From the window after the current one on, windows are so long.
@@ -253,14 +272,22 @@ impl GlassRamMonitor {
         self.config.window = window;
     }
 
-    /// Puts another policy in the place of the built-in one, from the end of this window on.
+    /// From the end of this window on, the target may become so much slower.
+    pub fn set_slowdown_budget(&mut self, budget: Option<f64>) {
+        self.config.slowdown_budget = budget;
+        self.governor.set_budget(budget);
+    }
+
+    /// Puts another policy in the place of the built-in one, from the end of this window on. Only the asynchronous rung asks one.
     pub fn set_arming_policy(&mut self, policy: Box<dyn ArmingPolicy>) {
-        self.policy = disguised(self.anonymizer.as_ref(), policy);
+        if let Tracker::Async(tracker) = &mut self.tracker {
+            tracker.set_policy(disguised(self.anonymizer.as_ref(), policy));
+        }
     }
 
     /// The mappings under watch.
     pub fn regions(&self) -> Arc<[MemoryRegion]> {
-        let regions = self.watch.regions();
+        let regions = self.tracker.regions();
         self.anonymizer
             .as_ref()
             .map_or_else(|| Arc::clone(&regions), |anonymizer| locked(anonymizer).follow(&regions))
@@ -268,7 +295,7 @@ impl GlassRamMonitor {
 
     /// Writable mappings that the kernel would not let us watch.
     pub fn refused_regions(&self) -> &[RefusedRegion] {
-        self.watch.refused()
+        self.tracker.refused()
     }
 
     /// Attaches to a child of the target, to be watched as a target of its own.
@@ -294,22 +321,31 @@ impl GlassRamMonitor {
         for region in table.iter().filter(|region| region.is_watchable()) {
             // Mappings that were refused or are younger than the last window are not registered; closing the
             // descriptor ends whatever this leaves.
-            let _ = self.target.uffd.unwatch(region.range());
+            if let Some(uffd) = self.target.uffd() {
+                let _ = uffd.unwatch(region.range());
+            }
         }
-        if self.config.restore_huge_pages && !self.watch.huge().is_empty() {
+        let huge = self.tracker.huge();
+        if self.config.restore_huge_pages && !huge.is_empty() {
             let (pidfd, by) = (self.target.pidfd.as_fd(), &self.target.by);
             let collapse = |pages: &[PageRange]| by.collapse(pidfd, pages);
-            let restored = huge::restore(collapse, &mut self.target.pagemap, &table, self.watch.huge());
+            let restored = huge::restore(collapse, &mut self.target.pagemap, &table, huge);
             tracing::debug!(pid = self.target.info.pid, restored, "huge pages put together again");
         }
         Ok(())
     }
 }
 
-/// Faults that a window of this length may cost the target; None where there is no limit.
-fn faults_within(config: &MonitorConfig, length: Duration, fault_cost: Duration) -> Option<f64> {
-    let budget = config.slowdown_budget?;
-    Some(budget * length.as_secs_f64() / fault_cost.as_secs_f64().max(1e-9))
+/// The kernel tells of a fork before the child has a number.
+fn name_children(events: &mut [FaultEvent], forked: &[u32]) {
+    let mut children = forked.iter();
+    for event in events {
+        if let FaultEvent::Fork { child_pid, .. } = event
+            && let Some(child) = children.next()
+        {
+            *child_pid = *child;
+        }
+    }
 }
 
 fn locked(anonymizer: &Arc<Mutex<Anonymizer>>) -> MutexGuard<'_, Anonymizer> {
@@ -327,92 +363,10 @@ fn disguised(
     }
 }
 
-/// Finds what was written and arms for the next window: everything, where that is within the budget, else what the policy
-/// chooses.
-fn end_window(
-    watch: &mut WatchSet,
-    target: &mut ProcessAttach,
-    policy: &mut Box<dyn ArmingPolicy>,
-    budget: Option<f64>,
-) -> std::result::Result<Vec<PageRange>, Stopped> {
-    let collected = watch.collect(target, budget.map_or(u64::MAX, |faults| faults as u64))?;
-    let regions = watch.regions();
-    let end = WindowEnd {
-        regions: &regions,
-        page_size: target.info.page_size,
-        written: &collected.written,
-        unseen: watch.unseen(),
-        budget: if collected.armed { None } else { budget },
-    };
-    let arming = policy.arm(&end);
-    if !collected.armed {
-        watch.arm(target, &collected.written, arming)?;
-    }
-    Ok(collected.written)
-}
-
 impl Drop for GlassRamMonitor {
     fn drop(&mut self) {
         if let Err(error) = self.release() {
             tracing::debug!(%error, "detaching");
         }
-    }
-}
-
-impl EventSource for GlassRamMonitor {
-    type Event = CaptureEvent;
-    type Metadata = ();
-    type Ret = ();
-    type Error = std::io::Error;
-
-    fn process_events<F>(
-        &mut self,
-        readiness: Readiness,
-        token: Token,
-        mut callback: F,
-    ) -> std::io::Result<PostAction>
-    where
-        F: FnMut(CaptureEvent, &mut ()),
-    {
-        let mut ended = false;
-        self.end.process_events(readiness, token, |_, _| {
-            ended = true;
-            Ok(PostAction::Continue)
-        })?;
-        if ended {
-            callback(CaptureEvent::Exited(ExitReason::Ended), &mut ());
-            return Ok(PostAction::Remove);
-        }
-
-        let mut due = None;
-        let period = self.config.window;
-        self.timer.process_events(readiness, token, |deadline, _| {
-            due = Some(deadline);
-            // Deadlines that have passed already are left out: one late window, then a whole period again.
-            let (next, now) = (deadline + period, Instant::now());
-            TimeoutAction::ToInstant(if next > now { next } else { now + period })
-        })?;
-        if due.is_none() {
-            return Ok(PostAction::Continue);
-        }
-        let event = self.scan().unwrap_or_else(CaptureEvent::Failed);
-        let last = !matches!(event, CaptureEvent::Window(_));
-        callback(event, &mut ());
-        Ok(if last { PostAction::Remove } else { PostAction::Continue })
-    }
-
-    fn register(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
-        self.timer.register(poll, factory)?;
-        self.end.register(poll, factory)
-    }
-
-    fn reregister(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
-        self.timer.reregister(poll, factory)?;
-        self.end.reregister(poll, factory)
-    }
-
-    fn unregister(&mut self, poll: &mut Poll) -> calloop::Result<()> {
-        self.timer.unregister(poll)?;
-        self.end.unregister(poll)
     }
 }

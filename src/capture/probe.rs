@@ -13,22 +13,82 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
+use serde::{Deserialize, Serialize};
+
 use super::scan::{Pagemap, Question};
+use super::soft_dirty::SoftDirty;
 use super::uffd::{UffdFeatureFlags, UserfaultFd};
 use super::{CaptureError, PageRange, sys};
 
-/// How writes are followed, best first. The ladder has more rungs than this crate stands on yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// How writes are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Rung {
     /// The kernel resolves write faults by itself and `PAGEMAP_SCAN` reports them: every page exact, nothing ever waits (Linux 6.7).
     WpAsync,
+    /// Each write to one of a few armed pages is an event that the target waits for, thread and order included (Linux 5.7).
+    WpSync,
+    /// Each first touch of a new page is an event that the target waits for (Linux 4.3).
+    Missing,
+    /// Soft-dirty bits of the page table, without userfaultfd and without a stop of the target (Linux 3.11, where built in).
+    SoftDirty,
 }
 
 impl Rung {
-    /// The best rung of the running kernel, tried out on ourselves.
+    /// All rungs, best first.
+    pub const LADDER: [Rung; 4] = [Rung::WpAsync, Rung::WpSync, Rung::Missing, Rung::SoftDirty];
+
+    /// The best rung of the running kernel, tried out on ourselves. With none, why not the first.
     pub fn probe() -> Result<Self, CaptureError> {
-        supported().map(|_| Rung::WpAsync)
+        let first = Self::LADDER[0].try_out();
+        match Self::LADDER.iter().find(|rung| rung.try_out().is_ok()) {
+            Some(rung) => Ok(*rung),
+            None => first.map(|()| Self::LADDER[0]),
+        }
+    }
+
+    /// Whether the running kernel has it, tried out on ourselves.
+    pub fn try_out(self) -> Result<(), CaptureError> {
+        match self {
+            Rung::WpAsync => supported().map(drop),
+            Rung::WpSync => {
+                handshake(UffdFeatureFlags::EVENTS.union(UffdFeatureFlags::PAGEFAULT_FLAG_WP), "5.7")
+            }
+            Rung::Missing => handshake(UffdFeatureFlags::THREAD_ID, "4.14"),
+            Rung::SoftDirty => soft_dirty(),
+        }
+    }
+
+    /// What is lost on it, against the best one. Empty for the best.
+    pub fn lost(self) -> &'static str {
+        match self {
+            Rung::WpAsync => "",
+            Rung::WpSync => {
+                "all but a few pages drawn anew in each window, and the target waits at each event"
+            }
+            Rung::Missing => "every write but the first to each page, and the target waits at it",
+            Rung::SoftDirty => {
+                "writes between a look and its reset, threads of single writes, and short windows on busy targets"
+            }
+        }
+    }
+
+    /// Whether it needs a userfaultfd of the target, and so one stop of it.
+    pub(super) fn needs_uffd(self) -> bool {
+        self != Rung::SoftDirty
+    }
+
+    /// What its userfaultfd is asked for, the fullest set first.
+    pub(super) fn features(self) -> &'static [UffdFeatureFlags] {
+        const WP: UffdFeatureFlags = UffdFeatureFlags::EVENTS.union(UffdFeatureFlags::PAGEFAULT_FLAG_WP);
+        const WP_SHARED: UffdFeatureFlags = WP.union(UffdFeatureFlags::WP_HUGETLBFS_SHMEM);
+        match self {
+            Rung::WpAsync => &[UffdFeatureFlags::ASYNC_RUNG],
+            Rung::WpSync => &[WP_SHARED, WP],
+            Rung::Missing => &[UffdFeatureFlags::EVENTS, UffdFeatureFlags::THREAD_ID],
+            Rung::SoftDirty => &[],
+        }
     }
 }
 
@@ -36,8 +96,73 @@ impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Rung::WpAsync => "wp-async",
+            Rung::WpSync => "wp-sync",
+            Rung::Missing => "missing",
+            Rung::SoftDirty => "soft-dirty",
         })
     }
+}
+
+/// Whether the kernel could show reads as well: read-write protection is newer than every feature that this crate uses. Its reason
+/// where it cannot.
+pub fn reads() -> Result<(), String> {
+    const NEWEST_KNOWN: u64 = sys::FEATURE_MOVE;
+    let fd = sys::userfaultfd(libc::O_CLOEXEC | libc::O_NONBLOCK | sys::UFFD_USER_MODE_ONLY)
+        .map_err(|errno| format!("userfaultfd(2): {}", errno.desc()))?;
+    match sys::uffd_features(&fd) {
+        Ok(features) if features > 2 * NEWEST_KNOWN - 1 => Ok(()),
+        Ok(_) => Err(format!(
+            "Linux {} has no read tracking (userfaultfd's read-write protection)",
+            running_kernel()
+        )),
+        Err(errno) => Err(format!("UFFDIO_API: {}", errno.desc())),
+    }
+}
+
+fn handshake(features: UffdFeatureFlags, required: &'static str) -> Result<(), CaptureError> {
+    let pid = std::process::id();
+    let missing = "userfaultfd with events and thread ids";
+    // Forks of ours are events only for a root, and so they are for a target's.
+    let fd = sys::userfaultfd(libc::O_CLOEXEC | libc::O_NONBLOCK).map_err(|errno| match errno {
+        Errno::EPERM => {
+            CaptureError::NotPermitted { pid, what: "userfaultfd(2) with faults of the kernel", errno }
+        }
+        Errno::ENOSYS => CaptureError::KernelTooOld { missing, required, detected: running_kernel() },
+        errno => CaptureError::System { operation: "userfaultfd(2)", pid, errno },
+    })?;
+    UserfaultFd::handshake(fd, pid, features).map(drop).map_err(|errno| match errno {
+        Errno::EINVAL => CaptureError::KernelTooOld { missing, required, detected: running_kernel() },
+        Errno::EPERM => CaptureError::NotPermitted { pid, what: "fork events of a userfaultfd", errno },
+        errno => CaptureError::System { operation: "UFFDIO_API", pid, errno },
+    })
+}
+
+/// Resets the bits of all our own memory, once: nobody else of ours uses them.
+fn soft_dirty() -> Result<(), CaptureError> {
+    static TRIED: OnceLock<Result<(), CaptureError>> = OnceLock::new();
+    let pid = std::process::id();
+    let failed =
+        |errno| CaptureError::System { operation: "trying soft-dirty bits on ourselves", pid, errno };
+    let attempt = || {
+        let scratch = Scratch::with_stride(1).map_err(failed)?;
+        scratch.write_each_page();
+        let mut bits = SoftDirty::open(pid)?;
+        bits.reset().map_err(failed)?;
+        scratch.write(7);
+        let mut written = Vec::new();
+        bits.written(scratch.range(), sys::page_size(), &mut written).map_err(failed)?;
+        let at = scratch.range().start + 7 * sys::page_size();
+        if written == [PageRange::new(at, at + sys::page_size())] {
+            Ok(())
+        } else {
+            Err(CaptureError::KernelTooOld {
+                missing: "soft-dirty tracking (CONFIG_MEM_SOFT_DIRTY)",
+                required: "3.11, built with it",
+                detected: running_kernel(),
+            })
+        }
+    };
+    TRIED.get_or_init(attempt).clone()
 }
 
 /// What the trial showed.
@@ -47,7 +172,12 @@ pub(super) struct Supported {
     pub fault_cost: Duration,
 }
 
-/// Tries the rung on a scratch mapping of ours; once per process, because kernels do not change under it.
+/// What one fault costs, where it could be measured; otherwise what it costs on slow machines.
+pub(super) fn fault_cost() -> Duration {
+    supported().map_or(Duration::from_micros(2), |supported| supported.fault_cost)
+}
+
+/// Tries the asynchronous rung on a scratch mapping of ours; once per process, because kernels do not change under it.
 pub(super) fn supported() -> Result<Supported, CaptureError> {
     static TRIED: OnceLock<Result<Supported, CaptureError>> = OnceLock::new();
     TRIED.get_or_init(try_on_ourselves).clone()
@@ -80,7 +210,8 @@ fn try_on_ourselves() -> Result<Supported, CaptureError> {
         .map_err(failed("opening /proc/self/pagemap"))?;
     let mut pagemap = Pagemap::new(file);
 
-    let scratch = Scratch::new().map_err(failed("mapping scratch memory"))?;
+    // Far apart: the pages of a target's faults are seldom neighbours, and their entries not in the caches.
+    let scratch = Scratch::with_stride(16).map_err(failed("mapping scratch memory"))?;
     scratch.write_each_page();
     uffd.watch(scratch.range()).map_err(failed("UFFDIO_REGISTER"))?;
     let mut costs = [Duration::ZERO; ROUNDS];
@@ -110,22 +241,31 @@ fn running_kernel() -> String {
 /// Memory of our own, in small pages, unmapped at the end.
 pub(super) struct Scratch {
     start: NonNull<libc::c_void>,
-    page: usize,
+    /// Bytes from one page that is used to the next.
+    stride: usize,
 }
 
 impl Scratch {
     /// Its length in pages.
     pub const PAGES: usize = 512;
 
+    /// Pages side by side.
+    #[cfg(test)]
     pub fn new() -> nix::Result<Self> {
+        Self::with_stride(1)
+    }
+
+    /// Of so many pages one is used.
+    fn with_stride(pages: usize) -> nix::Result<Self> {
         let page =
             nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?.map_or(4096, |size| size as usize);
-        let length = NonZeroUsize::new(Self::PAGES * page).ok_or(Errno::EINVAL)?;
+        let stride = pages * page;
+        let length = NonZeroUsize::new(Self::PAGES * stride).ok_or(Errno::EINVAL)?;
         // SAFETY: a new private mapping at an address of the kernel's choice disturbs nothing.
         let start = unsafe {
             mmap_anonymous(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE)?
         };
-        let scratch = Self { start, page };
+        let scratch = Self { start, stride };
         // A kernel without huge pages refuses, and then has none to avoid.
         // SAFETY: advice about our own new mapping.
         let _ = unsafe { madvise(start, length.get(), MmapAdvise::MADV_NOHUGEPAGE) };
@@ -134,21 +274,22 @@ impl Scratch {
 
     pub fn range(&self) -> PageRange {
         let start = self.start.as_ptr() as u64;
-        PageRange::new(start, start + (Self::PAGES * self.page) as u64)
+        PageRange::new(start, start + (Self::PAGES * self.stride) as u64)
     }
 
     #[cfg(test)]
     pub fn page(&self) -> usize {
-        self.page
+        self.stride
     }
 
+    /// In an order that no prefetcher foresees.
     pub fn write_each_page(&self) {
-        (0..Self::PAGES).for_each(|page| self.write(page));
+        (0..Self::PAGES).for_each(|turn| self.write(turn * 197 % Self::PAGES));
     }
 
     /// Stores into one page of it.
     pub fn write(&self, page: usize) {
-        let offset = page.min(Self::PAGES - 1) * self.page;
+        let offset = page.min(Self::PAGES - 1) * self.stride;
         // SAFETY: within the mapping, which nobody else knows of. Volatile, because the store itself is what is wanted.
         unsafe { self.start.cast::<u8>().add(offset).write_volatile(1) };
     }
@@ -157,6 +298,6 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // SAFETY: our own mapping, and the last use of it.
-        let _ = unsafe { munmap(self.start, Self::PAGES * self.page) };
+        let _ = unsafe { munmap(self.start, Self::PAGES * self.stride) };
     }
 }

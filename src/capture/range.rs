@@ -94,3 +94,18 @@ pub fn intersect(one: &[PageRange], other: &[PageRange]) -> Vec<PageRange> {
     }
     common
 }
+
+/// The part of the address space that one page table of the last level covers: what the kernel flushes at once.
+const PIECE: u64 = 2 << 20;
+
+/// How many such pieces sorted, disjoint ranges touch.
+pub fn pieces(ranges: &[PageRange]) -> u64 {
+    let mut behind = 0;
+    let mut count = 0;
+    for range in ranges.iter().filter(|range| !range.is_empty()) {
+        let (first, last) = ((range.start / PIECE).max(behind), (range.end - 1) / PIECE);
+        count += (last + 1).saturating_sub(first);
+        behind = behind.max(last + 1);
+    }
+    count
+}

@@ -68,6 +68,13 @@ impl WindowSource {
         }
     }
 
+    /// The target may become so much slower from now on.
+    pub fn set_slowdown_budget(&mut self, budget: Option<f64>) {
+        if let Self::Live(monitor) = self {
+            monitor.set_slowdown_budget(budget);
+        }
+    }
+
     /// The recording, if it is one.
     pub fn replay(&self) -> Option<&Replay> {
         match self {

@@ -23,9 +23,29 @@ pub(crate) const UFFD_API: u64 = 0xAA;
 pub(crate) const UFFD_USER_MODE_ONLY: i32 = 1;
 
 pub(crate) const FEATURE_PAGEFAULT_FLAG_WP: u64 = 1 << 0;
+pub(crate) const FEATURE_EVENT_FORK: u64 = 1 << 1;
+pub(crate) const FEATURE_EVENT_REMAP: u64 = 1 << 2;
+pub(crate) const FEATURE_EVENT_REMOVE: u64 = 1 << 3;
+pub(crate) const FEATURE_EVENT_UNMAP: u64 = 1 << 6;
+pub(crate) const FEATURE_THREAD_ID: u64 = 1 << 8;
 pub(crate) const FEATURE_WP_HUGETLBFS_SHMEM: u64 = 1 << 12;
 pub(crate) const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
 pub(crate) const FEATURE_WP_ASYNC: u64 = 1 << 15;
+pub(crate) const FEATURE_MOVE: u64 = 1 << 16;
+
+/// The request number of UFFDIO_UNREGISTER, for a process that may use nothing but system calls.
+pub(crate) const UFFDIO_UNREGISTER: u64 = 0x8010_aa01;
+/// The request number of UFFDIO_WAKE.
+pub(crate) const UFFDIO_WAKE: u64 = 0x8010_aa02;
+
+/// The size of a base page in bytes.
+pub(crate) fn page_size() -> u64 {
+    static SIZE: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *SIZE.get_or_init(|| {
+        let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+        size.map_or(4096, |size| size as u64)
+    })
+}
 
 nix::ioctl_readwrite!(
     /// The handshake of a new userfaultfd.
@@ -103,6 +123,14 @@ pub(crate) fn userfaultfd(flags: i32) -> nix::Result<OwnedFd> {
         let fd = Errno::result(libc::syscall(libc::SYS_userfaultfd, flags))?;
         Ok(OwnedFd::from_raw_fd(fd as RawFd))
     }
+}
+
+/// All features that the kernel has.
+pub(crate) fn uffd_features(fd: &OwnedFd) -> nix::Result<u64> {
+    let mut api = UffdioApi { api: UFFD_API, features: 0, ioctls: 0 };
+    // SAFETY: `api` is the structure this ioctl reads and writes, and it outlives the call.
+    unsafe { ioctl_uffdio_api(fd.as_raw_fd(), &mut api) }?;
+    Ok(api.features)
 }
 
 /// Asks the kernel to make huge pages of these ranges of another process again; how many bytes it advised.

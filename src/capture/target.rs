@@ -95,8 +95,7 @@ pub(crate) fn inspect(pid: u32) -> Result<TargetInfo, CaptureError> {
         // A program whose file cannot be opened (deleted on a network disk, say) is told by its registers later.
         Err(_) => {}
     }
-    let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
-    Ok(TargetInfo { pid, comm, page_size: page_size.map_or(4096, |size| size as u64) })
+    Ok(TargetInfo { pid, comm, page_size: super::sys::page_size() })
 }
 
 /// Opens one of the target's files in /proc that need the right to trace it.
@@ -121,7 +120,7 @@ fn is_kernel_thread(pid: u32) -> bool {
 }
 
 /// The fields of a `stat` file behind the name: the first is the state. The name may hold blanks and parentheses.
-fn stat_fields(stat: &[u8]) -> Vec<String> {
+pub(crate) fn stat_fields(stat: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(stat);
     let behind = text.rfind(')').map_or("", |at| &text[at + 1..]);
     behind.split_whitespace().map(str::to_owned).collect()

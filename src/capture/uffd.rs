@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use userfaultfd::{Event, FaultKind, ReadWrite, RegisterMode, Uffd};
+use userfaultfd::{Event, EventBuffer, FaultKind, ReadWrite, RegisterMode, Uffd};
 
 use super::{CaptureError, FaultEvent, PageRange, sys};
 use crate::error::{GlassRamError, Result};
@@ -27,6 +27,26 @@ impl UffdFeatureFlags {
     pub const WP_UNPOPULATED: Self = Self(sys::FEATURE_WP_UNPOPULATED);
     /// The kernel resolves write-protect faults by itself and remembers them in the page table.
     pub const WP_ASYNC: Self = Self(sys::FEATURE_WP_ASYNC);
+
+    /// Faults carry the thread that took them.
+    pub const THREAD_ID: Self = Self(sys::FEATURE_THREAD_ID);
+    /// A fork is an event, and the child's memory comes with a descriptor of its own.
+    pub const EVENT_FORK: Self = Self(sys::FEATURE_EVENT_FORK);
+    /// mremap(2) is an event.
+    pub const EVENT_REMAP: Self = Self(sys::FEATURE_EVENT_REMAP);
+    /// MADV_DONTNEED and MADV_REMOVE are events.
+    pub const EVENT_REMOVE: Self = Self(sys::FEATURE_EVENT_REMOVE);
+    /// munmap(2) is an event.
+    pub const EVENT_UNMAP: Self = Self(sys::FEATURE_EVENT_UNMAP);
+
+    /// What every synchronous rung asks for.
+    pub const EVENTS: Self = Self(
+        Self::THREAD_ID.0
+            | Self::EVENT_FORK.0
+            | Self::EVENT_REMAP.0
+            | Self::EVENT_REMOVE.0
+            | Self::EVENT_UNMAP.0,
+    );
 
     /// What the asynchronous rung asks for. No event feature is among them: an event that nobody reads would block the target.
     pub const ASYNC_RUNG: Self = Self(
@@ -50,6 +70,8 @@ impl UffdFeatureFlags {
 pub enum UffdIoctlMode {
     /// Writes to protected pages.
     WriteProtect,
+    /// The first touch of pages that do not exist.
+    Missing,
 }
 
 /// A range of addresses for the ioctls of a userfaultfd.
@@ -66,7 +88,7 @@ pub trait UffdCapability: Sized {
     fn register(&self, range: UffdioRange, mode: UffdIoctlMode) -> Result<()>;
     /// Protects a range against writes, or takes the protection away.
     fn write_protect(&self, range: UffdioRange, enable: bool) -> Result<()>;
-    /// The next queued event. The asynchronous mode queues none: EAGAIN.
+    /// The next queued event, EAGAIN when there is none; the asynchronous mode queues none at all.
     fn read_event(&self) -> Result<UffdMsg>;
 }
 
@@ -113,6 +135,70 @@ impl UserfaultFd {
         self.uffd.unregister(start, len).map_err(errno)
     }
 
+    /// Registers a range for the first touch of pages that do not exist.
+    pub(crate) fn watch_missing(&self, range: PageRange) -> Result<(), Errno> {
+        let (start, len) = address(range);
+        self.uffd.register_with_mode(start, len, RegisterMode::MISSING).map(drop).map_err(errno)
+    }
+
+    /// Takes the protection of a range away and wakes who waits for it.
+    pub(crate) fn unprotect(&self, range: PageRange) -> Result<(), Errno> {
+        let (start, len) = address(range);
+        self.uffd.remove_write_protection(start, len, true).map_err(errno)
+    }
+
+    /// Gives a range of missing pages what the kernel would have given: zeros. Wakes who waits for them.
+    pub(crate) fn zero(&self, range: PageRange) -> Result<(), Errno> {
+        let (start, len) = address(range);
+        // SAFETY: pages of the target that do not exist become what they would have become without us.
+        unsafe { self.uffd.zeropage(start, len, true) }.map(drop).map_err(errno)
+    }
+
+    /// Wakes who waits for a range, to look again.
+    pub(crate) fn wake(&self, range: PageRange) -> Result<(), Errno> {
+        let (start, len) = address(range);
+        self.uffd.wake(start, len).map_err(errno)
+    }
+
+    /// A second descriptor of the same.
+    pub(crate) fn try_clone(&self) -> Result<Self, Errno> {
+        let fd = self.as_fd().try_clone_to_owned().map_err(super::target::errno)?;
+        // SAFETY: the new descriptor is ours and is given away whole.
+        let uffd = unsafe { Uffd::from_raw_fd(fd.into_raw_fd()) };
+        Ok(Self { uffd, pid: self.pid })
+    }
+
+    /// Appends what is queued, as far as it fits into the buffer.
+    pub(crate) fn read_events(
+        &self,
+        buffer: &mut EventBuffer,
+        events: &mut Vec<FaultEvent>,
+    ) -> Result<(), Errno> {
+        for event in self.uffd.read_events(buffer).map_err(errno)? {
+            events.push(self.event(event.map_err(errno)?));
+        }
+        Ok(())
+    }
+
+    /// An event in our words. The child of a fork comes with a descriptor, which is closed: the child is released.
+    fn event(&self, event: Event) -> FaultEvent {
+        match event {
+            Event::Pagefault { kind, rw, addr, thread_id } => FaultEvent::PageFault {
+                address: addr as u64,
+                flags: u32::from(rw == ReadWrite::Write) | u32::from(kind == FaultKind::WriteProtected) << 1,
+                thread_id: u32::try_from(thread_id.as_raw()).ok().filter(|tid| *tid != 0),
+            },
+            Event::Remap { from, to, len } => {
+                FaultEvent::Remap { old_address: from as u64, new_address: to as u64, length: len as u64 }
+            }
+            Event::Remove { start, end } | Event::Unmap { start, end } => {
+                FaultEvent::Remove { address: start as u64, length: end as u64 - start as u64 }
+            }
+            // The child is not there yet: the fork waits for the event to be read.
+            Event::Fork { .. } => FaultEvent::Fork { parent_pid: self.pid, child_pid: 0 },
+        }
+    }
+
     fn failed(&self, operation: &'static str, errno: Errno) -> GlassRamError {
         CaptureError::System { operation, pid: self.pid, errno }.into()
     }
@@ -129,39 +215,20 @@ impl UffdCapability for UserfaultFd {
 
     fn register(&self, range: UffdioRange, mode: UffdIoctlMode) -> Result<()> {
         match mode {
-            UffdIoctlMode::WriteProtect => {
-                self.watch(range).map_err(|errno| self.failed("UFFDIO_REGISTER", errno))
-            }
+            UffdIoctlMode::WriteProtect => self.watch(range),
+            UffdIoctlMode::Missing => self.watch_missing(range),
         }
+        .map_err(|errno| self.failed("UFFDIO_REGISTER", errno))
     }
 
     fn write_protect(&self, range: UffdioRange, enable: bool) -> Result<()> {
-        let (start, len) = address(range);
-        let done = if enable {
-            self.uffd.write_protect(start, len)
-        } else {
-            self.uffd.remove_write_protection(start, len, true)
-        };
-        done.map_err(|error| self.failed("UFFDIO_WRITEPROTECT", errno(error)))
+        let done = if enable { self.protect(range) } else { self.unprotect(range) };
+        done.map_err(|errno| self.failed("UFFDIO_WRITEPROTECT", errno))
     }
 
     fn read_event(&self) -> Result<UffdMsg> {
         let event = self.uffd.read_event().map_err(|error| self.failed("reading an event", errno(error)))?;
-        match event.ok_or_else(|| self.failed("reading an event", Errno::EAGAIN))? {
-            Event::Pagefault { kind, rw, addr, .. } => Ok(FaultEvent::PageFault {
-                address: addr as u64,
-                flags: u32::from(rw == ReadWrite::Write) | u32::from(kind == FaultKind::WriteProtected) << 1,
-                thread_id: None,
-            }),
-            Event::Remap { from, to, len } => {
-                Ok(FaultEvent::Remap { old_address: from as u64, new_address: to as u64, length: len as u64 })
-            }
-            Event::Remove { start, end } | Event::Unmap { start, end } => {
-                Ok(FaultEvent::Remove { address: start as u64, length: end as u64 - start as u64 })
-            }
-            // Never asked for in the handshake; the message carries no process number to build the event from.
-            Event::Fork { .. } => Err(self.failed("reading an event", Errno::EOPNOTSUPP)),
-        }
+        Ok(self.event(event.ok_or_else(|| self.failed("reading an event", Errno::EAGAIN))?))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The set of mappings under watch, kept in step with the target's own table.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -54,6 +55,8 @@ pub(super) struct WatchSet {
     unseen: Vec<PageRange>,
     /// Huge pages that the last pass has found.
     huge_now: Vec<PageRange>,
+    /// A mapping was found that is not the one of the table.
+    strangers: bool,
 }
 
 /// What a pass over the set has found.
@@ -65,6 +68,15 @@ pub(super) struct Collected {
     pub armed: bool,
 }
 
+/// What arming has taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Armed {
+    /// Flushes of the target's translations.
+    pub flushes: u64,
+    /// The time of one call; none where there was none.
+    pub median_call: Option<Duration>,
+}
+
 impl WatchSet {
     pub fn regions(&self) -> Arc<[MemoryRegion]> {
         Arc::clone(&self.regions)
@@ -74,14 +86,13 @@ impl WatchSet {
         &self.refused
     }
 
-    /// Pages of all writable mappings, whether they could be watched or not.
-    pub fn writable_pages(&self, page_size: u64) -> u64 {
-        let refused = self.refused.iter().map(|refused| &refused.region);
-        self.regions.iter().chain(refused).map(|region| region.pages(page_size)).sum()
-    }
-
     pub fn huge(&self) -> &[PageRange] {
         &self.huge
+    }
+
+    /// Whether a pass since the last reading of the table met a mapping that is not the one of the table.
+    pub fn met_strangers(&self) -> bool {
+        self.strangers
     }
 
     /// Pages that are not armed.
@@ -94,9 +105,11 @@ impl WatchSet {
         // The table that the attach has read; the reading in `reconcile` only tells what is different from it.
         self.rebuild(target).map_err(Stopped::Failed)?;
         self.reconcile(target)?;
+        refuse_second(&self.regions, &self.refused, target.info.pid)?;
         for region in Arc::clone(&self.regions).iter() {
             // Nothing is to be reported of this first time, so the plain call does for both kinds of pages.
-            if self.may_mark(region) && target.uffd.protect(region.range()).is_ok() {
+            if self.may_mark(region) && target.uffd().is_some_and(|uffd| uffd.protect(region.range()).is_ok())
+            {
                 self.marked.push(region.range());
             }
         }
@@ -108,6 +121,7 @@ impl WatchSet {
         let pid = target.info.pid;
         let failed = |operation| move |errno| Stopped::Failed(CaptureError::System { operation, pid, errno });
         let mut changed = false;
+        self.strangers = false;
         // Registering lets the kernel join a new mapping with its neighbour, so the table is read again after it. Twice is
         // enough for a table that holds still, and one that does not is caught up with in the next window.
         for _ in 0..2 {
@@ -134,7 +148,7 @@ impl WatchSet {
             } else if let Some(known) = self.refused.iter().find(|refused| refused.region == region) {
                 refused.push(known.clone());
             } else {
-                match target.uffd.watch(region.range()) {
+                match target.watch(region.range()) {
                     Ok(()) => watched.push(region),
                     Err(errno) => {
                         // Its kind and size only: a log outlives the care that somebody asked for.
@@ -155,9 +169,13 @@ impl WatchSet {
         Ok(changed)
     }
 
-    /// What was written since the last pass. Where that is no more than `limit` pages and nothing was left unarmed before, it is
-    /// armed again in the same step; otherwise it waits for [`Self::arm`].
-    pub fn collect(&mut self, target: &mut ProcessAttach, limit: u64) -> Result<Collected, Stopped> {
+    /// What was written since the last pass. Where so many pages in so many flushes can be afforded and nothing was left unarmed
+    /// before, it is armed again in the same step; otherwise it waits for [`Self::arm`].
+    pub fn collect(
+        &mut self,
+        target: &mut ProcessAttach,
+        affords: impl Fn(u64, u64) -> bool,
+    ) -> Result<Collected, Stopped> {
         let regions = Arc::clone(&self.regions);
         let mut collected = Collected::default();
         let mut candidates = Vec::new();
@@ -169,7 +187,8 @@ impl WatchSet {
             }
         }
         let candidates = range::subtract(&candidates, &self.unseen);
-        let armed = self.unseen.is_empty() && range::pages(&candidates, target.info.page_size) <= limit;
+        let pages = range::pages(&candidates, target.info.page_size);
+        let armed = self.unseen.is_empty() && affords(pages, range::pieces(&candidates));
         self.huge_now.clear();
         let mut rest = candidates.as_slice();
         for region in regions.iter() {
@@ -202,7 +221,7 @@ impl WatchSet {
         target: &mut ProcessAttach,
         written: &[PageRange],
         arming: Arming,
-    ) -> Result<(), Stopped> {
+    ) -> Result<Armed, Stopped> {
         let mut due = [written, &self.unseen].concat();
         range::merge(&mut due);
         let chosen = match arming {
@@ -215,15 +234,21 @@ impl WatchSet {
             }
         };
         let mut rest = chosen.as_slice();
+        let (mut flushes, mut calls) = (0, Vec::new());
         for region in Arc::clone(&self.regions).iter() {
             let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < region.end));
             rest = behind;
             for range in within {
+                let begun = Instant::now();
                 done(target.pagemap.arm(*range, question(region)), target)?;
+                let pieces = range::pieces(std::slice::from_ref(range));
+                calls.push(begun.elapsed() / pieces.max(1) as u32);
+                flushes += pieces;
             }
         }
         self.unseen = range::subtract(&due, &chosen);
-        Ok(())
+        calls.sort_unstable();
+        Ok(Armed { flushes, median_call: calls.get(calls.len() / 2).copied() })
     }
 
     /// Where pages of the region are not armed.
@@ -266,8 +291,9 @@ impl WatchSet {
 
     /// Another mapping took this place, or mremap(2) moved one here: it is not registered, so it is new. Whether it is now.
     fn watch_anew(&mut self, target: &ProcessAttach, region: &MemoryRegion) -> bool {
+        self.strangers = true;
         self.unseen = range::subtract(&self.unseen, &[region.range()]);
-        target.uffd.watch(region.range()).is_ok()
+        target.watch(region.range()).is_ok()
     }
 
     /// Whether this is a shared mapping without marks that may have them. A page of one that is read for the first time looks
@@ -277,6 +303,20 @@ impl WatchSet {
         region.is_shared()
             && !self.marked.contains(&region.range())
             && marked() + region.len() <= MARKED_AT_MOST
+    }
+}
+
+/// Each mapping has one userfaultfd at most.
+pub(super) fn refuse_second(
+    watched: &[MemoryRegion],
+    refused: &[RefusedRegion],
+    pid: u32,
+) -> Result<(), Stopped> {
+    let taken = refused.iter().any(|refused| refused.errno == Errno::EBUSY);
+    if watched.is_empty() && taken {
+        Err(Stopped::Failed(CaptureError::AlreadyWatched { pid }))
+    } else {
+        Ok(())
     }
 }
 

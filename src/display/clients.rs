@@ -155,12 +155,14 @@ pub(crate) fn spawn(
     socket: &str,
     environment: &[(String, String)],
     command: &[String],
+    prepare: impl FnOnce(&mut Command),
     ended: Ended,
 ) -> Result<u32, DisplayError> {
     let name = command.first().cloned().unwrap_or_default();
     let failed = |reason: String| DisplayError::Spawn { command: name.clone(), reason };
     let mut program = Command::new(&name);
     start_clean(&mut program);
+    prepare(&mut program);
     let mut child = program
         .args(command.get(1..).unwrap_or_default())
         .env("WAYLAND_DISPLAY", socket)

@@ -166,8 +166,17 @@ impl Compositor {
 
     /// Starts a program as a client, and returns its process number. It is reaped when it ends.
     pub fn spawn(&mut self, command: &[String]) -> Result<u32, DisplayError> {
+        self.spawn_prepared(command, |_| {})
+    }
+
+    /// As [`Self::spawn`], with something to be done to the command first.
+    pub fn spawn_prepared(
+        &mut self,
+        command: &[String],
+        prepare: impl FnOnce(&mut std::process::Command),
+    ) -> Result<u32, DisplayError> {
         let Desk { handle, socket, environment, .. } = &self.desk;
-        clients::spawn(handle, socket, environment, command, Box::new(|_, _, _| ()))
+        clients::spawn(handle, socket, environment, command, prepare, Box::new(|_, _, _| ()))
     }
 
     /// Ends the event loop after what it is doing now.

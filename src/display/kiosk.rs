@@ -192,8 +192,14 @@ impl Compositor {
         let ended = move |compositor: &mut Compositor, pid: u32, how: String| {
             compositor.program_ended(&name, Some(pid), how);
         };
-        let started =
-            clients::spawn(&self.desk.handle, &self.desk.socket, &environment, &command, Box::new(ended));
+        let started = clients::spawn(
+            &self.desk.handle,
+            &self.desk.socket,
+            &environment,
+            &command,
+            |_| {},
+            Box::new(ended),
+        );
         match started {
             Ok(pid) => {
                 let programs = &mut self.desk.kiosk.programs;

@@ -66,7 +66,9 @@ impl Findings {
 
 /// Looks at the machine; changes nothing.
 pub fn examine() -> Findings {
-    let mut findings = vec![kernel(), permission(), vulkan()];
+    let mut findings = vec![kernel()];
+    findings.extend(ladder());
+    findings.extend([reads(), threads(), permission(), vulkan()]);
     findings.extend(cards(survey::cards()));
     findings.extend([seat(), runtime_directory(), terminal()]);
     Findings { session: findings.iter().all(|finding| finding.verdict != Verdict::Missing), findings }
@@ -74,12 +76,53 @@ pub fn examine() -> Findings {
 
 fn kernel() -> Finding {
     match Rung::probe() {
-        Ok(rung) => {
-            Finding::good("capture", format!("{rung}: every written page is seen, nothing waits for us"))
+        Ok(Rung::WpAsync) => {
+            Finding::good("capture", "wp-async: every written page is seen, nothing waits for us")
         }
+        Ok(rung) => Finding::less(
+            "capture",
+            format!("{rung} is the best that this kernel has; lost are {}", rung.lost()),
+            "boot Linux 6.7 or later with userfaultfd",
+        ),
         Err(error) => {
             Finding::missing("capture", error.to_string(), "boot Linux 6.7 or later with userfaultfd")
         }
+    }
+}
+
+/// The rungs below the best one: what `--rung` can ask for.
+fn ladder() -> impl Iterator<Item = Finding> {
+    Rung::LADDER.into_iter().skip(1).map(|rung| match rung.try_out() {
+        Ok(()) => Finding::good("capture", format!("{rung}: there, for `--rung`")),
+        Err(error) => Finding::less(
+            "capture",
+            format!("{rung} is not there: {error}"),
+            "nothing, while a better one is",
+        ),
+    })
+}
+
+fn reads() -> Finding {
+    match capture::reads() {
+        Ok(()) => {
+            Finding::less("reads", "the kernel could follow reads; this version shows writes only", "nothing")
+        }
+        Err(reason) => Finding::less(
+            "reads",
+            format!("{reason}: only writes are shown"),
+            "nothing: newer kernels will have it",
+        ),
+    }
+}
+
+fn threads() -> Finding {
+    match capture::may_sample_threads() {
+        Ok(()) => Finding::good("threads", "perf events are permitted: windows say which thread wrote"),
+        Err(reason) => Finding::less(
+            "threads",
+            format!("who writes is not known: {reason}"),
+            "grant CAP_PERFMON, or run as root",
+        ),
     }
 }
 

@@ -4,7 +4,7 @@ use ndarray::Array2;
 
 use super::Pipeline;
 use crate::Result;
-use crate::capture::{CaptureEvent, GlassRamMonitor};
+use crate::capture::{CaptureEvent, GlassRamMonitor, MonitorConfig};
 use crate::map::HilbertConfig;
 use crate::render::{ColorPalette, GlassRamVisualizationMode};
 use crate::sensing::DensityMap;
@@ -77,7 +77,7 @@ impl GlassRamSystem {
 impl GlassRamCapability for GlassRamSystem {
     fn attach(&mut self, pid: u32) -> Result<()> {
         self.detach()?;
-        let mut monitor = GlassRamMonitor::new(pid)?;
+        let mut monitor = GlassRamMonitor::with_config(pid, MonitorConfig::exact())?;
         let pipeline = Pipeline::new(
             monitor.target().clone(),
             monitor.rung(),

@@ -108,7 +108,7 @@ pub fn run(options: &RecordOptions) -> Result<RecordReport> {
     let config = MonitorConfig {
         window: options.window,
         anonymize: options.security.anonymize_addresses,
-        ..MonitorConfig::default()
+        ..MonitorConfig::exact()
     };
     let monitor = GlassRamMonitor::watch(attacher.attach(pid)?, config)?;
     let (target, rung) = (monitor.target().clone(), monitor.rung());

@@ -35,7 +35,7 @@ use self::watching::View;
 use super::target::resolve;
 use crate::Result;
 use crate::capture::recording::{Replay, ReplayStart};
-use crate::capture::{Attacher, GlassRamMonitor, WindowSource};
+use crate::capture::{Attacher, GlassRamMonitor, WindowSource, birth};
 use crate::config::{Config, Overrides};
 use crate::display::{BackendKind, Compositor, CompositorConfig, DisplayError, PlanePolicy};
 use crate::render::RenderWorker;
@@ -113,13 +113,15 @@ pub fn run(options: SessionOptions) -> Result<()> {
         environment::export(&compositor);
     }
     compositor.start_kiosk();
-    let started = match options.command.as_slice() {
-        [] => None,
-        command => Some(compositor.spawn(command)?),
-    };
-    let source = match (source, started) {
-        (None, Some(pid)) => Some(attach(&attacher, pid, &session.borrow().config)?.into()),
-        (source, _) => source,
+    let source = match (source, options.command.as_slice()) {
+        (source, []) => source,
+        (None, command) => {
+            Some(start_watched(&mut compositor, &attacher, command, &session.borrow().config)?.into())
+        }
+        (source, command) => {
+            compositor.spawn(command)?;
+            source
+        }
     };
     match source {
         Some(source) => session.borrow_mut().watch_with(&mut compositor, source, &View::Main)?,
@@ -175,8 +177,24 @@ fn first_source(
     }
 }
 
+/// Starts a program and watches it from its first instruction.
+fn start_watched(
+    compositor: &mut Compositor,
+    attacher: &Attacher,
+    command: &[String],
+    config: &Config,
+) -> Result<GlassRamMonitor> {
+    let pid = compositor.spawn_prepared(command, birth::hold)?;
+    let settled = birth::settle(pid).map_err(|error| setup("the watched program", &error));
+    let monitor = attach(attacher, pid, config);
+    // Whatever came of it, the program is not left stopped.
+    birth::let_run(pid).map_err(|error| setup("the watched program", &error))?;
+    settled?;
+    monitor
+}
+
 fn attach(attacher: &Attacher, pid: u32, config: &Config) -> Result<GlassRamMonitor> {
-    GlassRamMonitor::watch(attacher.attach(pid)?, watching::monitor_config(config))
+    GlassRamMonitor::watch(attacher.attach_by(pid, config.rung)?, watching::monitor_config(config))
 }
 
 fn setup(what: &'static str, error: &dyn std::fmt::Display) -> DisplayError {

@@ -15,7 +15,8 @@ use super::pipeline::accuracy_in_words;
 use super::{Pipeline, Subject};
 use crate::capture::recording::Replay;
 use crate::capture::{
-    Attacher, CaptureEvent, GlassRamMonitor, MonitorConfig, SecurityConfig, TargetMetrics, WindowSource,
+    Attacher, CaptureEvent, GlassRamMonitor, Governing, LostFeature, MonitorConfig, SecurityConfig,
+    TargetMetrics, WindowSource,
 };
 use crate::map::HilbertConfig;
 use crate::render::{ColorPalette, Gpu, MapTarget, Painter};
@@ -28,6 +29,8 @@ use crate::{GlassRamError, Result};
 pub struct SnapshotOptions {
     /// A process, or a recording, which is gone through as fast as it can be.
     pub subject: Subject,
+    /// How to watch a process.
+    pub monitor: MonitorConfig,
     /// How long to watch; of a recording all that follows when `None`, of a process three seconds.
     pub duration: Option<Duration>,
     /// Where to write the picture, PNG.
@@ -71,6 +74,12 @@ pub struct SnapshotReport {
     /// What watching cost the target.
     #[serde(flatten)]
     pub target: TargetMetrics,
+    /// What the watch went without, and why.
+    #[serde(skip)]
+    pub lost: Vec<LostFeature>,
+    /// How the slowdown budget was held at the end.
+    #[serde(skip)]
+    pub governing: Option<Governing>,
     /// Why watching ended early, if it did.
     #[serde(skip)]
     pub ended: Option<String>,
@@ -127,14 +136,19 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     let attacher = Attacher::choose(options.security)?;
     // Whatever could refuse is asked before the target is touched.
     let gpu = options.picture.is_some().then(Gpu::new).transpose()?;
-    let config =
-        MonitorConfig { anonymize: options.security.anonymize_addresses, ..MonitorConfig::default() };
+    let config = MonitorConfig { anonymize: options.security.anonymize_addresses, ..options.monitor };
     let source = options.subject.open(&attacher, config)?;
     let pid = source.target().pid;
     let pipeline =
         Pipeline::new(source.target().clone(), source.rung(), options.hilbert.clone(), options.palette)?;
+    let (mut lost, mut governing) = (Vec::new(), None);
     let (pipeline, metrics) = match source {
-        WindowSource::Live(monitor) => watch(*monitor, pipeline, options.duration.unwrap_or(USUAL))?,
+        WindowSource::Live(monitor) => {
+            lost = monitor.lost();
+            let (pipeline, metrics, how) = watch(*monitor, pipeline, options.duration.unwrap_or(USUAL))?;
+            governing = Some(how);
+            (pipeline, metrics)
+        }
         WindowSource::Replay(replay) => (play(*replay, pipeline, options)?, TargetMetrics::default()),
     };
     if pipeline.windows() == 0 {
@@ -171,6 +185,8 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
         phases: recorder.phases().changes().map(PhaseReport::from).collect(),
         avalanches: avalanches.ended().chain(avalanches.current()).map(AvalancheReport::from).collect(),
         target: metrics,
+        lost,
+        governing,
         ended: pipeline.ended().map(str::to_owned),
         files,
     })
@@ -218,7 +234,7 @@ fn watch(
     mut monitor: GlassRamMonitor,
     pipeline: Pipeline,
     duration: Duration,
-) -> Result<(Pipeline, TargetMetrics)> {
+) -> Result<(Pipeline, TargetMetrics, Governing)> {
     monitor.set_arming_policy(pipeline.arming_policy());
     let progress = progress(duration, "watching", &pipeline);
     let mut watch = Watch { pipeline, failed: None, progress, done: false };
@@ -251,11 +267,11 @@ fn watch(
     watch.progress.finish_and_clear();
     event_loop.handle().remove(token);
     let monitor = Dispatcher::into_source_inner(source);
-    let metrics = monitor.target_metrics();
+    let (metrics, governing) = (monitor.target_metrics(), monitor.governing());
     monitor.detach()?;
     match watch.failed {
         Some(error) => Err(error),
-        None => Ok((watch.pipeline, metrics)),
+        None => Ok((watch.pipeline, metrics, governing)),
     }
 }
 
@@ -306,6 +322,12 @@ impl fmt::Display for SnapshotReport {
             "  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), {:.1} MB; estimated",
             target.overhead_percent, target.slow_down_factor, target.memory_overhead_mb
         )?;
+        if let Some(governing) = &self.governing {
+            writeln!(f, "  armed     {governing}")?;
+        }
+        for LostFeature { what, reason } in &self.lost {
+            writeln!(f, "  without   {what} ({reason})")?;
+        }
         if let Some(ended) = &self.ended {
             writeln!(f, "  ended     {ended}")?;
         }

@@ -19,7 +19,9 @@ impl Subject {
     /// Attaches to the process, or opens the recording.
     pub(super) fn open(&self, attacher: &Attacher, config: MonitorConfig) -> Result<WindowSource> {
         Ok(match self {
-            Self::Process(word) => GlassRamMonitor::watch(attacher.attach(resolve(word)?)?, config)?.into(),
+            Self::Process(word) => {
+                GlassRamMonitor::watch(attacher.attach_by(resolve(word)?, config.rung)?, config)?.into()
+            }
             Self::Recording(path, start) => Replay::open(path, *start)?.into(),
         })
     }

@@ -55,7 +55,7 @@ pub fn run(options: &TopOptions) -> Result<()> {
     let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT])
         .map_err(loop_failed)?;
     let attacher = Attacher::choose(SecurityConfig::default())?;
-    let source = options.subject.open(&attacher, MonitorConfig::default())?;
+    let source = options.subject.open(&attacher, MonitorConfig::exact())?;
     let handle = event_loop.handle();
     let depth = options.depth.unwrap_or_else(ColorDepth::of_environment);
     let mut app = App::new(handle.clone(), attacher, options.hilbert.clone(), options.palette, depth);

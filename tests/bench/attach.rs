@@ -75,7 +75,7 @@ fn attach(what: &str, pid: u32) {
         let begun = Instant::now();
         let attached = ProcessAttach::attach(pid).expect("attached");
         total.push(begun.elapsed());
-        let stop = attached.metrics().stop;
+        let stop = attached.metrics().stop.expect("this rung stops a thread");
         stopped.push(stop.stopped);
         asked.push(stop.requested);
         drop(attached);

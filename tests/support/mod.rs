@@ -6,6 +6,7 @@
 #![allow(dead_code, unsafe_code)]
 
 pub mod blocked;
+pub mod load;
 pub mod programs;
 pub mod work;
 
@@ -13,7 +14,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use memory_glass::capture::{CaptureEvent, GlassRamMonitor, PageRange, Window};
+use memory_glass::capture::{CaptureEvent, GlassRamMonitor, MonitorConfig, PageRange, Rung, Window};
 
 /// Names the program that a started test binary is to play.
 pub const ROLE: &str = "MEMORY_GLASS_TEST_TARGET";
@@ -125,6 +126,11 @@ pub fn userfaultfds(pid: u32) -> usize {
         .count()
 }
 
+/// Watches a process with every page seen in every window.
+pub fn exact(pid: u32) -> GlassRamMonitor {
+    GlassRamMonitor::with_config(pid, MonitorConfig::exact()).expect("attached")
+}
+
 /// The next window of a target that still runs.
 pub fn window(monitor: &mut GlassRamMonitor) -> Window {
     match monitor.scan().expect("the scan works") {
@@ -154,6 +160,28 @@ fn monitor(pid: &str) {
             let _ = monitor.scan();
         }
         let _ = monitor.detach();
+    }
+}
+
+/// A monitor that watches the process for some windows, lets it go, and ends.
+fn monitor_once(pid: &str) {
+    programs::ready();
+    let mut monitor = GlassRamMonitor::new(pid.parse().expect("a process number")).expect("attached");
+    for _ in 0..3 {
+        monitor.scan().expect("scanned");
+    }
+    monitor.detach().expect("detached");
+}
+
+/// A monitor on the synchronous rung, to be stopped and killed: watches the process until then.
+fn monitor_sync(pid: &str) {
+    let config = MonitorConfig { rung: Some(Rung::WpSync), ..MonitorConfig::exact() };
+    let monitor = GlassRamMonitor::with_config(pid.parse().expect("a process number"), config);
+    let mut monitor = monitor.expect("attached");
+    programs::ready();
+    loop {
+        let _ = monitor.scan();
+        std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
 

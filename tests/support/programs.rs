@@ -28,7 +28,10 @@ fn play(role: &str) {
         "gaps" => super::work::gaps(),
         "blocked" => super::blocked::blocked(argument),
         "monitor" => super::monitor(argument),
+        "monitor-once" => super::monitor_once(argument),
+        "monitor-sync" => super::monitor_sync(argument),
         "unprivileged" => super::unprivileged(argument),
+        "load" => super::load::load(argument),
         "filtered" => filtered(),
         "full" => full(),
         _ => panic!("no such role: {role}"),
@@ -98,6 +101,29 @@ unsafe fn act(command: &str, n: &[u64]) -> u64 {
                 libc::close(zero);
                 done as u64
             }
+            ("many", &[count]) => {
+                // Neighbours with other rights, so that the kernel does not join them.
+                for turn in 0..count {
+                    let rights = if turn % 2 == 0 { rw } else { libc::PROT_READ };
+                    let page =
+                        libc::mmap(std::ptr::null_mut(), super::PAGE as usize, rights, anonymous, -1, 0);
+                    if turn % 2 == 0 {
+                        page.cast::<u64>().write_volatile(1);
+                    }
+                }
+                count
+            }
+            ("thread", &[start, count, times]) => {
+                let write = move || {
+                    for _ in 0..times {
+                        each(start, count, 1).for_each(|page| page.write_volatile(page.read_volatile() + 1));
+                        std::thread::sleep(std::time::Duration::from_millis(1));
+                    }
+                    libc::gettid() as u64
+                };
+                let thread = std::thread::Builder::new().name("short-lived".into()).spawn(write);
+                thread.expect("started").join().expect("no panic")
+            }
             ("munmap", &[start, length]) => libc::munmap(start as *mut _, length as usize) as u64,
             ("mremap", &[start, old, new]) => {
                 libc::mremap(start as *mut _, old as usize, new as usize, libc::MREMAP_MAYMOVE) as u64
@@ -129,6 +155,11 @@ unsafe fn act(command: &str, n: &[u64]) -> u64 {
             ("reap", &[child]) => {
                 libc::kill(child as i32, libc::SIGKILL);
                 libc::waitpid(child as i32, std::ptr::null_mut(), 0) as u64
+            }
+            ("spawn", &[]) => {
+                // The library forks it with the memory shared until it executes.
+                let done = std::process::Command::new("true").status();
+                u64::from(!done.is_ok_and(|status| status.success()))
             }
             ("exec", &[]) => {
                 let sleep = [c"sleep".as_ptr(), c"60".as_ptr(), std::ptr::null()];

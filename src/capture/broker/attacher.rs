@@ -15,7 +15,9 @@ use tracing::{debug, info};
 
 use super::wire::{self, Answer, MAX_FDS, MAX_PIDS, MAX_RANGES, Request, WireError};
 use super::{BrokerError, SecurityConfig, confine};
-use crate::capture::{CaptureError, PageRange, ProcessAttach, ProcessAttachCapability as _, huge, may_watch};
+use crate::capture::{
+    CaptureError, PageRange, ProcessAttach, ProcessAttachCapability as _, Rung, huge, may_watch,
+};
 use crate::{GlassRamError, Result};
 
 /// Where the system's broker listens; `$MEMORY_GLASS_BROKER` names another place.
@@ -107,6 +109,22 @@ impl Attacher {
         let _ = setsockopt(&socket, sockopt::ReceiveTimeout, &patience);
         let connection = Connection { socket, _process: process };
         Self { security: SecurityConfig::default(), broker: Some(Arc::new(Mutex::new(connection))) }
+    }
+
+    /// As `attach`, on this rung, if one is named. The broker knows only the best.
+    pub fn attach_by(&self, pid: u32, rung: Option<Rung>) -> Result<ProcessAttach> {
+        match rung {
+            None | Some(Rung::WpAsync) => self.attach(pid),
+            Some(rung) if self.broker.is_none() => {
+                self.security.check_alone(pid)?;
+                ProcessAttach::attach_by(pid, rung)
+            }
+            Some(rung) => Err(GlassRamError::FeatureNotSupported {
+                feature: format!(
+                    "the attach broker attaches by wp-async only, not by {rung}: leave the rung out"
+                ),
+            }),
+        }
     }
 
     /// Attaches to a process.

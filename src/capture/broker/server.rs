@@ -13,9 +13,7 @@ use super::audit::{Auditor, Event, Record, Target};
 use super::peer::{Credentials, Peer};
 use super::wire::{self, Answer, MAX_PIDS, MAX_RANGES, Request, WireError};
 use super::{BrokerError, Policy, confine};
-use crate::capture::{
-    CaptureError, PageRange, ProcessAttach, ProcessAttachCapability as _, huge, probe, processes, sys,
-};
+use crate::capture::{CaptureError, PageRange, ProcessAttach, Rung, huge, probe, processes, sys};
 use crate::{GlassRamError, Result};
 
 /// Clients at the same time.
@@ -204,10 +202,10 @@ impl Broker {
                 answer(client, &Answer::Collapsed { bytes }, &[])
             }
             Request::Attach { pid } => match self.attach(client.peer, pid) {
-                Ok(attached) => {
-                    let (facts, fds) = attached.to_parts();
-                    answer(client, &Answer::Attached(facts), &fds)
-                }
+                Ok(attached) => match attached.to_parts() {
+                    Some((facts, fds)) => answer(client, &Answer::Attached(facts), &fds),
+                    None => answer(client, &Answer::Refused(CaptureError::Changed { pid }.into()), &[]),
+                },
                 Err(error) => answer(client, &Answer::Refused(error), &[]),
             },
         }
@@ -230,7 +228,7 @@ impl Broker {
             let feature = "the audit log cannot be written, and nothing is attached to without it: see the broker's log";
             return Err(GlassRamError::FeatureNotSupported { feature: feature.into() });
         }
-        let outcome = ProcessAttach::attach(pid).and_then(|attached| {
+        let outcome = ProcessAttach::attach_by(pid, Rung::WpAsync).and_then(|attached| {
             // It may have become another program meanwhile, a set-uid one say: then nothing is handed over, and dropping the
             // attachment ends it.
             self.look(peer, pid)?;

@@ -101,7 +101,10 @@ pub(super) unsafe fn run(plan: &Plan) -> ! {
 }
 
 /// A bare system call. All six arguments are passed in full width: the library reads six, whatever it is given.
-pub(super) unsafe fn system_call(number: c_long, arguments: [c_long; 6]) -> Result<c_long, c_int> {
+pub(in crate::capture) unsafe fn system_call(
+    number: c_long,
+    arguments: [c_long; 6],
+) -> Result<c_long, c_int> {
     let [a, b, c, d, e, f] = arguments;
     // SAFETY: what the call reads or writes is the caller's promise; errno is the thread's own.
     unsafe {

@@ -39,6 +39,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use super::{CaptureError, MemoryRegion};
+pub(super) use helper::system_call;
 use helper::{Outcome, Report};
 
 /// A userfaultfd of the target, in our hands only.

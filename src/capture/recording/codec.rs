@@ -29,7 +29,9 @@ pub(super) struct Context {
 
 /// Appends `window`; with the table `key`, whether or not it has changed, when there is one.
 pub(super) fn encode(window: &Window, key: Option<&[MemoryRegion]>, context: Context, bytes: &mut Vec<u8>) {
-    let Window { index, started, length, written, unseen, regions, writable_pages, active_threads } = window;
+    // Threads and single events are not recorded.
+    let Window { index, started, length, written, unseen, regions, writable_pages, active_threads, .. } =
+        window;
     for number in [
         *index,
         nanoseconds(started.saturating_duration_since(context.origin)),
@@ -72,6 +74,10 @@ pub(super) fn decode(content: &[u8], context: Context) -> Result<Decoded, Damage
         regions: None,
         writable_pages: bytes.number()?,
         active_threads: bytes.number_u32()?,
+        threads: Vec::new(),
+        forked: Vec::new(),
+        events: Vec::new(),
+        dropped: 0,
     };
     let mut table = None;
     while !bytes.is_empty() {

@@ -72,9 +72,12 @@ impl Header {
 fn rung_code(rung: Rung) -> u64 {
     match rung {
         Rung::WpAsync => 1,
+        Rung::WpSync => 2,
+        Rung::Missing => 3,
+        Rung::SoftDirty => 4,
     }
 }
 
 fn rung_of(code: u64) -> Option<Rung> {
-    [Rung::WpAsync].into_iter().find(|rung| rung_code(*rung) == code)
+    Rung::LADDER.into_iter().find(|rung| rung_code(*rung) == code)
 }

@@ -51,6 +51,10 @@ fn window(
         regions: regions.map(Into::into),
         writable_pages: 4000 + index,
         active_threads: 3,
+        threads: Vec::new(),
+        forked: Vec::new(),
+        events: Vec::new(),
+        dropped: 0,
     }
 }
 

@@ -44,13 +44,13 @@ impl Session {
         }
         let live = |watched: &&Watched| watched.pipeline.ended().is_none() && watched.play.is_none();
         let current: Vec<u32> = self.watched.iter().filter(live).map(Watched::pid).collect();
-        let attacher = self.attacher.clone();
+        let (attacher, rung) = (self.attacher.clone(), self.config.rung);
         self.start_job("attach", move || {
             let attached = resolve(&word).and_then(|pid| {
                 if current.contains(&pid) {
                     return Ok((pid, None));
                 }
-                attacher.attach(pid).map(|attached| (pid, Some(Box::new(attached))))
+                attacher.attach_by(pid, rung).map(|attached| (pid, Some(Box::new(attached))))
             });
             Finished::Attach(asker, view, attached)
         })?;

@@ -410,6 +410,9 @@ impl Session {
             if old.window_ms != self.config.window_ms {
                 watched.set_window(Duration::from_millis(self.config.window_ms.into()));
             }
+            if old.slowdown_budget != self.config.slowdown_budget {
+                watched.set_slowdown_budget(super::watching::slowdown_budget(&self.config));
+            }
             if (old.order, old.half_life_ms) != (self.config.order, self.config.half_life_ms) {
                 watched.pipeline.reshape(hilbert.clone(), half_life).map_err(|error| error.to_string())?;
             }

@@ -52,15 +52,28 @@ pub(super) enum View {
 pub(super) fn monitor_config(config: &Config) -> MonitorConfig {
     MonitorConfig {
         window: Duration::from_millis(config.window_ms.into()),
+        slowdown_budget: Some(slowdown_budget(config)),
+        rung: config.rung,
         anonymize: config.security.anonymize_addresses,
         ..MonitorConfig::default()
     }
+}
+
+/// As a share of the target's time.
+pub(super) fn slowdown_budget(config: &Config) -> f64 {
+    f64::from(config.slowdown_budget) / 100.0
 }
 
 impl Watched {
     pub(super) fn set_window(&self, window: Duration) {
         if let Some(source) = &self.source {
             source.dispatcher.as_source_mut().set_window(window);
+        }
+    }
+
+    pub(super) fn set_slowdown_budget(&self, budget: f64) {
+        if let Some(source) = &self.source {
+            source.dispatcher.as_source_mut().set_slowdown_budget(Some(budget));
         }
     }
 

@@ -252,7 +252,7 @@ impl App {
                 self.over = Over::Nothing;
                 if let Some(pid) = pid {
                     let attached = self.attacher.attach(pid)?;
-                    return self.watch(GlassRamMonitor::watch(attached, MonitorConfig::default())?.into());
+                    return self.watch(GlassRamMonitor::watch(attached, MonitorConfig::exact())?.into());
                 }
             }
             _ => {}

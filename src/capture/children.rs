@@ -1,0 +1,61 @@
+//! The children of the target, where the kernel does not let perf tell of forks.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::target::proc_path;
+
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_millis(40);
+
+/// Those that are known. A child that ended between two looks never is.
+#[derive(Debug)]
+pub(super) struct Children {
+    known: BTreeSet<u32>,
+    looked: Instant,
+}
+
+impl Children {
+    /// Those that it has now.
+    pub fn of(pid: u32) -> Self {
+        Self { known: children(pid), looked: Instant::now() }
+    }
+
+    /// Those that came since the last look, by number.
+    pub fn new_ones(&mut self, pid: u32) -> Vec<u32> {
+        if self.looked.elapsed() < INTERVAL {
+            return Vec::new();
+        }
+        self.looked = Instant::now();
+        let now = children(pid);
+        let new = now.difference(&self.known).copied().collect();
+        self.known = now;
+        new
+    }
+}
+
+fn children(pid: u32) -> BTreeSet<u32> {
+    let tasks = fs::read_dir(proc_path(pid, "task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_is_new_once() {
+        let mut known = Children::of(std::process::id());
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("started");
+        std::thread::sleep(INTERVAL);
+        assert!(known.new_ones(std::process::id()).contains(&child.id()));
+        std::thread::sleep(INTERVAL);
+        assert!(!known.new_ones(std::process::id()).contains(&child.id()));
+        child.kill().expect("ours");
+        child.wait().expect("ours");
+    }
+}

@@ -1,0 +1,67 @@
+//! The monitor as a calloop source: a window per period, and the end of the target at once.
+
+use std::time::Instant;
+
+use calloop::timer::TimeoutAction;
+use calloop::{EventSource, Poll, PostAction, Readiness, Token, TokenFactory};
+
+use super::monitor::GlassRamMonitor;
+use super::window::{CaptureEvent, ExitReason};
+
+impl EventSource for GlassRamMonitor {
+    type Event = CaptureEvent;
+    type Metadata = ();
+    type Ret = ();
+    type Error = std::io::Error;
+
+    fn process_events<F>(
+        &mut self,
+        readiness: Readiness,
+        token: Token,
+        mut callback: F,
+    ) -> std::io::Result<PostAction>
+    where
+        F: FnMut(CaptureEvent, &mut ()),
+    {
+        let mut ended = false;
+        self.end.process_events(readiness, token, |_, _| {
+            ended = true;
+            Ok(PostAction::Continue)
+        })?;
+        if ended {
+            callback(CaptureEvent::Exited(ExitReason::Ended), &mut ());
+            return Ok(PostAction::Remove);
+        }
+
+        let mut due = None;
+        let period = self.period();
+        self.timer.process_events(readiness, token, |deadline, _| {
+            due = Some(deadline);
+            // Deadlines that have passed already are left out: one late window, then a whole period again.
+            let (next, now) = (deadline + period, Instant::now());
+            TimeoutAction::ToInstant(if next > now { next } else { now + period })
+        })?;
+        if due.is_none() {
+            return Ok(PostAction::Continue);
+        }
+        let event = self.scan().unwrap_or_else(CaptureEvent::Failed);
+        let last = !matches!(event, CaptureEvent::Window(_));
+        callback(event, &mut ());
+        Ok(if last { PostAction::Remove } else { PostAction::Continue })
+    }
+
+    fn register(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
+        self.timer.register(poll, factory)?;
+        self.end.register(poll, factory)
+    }
+
+    fn reregister(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
+        self.timer.reregister(poll, factory)?;
+        self.end.reregister(poll, factory)
+    }
+
+    fn unregister(&mut self, poll: &mut Poll) -> calloop::Result<()> {
+        self.timer.unregister(poll)?;
+        self.end.unregister(poll)
+    }
+}

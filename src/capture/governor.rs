@@ -1,0 +1,240 @@
+//! The slowdown budget: how many faults a window may cost, held online.
+//!
+//! A target pays in two ways: each write to an armed page costs a fault, and each arming of a run of pages costs a flush of
+//! its address translations on every processor that it runs on. Both prices are measured on this machine: the fault's on
+//! memory of our own before the first attach ([`probe`](super::probe)), the flush's by the time that our own arming calls take while the
+//! target runs, since they wait for the processors to answer.
+//!
+//! The budget is a share of the time that the target's threads run. It is saved up for a second, so that a burst is seen
+//! whole, and overdrawn when cold memory is written all at once (pages that are armed and silent cost nothing until then); the next
+//! windows pay it back. Which thread takes the faults matters: with one in four threads taking all of them, it alone is slowed. Where
+//! the threads are known ([`threads`](super::faults)), the busiest decides; where they are not, all faults are
+//! taken to be one thread's.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::running::RunTimes;
+
+/// Seconds of a whole processor whose budget can be saved up, and overdrawn.
+const SAVED: f64 = 1.0;
+/// Time in which savings are spent and debts are paid, once the budget binds.
+const SPREAD: f64 = 0.25;
+/// A thread counts as running for at least this share of the time: an idle target may still be looked at.
+const LEAST_RUN: f64 = 0.02;
+/// What a flush costs until one was timed.
+const FIRST_FLUSH: f64 = 4e-6;
+/// How much of the past a window leaves in the price of a flush.
+const KEPT: f64 = 0.9;
+
+/// What one window cost the target.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    /// Faults on armed pages.
+    pub faults: u64,
+    /// Flushes of its translations by our arming.
+    pub flushes: u64,
+    /// How long one arming call took, when some were timed.
+    pub arming_call: Option<Duration>,
+    /// Time that its threads have waited for answers to synchronous faults.
+    pub waited: Duration,
+}
+
+/// How the budget is held at the moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Governing {
+    /// No budget: every page is armed, whatever it costs.
+    Unlimited,
+    /// All that is written fits into the budget: every page is armed, the windows are exact.
+    Exact,
+    /// The budget binds: of the pages that are not armed, this share is armed for the next window.
+    Sampling(f64),
+}
+
+impl fmt::Display for Governing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Governing::Unlimited => f.write_str("every page, without a budget"),
+            Governing::Exact => f.write_str("every page, within the budget"),
+            Governing::Sampling(share) => {
+                write!(f, "{:.1} % of the hot pages, as the budget allows", 100.0 * share)
+            }
+        }
+    }
+}
+
+/// Keeps the account.
+#[derive(Debug)]
+pub(super) struct Governor {
+    budget: Option<f64>,
+    fault_cost: f64,
+    flush_cost: f64,
+    /// Seconds of fault time that a second allows.
+    rate: f64,
+    /// Processors that a flush interrupts.
+    running: f64,
+    /// Seconds of fault time saved up (or owed, when negative).
+    credit: f64,
+    governing: Governing,
+}
+
+impl Governor {
+    pub fn new(budget: Option<f64>, fault_cost: Duration) -> Self {
+        let rate = budget.unwrap_or(0.0);
+        Self {
+            budget,
+            fault_cost: fault_cost.as_secs_f64().max(1e-8),
+            flush_cost: FIRST_FLUSH,
+            rate,
+            running: 1.0,
+            credit: rate * SAVED,
+            governing: if budget.is_some() { Governing::Exact } else { Governing::Unlimited },
+        }
+    }
+
+    pub fn set_budget(&mut self, budget: Option<f64>) {
+        if budget != self.budget {
+            *self = Self {
+                flush_cost: self.flush_cost,
+                ..Self::new(budget, Duration::from_secs_f64(self.fault_cost))
+            };
+        }
+    }
+
+    pub fn governing(&self) -> Governing {
+        self.governing
+    }
+
+    /// Whether the savings cover that so many pages are armed at once, in so many flushes, and all are written again.
+    pub fn affords(&self, pages: u64, flushes: u64) -> bool {
+        self.budget.is_none()
+            || pages as f64 * self.fault_cost + flushes as f64 * self.flush_cost * self.running <= self.credit
+    }
+
+    /// Faults that a window of this length may cost, flushes included.
+    pub fn allowance(&self, length: Duration) -> f64 {
+        let length = length.as_secs_f64();
+        let seconds = self.rate * length + self.credit * (length / SPREAD).min(1.0);
+        (seconds / self.fault_cost).max(0.0)
+    }
+
+    /// What arming one more run of pages costs, in faults.
+    pub fn flush_in_faults(&self) -> f64 {
+        self.flush_cost * self.running / self.fault_cost
+    }
+
+    /// Notes how the next window is armed.
+    pub fn armed(&mut self, chosen: Option<f64>) {
+        self.governing = match (self.budget, chosen) {
+            (None, _) => Governing::Unlimited,
+            (_, None) => Governing::Exact,
+            (_, Some(share)) => Governing::Sampling(share),
+        };
+    }
+
+    /// What was spent, in seconds of the target.
+    fn cost(&self, spent: &Spent) -> f64 {
+        spent.faults as f64 * self.fault_cost
+            + spent.flushes as f64 * self.flush_cost * self.running
+            + spent.waited.as_secs_f64()
+    }
+
+    /// How long a window must be that costs this much, for the budget to hold.
+    pub fn length_for(&self, spent: &Spent) -> Duration {
+        const LONGEST: f64 = 2.0;
+        match self.budget {
+            None => Duration::ZERO,
+            Some(_) => Duration::from_secs_f64((self.cost(spent) / self.rate.max(1e-3)).min(LONGEST)),
+        }
+    }
+
+    /// Takes one window into account, and answers what it cost the target in seconds.
+    pub fn window(
+        &mut self,
+        spent: &Spent,
+        length: Duration,
+        threads: &RunTimes,
+        shares: &[(u32, f64)],
+    ) -> f64 {
+        if let Some(call) = spent.arming_call {
+            self.flush_cost = self.flush_cost * KEPT + call.as_secs_f64() * (1.0 - KEPT);
+        }
+        self.running = threads.running().clamp(1.0, processors());
+        let cost = self.cost(spent);
+        if let Some(budget) = self.budget {
+            self.rate = budget * capacity(threads, shares);
+            let saved = budget * SAVED;
+            self.credit = (self.credit + self.rate * length.as_secs_f64() - cost).clamp(-saved, saved);
+        }
+        cost
+    }
+}
+
+fn processors() -> f64 {
+    std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64)
+}
+
+/// By how much the fault time of all threads together may exceed the budget of one that always runs, so that none of them is slowed by
+/// more than the budget: each thread's running time over its share of the faults, the least of them.
+fn capacity(threads: &RunTimes, shares: &[(u32, f64)]) -> f64 {
+    if shares.is_empty() {
+        return threads.busiest().max(LEAST_RUN);
+    }
+    let each = shares.iter().filter(|(_, share)| *share > 0.05);
+    let least =
+        each.map(|(tid, share)| threads.of(*tid).max(LEAST_RUN) / share).fold(f64::INFINITY, f64::min);
+    // Hundreds of threads with few faults each: what they run together.
+    least.min(threads.running().max(LEAST_RUN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAULT: Duration = Duration::from_micros(1);
+    const WINDOW: Duration = Duration::from_micros(16_667);
+
+    /// Windows in which as many of `hot` pages fault as the governor lets be armed. Seconds of cost a second, and the windows until
+    /// the budget held for good.
+    fn play(budget: f64, hot: u64, windows: usize) -> Vec<f64> {
+        let busy = RunTimes::from([(1, 1.0)]);
+        let mut governor = Governor::new(Some(budget), FAULT);
+        let mut armed = hot;
+        (0..windows)
+            .map(|_| {
+                let spent = Spent { faults: armed, ..Spent::default() };
+                let cost = governor.window(&spent, WINDOW, &busy, &[]);
+                armed =
+                    if governor.affords(hot, 0) { hot } else { (governor.allowance(WINDOW) as u64).min(hot) };
+                cost / WINDOW.as_secs_f64()
+            })
+            .collect()
+    }
+
+    fn mean(costs: &[f64]) -> f64 {
+        costs.iter().sum::<f64>() / costs.len() as f64
+    }
+
+    #[test]
+    fn the_budget_holds_from_the_second_second_on_whatever_is_written() {
+        for hot in [10, 500, 2_000, 65_536, 1 << 20] {
+            let costs = play(0.05, hot, 600);
+            assert!(mean(&costs[60..]) <= 0.055, "{hot} pages: {}", mean(&costs[60..]));
+        }
+    }
+
+    #[test]
+    fn what_fits_is_seen_whole_and_what_does_not_uses_the_budget_up() {
+        assert!(play(0.05, 500, 100).iter().all(|cost| (cost - 0.03).abs() < 1e-3));
+        assert!(mean(&play(0.05, 65_536, 600)[120..]) > 0.045);
+    }
+
+    #[test]
+    fn faults_of_four_equal_threads_cost_each_a_quarter() {
+        let even = RunTimes::from([(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)]);
+        let quarters = [(1, 0.25), (2, 0.25), (3, 0.25), (4, 0.25)];
+        assert_eq!(capacity(&even, &quarters), 4.0);
+        assert_eq!(capacity(&even, &[(1, 1.0)]), 1.0, "one thread takes them all");
+        assert_eq!(capacity(&even, &[]), 1.0, "not known: as if one took them all");
+    }
+}

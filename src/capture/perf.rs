@@ -1,0 +1,318 @@
+//! What perf tells of the target without ever stopping it: which thread took a fault where, and what became of its threads and
+//! mappings.
+//!
+//! The page-fault software event (perf_event_open(2)) is opened on each thread, on each processor, because only such events are
+//! passed on to threads that are born later and still have a ring to write to; all events of a processor share its ring.
+//! The kernel keeps each thread to [`SAMPLES`] samples a second and says how many faults a sample stands for. A target with so
+//! many threads that this would need too many descriptors is watched through events of whole processors.
+//!
+//! What does not fit into a ring is lost, never waited for. So the records are hints for the lifecycle; /proc has the truth.
+
+#![allow(unsafe_code)]
+
+use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::libc::{self, c_int};
+use perf_event_open_sys as sys;
+use sys::bindings::{self, perf_event_attr, perf_event_mmap_page};
+
+use super::target::proc_path;
+
+/// Samples a second and thread, at most.
+const SAMPLES: u64 = 400;
+/// Bytes of a ring: what an unprivileged user may lock, and some 1500 samples.
+const RING: usize = 64 << 10;
+/// Events at most; with more threads times processors than that, processors are watched whole.
+const EVENTS: usize = 512;
+const PAGE: usize = 4096;
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Record {
+    /// A thread took a fault, and so many more that were not recorded.
+    Fault { tid: u32, address: u64, faults: u64 },
+    /// A process has forked.
+    Forked { child: u32 },
+    /// A thread was born.
+    Born,
+    /// A thread has another name; with `exec`, its process has executed another program.
+    Named { tid: u32, name: String, exec: bool },
+    /// A thread has ended.
+    Ended,
+    /// Memory was mapped.
+    Mapped,
+    /// So many records did not fit.
+    Lost(u64),
+}
+
+/// The events of one target.
+#[derive(Debug)]
+pub(super) struct Perf {
+    pid: u32,
+    rings: Vec<Ring>,
+    /// Open for as long as the rings are read.
+    _events: Vec<OwnedFd>,
+}
+
+impl Perf {
+    /// Begins to record. Why not, in words, where it is not permitted.
+    pub fn open(pid: u32) -> Result<Self, String> {
+        let processors = online();
+        let threads = threads(pid);
+        let whole = threads.len() * processors.len() > EVENTS;
+        let targets: Vec<i32> = if whole { vec![-1] } else { threads };
+        let (mut events, mut rings): (Vec<OwnedFd>, Vec<Ring>) = (Vec::new(), Vec::new());
+        for &processor in &processors {
+            let mut ring: Option<c_int> = None;
+            for &target in &targets {
+                let event = match open_event(target, processor) {
+                    Ok(event) => event,
+                    // The thread has ended meanwhile.
+                    Err(Errno::ESRCH) => continue,
+                    Err(errno) => return Err(why(errno)),
+                };
+                match ring {
+                    None => {
+                        rings.push(Ring::new(&event).map_err(why)?);
+                        ring = Some(event.as_raw_fd());
+                    }
+                    // SAFETY: an ioctl on two descriptors of ours.
+                    Some(first) => unsafe {
+                        Errno::result(sys::ioctls::SET_OUTPUT(event.as_raw_fd(), first)).map_err(why)?;
+                    },
+                }
+                events.push(event);
+            }
+        }
+        Ok(Self { pid, rings, _events: events })
+    }
+
+    /// Takes what was recorded since the last call.
+    pub fn drain(&mut self, mut each: impl FnMut(Record)) {
+        let pid = self.pid;
+        for ring in &mut self.rings {
+            ring.drain(|kind, misc, body| {
+                if let Some(record) = parse(pid, kind, misc, body) {
+                    each(record);
+                }
+            });
+        }
+    }
+}
+
+/// Whether threads of others may be sampled; tried on ourselves.
+pub fn may_sample_threads() -> Result<(), String> {
+    Perf::open(std::process::id()).map(drop)
+}
+
+fn why(errno: Errno) -> String {
+    match errno {
+        Errno::EACCES | Errno::EPERM => {
+            let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+            format!(
+                "perf events are not permitted (kernel.perf_event_paranoid is {}): grant CAP_PERFMON, or run as root",
+                level.trim()
+            )
+        }
+        Errno::EMFILE | Errno::ENFILE => "too many open files: raise `ulimit -n`".into(),
+        errno => format!("perf_event_open(2): {}", errno.desc()),
+    }
+}
+
+/// The processors that are switched on: "0-3,6" in the kernel's words.
+fn online() -> Vec<i32> {
+    let text = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<i32>().ok()?..=last.parse().ok()?)
+    };
+    let found: Vec<i32> = text.trim().split(',').filter_map(range).flatten().collect();
+    if found.is_empty() { vec![0] } else { found }
+}
+
+fn threads(pid: u32) -> Vec<i32> {
+    let tasks = fs::read_dir(proc_path(pid, "task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn open_event(target: i32, processor: i32) -> Result<OwnedFd, Errno> {
+    let mut attributes = perf_event_attr::default();
+    attributes.type_ = bindings::PERF_TYPE_SOFTWARE;
+    attributes.size = size_of::<perf_event_attr>() as u32;
+    attributes.config = u64::from(bindings::PERF_COUNT_SW_PAGE_FAULTS);
+    attributes.sample_type =
+        u64::from(bindings::PERF_SAMPLE_TID | bindings::PERF_SAMPLE_ADDR | bindings::PERF_SAMPLE_PERIOD);
+    attributes.__bindgen_anon_1.sample_freq = SAMPLES;
+    attributes.set_freq(1);
+    attributes.set_inherit(u64::from(target > 0));
+    attributes.set_inherit_thread(u64::from(target > 0));
+    attributes.set_exclude_hv(1);
+    attributes.set_mmap(1);
+    attributes.set_mmap2(1);
+    attributes.set_mmap_data(1);
+    attributes.set_task(1);
+    attributes.set_comm(1);
+    attributes.set_comm_exec(1);
+    let open = |attributes: &mut perf_event_attr| {
+        // SAFETY: the structure is of the size that it says, and the kernel only reads it; a non-negative answer is a new
+        // descriptor that nobody else owns.
+        unsafe {
+            let flags = u64::from(bindings::PERF_FLAG_FD_CLOEXEC);
+            let fd = Errno::result(sys::perf_event_open(attributes, target, processor, -1, flags as _))?;
+            Ok(OwnedFd::from_raw_fd(fd))
+        }
+    };
+    match open(&mut attributes) {
+        // Without privileges only faults of user space may be recorded.
+        Err(Errno::EACCES | Errno::EPERM) => {
+            attributes.set_exclude_kernel(1);
+            open(&mut attributes)
+        }
+        answer => answer,
+    }
+}
+
+/// What the record is to us; none for what we do not read, and what is of another process.
+fn parse(pid: u32, kind: u32, misc: u16, body: &[u8]) -> Option<Record> {
+    let word = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
+    let long = |at: usize| Some(u64::from_ne_bytes(body.get(at..at + 8)?.try_into().ok()?));
+    let process = word(0)?;
+    match kind {
+        bindings::PERF_RECORD_SAMPLE if process == pid => {
+            Some(Record::Fault { tid: word(4)?, address: long(8)?, faults: long(16)?.max(1) })
+        }
+        // pid, ppid, tid, ptid
+        bindings::PERF_RECORD_FORK if process == pid => Some(Record::Born),
+        bindings::PERF_RECORD_FORK if word(4)? == pid => Some(Record::Forked { child: process }),
+        bindings::PERF_RECORD_EXIT if process == pid => Some(Record::Ended),
+        bindings::PERF_RECORD_COMM if process == pid => {
+            let name = body.get(8..)?.split(|byte| *byte == 0).next()?;
+            let exec = u32::from(misc) & bindings::PERF_RECORD_MISC_COMM_EXEC != 0;
+            Some(Record::Named { tid: word(4)?, name: String::from_utf8_lossy(name).into_owned(), exec })
+        }
+        bindings::PERF_RECORD_MMAP | bindings::PERF_RECORD_MMAP2 if process == pid => Some(Record::Mapped),
+        bindings::PERF_RECORD_LOST => Some(Record::Lost(long(8)?)),
+        _ => None,
+    }
+}
+
+/// One processor's ring: the kernel writes at its head, we read up to there and move the tail.
+#[derive(Debug)]
+struct Ring {
+    page: NonNull<perf_event_mmap_page>,
+    record: Vec<u8>,
+}
+
+// SAFETY: the mapping belongs to this object alone, and its counters are only touched atomically.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    fn new(event: &OwnedFd) -> Result<Self, Errno> {
+        // SAFETY: a new mapping of an event of ours at an address of the kernel's choice.
+        let page = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                PAGE + RING,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                event.as_raw_fd(),
+                0,
+            )
+        };
+        if page == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        Ok(Self { page: NonNull::new(page.cast()).ok_or(Errno::EINVAL)?, record: Vec::new() })
+    }
+
+    fn drain(&mut self, mut each: impl FnMut(u32, u16, &[u8])) {
+        // SAFETY: both counters lie in the mapped page; the kernel writes the one and reads the other, atomically.
+        let (head, tail) = unsafe {
+            let page = self.page.as_ptr();
+            (AtomicU64::from_ptr(&raw mut (*page).data_head), AtomicU64::from_ptr(&raw mut (*page).data_tail))
+        };
+        let end = head.load(Ordering::Acquire);
+        let mut at = tail.load(Ordering::Relaxed);
+        while at < end {
+            let mut header = [0; 8];
+            self.copy(at, &mut header);
+            let [kind @ .., _, _, _, _] = header;
+            let [_, _, _, _, misc @ .., _, _] = header;
+            let [.., low, high] = header;
+            let size = usize::from(u16::from_ne_bytes([low, high]));
+            if size < header.len() {
+                break;
+            }
+            let mut record = std::mem::take(&mut self.record);
+            record.resize(size, 0);
+            self.copy(at, &mut record);
+            each(u32::from_ne_bytes(kind), u16::from_ne_bytes(misc), record.get(8..).unwrap_or_default());
+            self.record = record;
+            at += size as u64;
+        }
+        tail.store(end, Ordering::Release);
+    }
+
+    /// Copies from a place that counts from the beginning of time, around the end of the ring where need be.
+    fn copy(&self, at: u64, into: &mut [u8]) {
+        let start = at as usize % RING;
+        let first = into.len().min(RING - start);
+        // SAFETY: the ring lies behind the first page of the mapping and is RING bytes long; the kernel does not write
+        // between tail and head.
+        unsafe {
+            let ring = self.page.as_ptr().cast::<u8>().add(PAGE);
+            ptr::copy_nonoverlapping(ring.add(start), into.as_mut_ptr(), first);
+            ptr::copy_nonoverlapping(ring, into.as_mut_ptr().add(first), into.len() - first);
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, and the last use of it.
+        unsafe { libc::munmap(self.page.as_ptr().cast(), PAGE + RING) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(words: &[u32], name: &str) -> Vec<u8> {
+        let mut body: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        body.extend(name.bytes().chain([0; 8]));
+        body
+    }
+
+    #[test]
+    fn records_are_told_apart_and_those_of_others_left_out() {
+        let fork = bindings::PERF_RECORD_FORK;
+        assert_eq!(parse(7, fork, 0, &body(&[9, 7, 9, 7], "")), Some(Record::Forked { child: 9 }));
+        assert_eq!(parse(7, fork, 0, &body(&[7, 7, 8, 7], "")), Some(Record::Born));
+        assert_eq!(parse(7, fork, 0, &body(&[4, 3, 4, 3], "")), None);
+        assert_eq!(parse(7, bindings::PERF_RECORD_EXIT, 0, &body(&[7, 7, 8, 7], "")), Some(Record::Ended));
+        let exec = bindings::PERF_RECORD_MISC_COMM_EXEC as u16;
+        assert_eq!(
+            parse(7, bindings::PERF_RECORD_COMM, exec, &body(&[7, 8], "sleep")),
+            Some(Record::Named { tid: 8, name: "sleep".into(), exec: true })
+        );
+        let sample = body(&[7, 8, 0x1000, 0x7f00, 5, 0], "");
+        let fault = Record::Fault { tid: 8, address: 0x7f00_0000_1000, faults: 5 };
+        assert_eq!(parse(7, bindings::PERF_RECORD_SAMPLE, 0, &sample), Some(fault));
+        for kind in 0..20 {
+            for length in 0..12 {
+                let _ = parse(7, kind, 0, &vec![7; length]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_online_processors_are_those_of_the_machine() {
+        let count = std::thread::available_parallelism().expect("known").get();
+        assert!(online().len() >= count);
+    }
+}

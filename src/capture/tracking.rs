@@ -1,0 +1,155 @@
+//! The asynchronous rung, window by window: look, decide, arm.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::FaultEvent;
+use super::arming::{Arming, ArmingPolicy, WindowEnd};
+use super::attach::ProcessAttach;
+use super::governor::{Governor, Spent};
+use super::range::{self, PageRange};
+use super::vitals::Vitals;
+use super::watch::{Stopped, WatchSet};
+
+/// The table of mappings is read at least this often. Between, its size tells whether it has changed.
+const TABLE_AGE: Duration = Duration::from_millis(100);
+/// Reading a long table takes at most this part of our time, however often it changes.
+const TABLE_SHARE: u32 = 50;
+const LONG_TABLE: usize = 500;
+/// A target that takes no faults is looked at this often all the same: others may write to its memory.
+const LOOK_AGE: Duration = Duration::from_secs(1);
+
+/// What a window showed.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Whether the mappings under watch have changed.
+    pub changed: bool,
+    pub written: Vec<PageRange>,
+    pub unseen: Vec<PageRange>,
+    pub spent: Spent,
+    /// Single events, in their order; of the synchronous rungs only.
+    pub events: Vec<FaultEvent>,
+    /// Events that were answered without being kept.
+    pub dropped: u64,
+}
+
+/// The asynchronous rung on one target.
+#[derive(Debug)]
+pub(super) struct AsyncTracker {
+    pub watch: WatchSet,
+    policy: Box<dyn ArmingPolicy>,
+    vitals: Vitals,
+    /// Faults and size as of the last look.
+    faults: Option<u64>,
+    size: Option<(u64, u64)>,
+    looked: Instant,
+    table_read: Instant,
+    table_took: Duration,
+}
+
+impl AsyncTracker {
+    /// Arms what there is. What was written before is of no window.
+    pub fn begin(
+        target: &mut ProcessAttach,
+        governor: &mut Governor,
+        policy: Box<dyn ArmingPolicy>,
+        length: Duration,
+    ) -> Result<Self, Stopped> {
+        let vitals = Vitals::open(target.info.pid).map_err(Stopped::Failed)?;
+        let now = Instant::now();
+        let mut tracker = Self {
+            watch: WatchSet::default(),
+            policy,
+            faults: vitals.faults(),
+            size: vitals.size(),
+            vitals,
+            looked: now,
+            table_read: now,
+            table_took: Duration::ZERO,
+        };
+        tracker.watch.begin(target)?;
+        tracker.end_window(target, governor, length)?;
+        Ok(tracker)
+    }
+
+    pub fn set_policy(&mut self, policy: Box<dyn ArmingPolicy>) {
+        self.policy = policy;
+    }
+
+    pub fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    /// Ends a window of this length.
+    pub fn look(
+        &mut self,
+        target: &mut ProcessAttach,
+        governor: &mut Governor,
+        length: Duration,
+    ) -> Result<Look, Stopped> {
+        let changed = self.table(target)?;
+        let faults = self.vitals.faults();
+        let silent = faults.is_some() && faults == self.faults;
+        if silent && !changed && self.watch.unseen().is_empty() && self.looked.elapsed() < LOOK_AGE {
+            governor.armed(None);
+            return Ok(Look::default());
+        }
+        let unseen = self.watch.unseen().to_vec();
+        let (written, mut spent) = self.end_window(target, governor, length)?;
+        let taken = faults.zip(self.faults).map(|(now, before)| now.saturating_sub(before));
+        // Fresh memory is written without a fault of ours, and by huge pages many at a time.
+        let pages = range::pages(&written, target.info.page_size);
+        spent.faults = taken.map_or(pages, |taken| taken.min(pages));
+        self.faults = faults;
+        self.looked = Instant::now();
+        Ok(Look { changed, written, unseen, spent, ..Look::default() })
+    }
+
+    /// Follows the table of mappings. Whether what is watched has changed.
+    fn table(&mut self, target: &mut ProcessAttach) -> Result<bool, Stopped> {
+        let size = self.vitals.size();
+        let age = self.table_read.elapsed();
+        let due = size != self.size || size.is_none() || self.watch.met_strangers() || age >= TABLE_AGE;
+        let long = self.watch.regions().len() > LONG_TABLE;
+        if !due || long && age < self.table_took * TABLE_SHARE {
+            return Ok(false);
+        }
+        let begun = Instant::now();
+        let changed = self.watch.reconcile(target)?;
+        (self.size, self.table_read, self.table_took) = (size, begun, begun.elapsed());
+        Ok(changed)
+    }
+
+    /// Finds what was written and arms for the next window: everything, where that is within the budget, else what the
+    /// policy chooses.
+    fn end_window(
+        &mut self,
+        target: &mut ProcessAttach,
+        governor: &mut Governor,
+        length: Duration,
+    ) -> Result<(Vec<PageRange>, Spent), Stopped> {
+        let collected = self.watch.collect(target, |pages, flushes| governor.affords(pages, flushes))?;
+        let regions = Arc::clone(&self.watch.regions());
+        let end = WindowEnd {
+            regions: &regions,
+            page_size: target.info.page_size,
+            written: &collected.written,
+            unseen: self.watch.unseen(),
+            budget: (!collected.armed).then(|| governor.allowance(length)),
+            run_cost: governor.flush_in_faults(),
+        };
+        let arming = self.policy.arm(&end);
+        let mut spent = Spent { flushes: range::pieces(&collected.written), ..Spent::default() };
+        if collected.armed {
+            governor.armed(None);
+            return Ok((collected.written, spent));
+        }
+        let everything = arming == Arming::Everything;
+        let due = range::pages(&collected.written, 1) + range::pages(self.watch.unseen(), 1);
+        let armed = self.watch.arm(target, &collected.written, arming)?;
+        let left = range::pages(self.watch.unseen(), 1);
+        governor.armed((!everything && left > 0).then(|| 1.0 - left as f64 / due.max(1) as f64));
+        (spent.flushes, spent.arming_call) = (armed.flushes, armed.median_call);
+        Ok((collected.written, spent))
+    }
+}

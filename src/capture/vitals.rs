@@ -1,0 +1,74 @@
+//! Numbers of the target that are cheap enough to be read in every window.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+
+use super::CaptureError;
+use super::target::{open_proc, stat_fields};
+
+/// The open files of one process.
+#[derive(Debug)]
+pub(super) struct Vitals {
+    pid: u32,
+    stat: File,
+    statm: File,
+}
+
+impl Vitals {
+    pub fn open(pid: u32) -> Result<Self, CaptureError> {
+        Ok(Self { pid, stat: open_proc(pid, "stat")?, statm: open_proc(pid, "statm")? })
+    }
+
+    /// Page faults that its threads have taken so far, dead ones included. A write to an armed page is one: as long as
+    /// this number stands still, the process itself has written to none. (Others may have, with process_vm_writev(2) say.)
+    pub fn faults(&self) -> Option<u64> {
+        const MINOR: usize = 7;
+        const MAJOR: usize = 9;
+        let mut buffer = [0; 1024];
+        let length = self.stat.read_at(&mut buffer, 0).ok()?;
+        let fields = stat_fields(buffer.get(..length)?);
+        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        Some(number(MINOR)? + number(MAJOR)?)
+    }
+
+    /// Pages of address space, all and data: when they change, so has the table of mappings. (They may stay while it changes.)
+    pub fn size(&self) -> Option<(u64, u64)> {
+        let mut buffer = [0; 128];
+        let length = self.statm.read_at(&mut buffer, 0).ok()?;
+        let text = std::str::from_utf8(buffer.get(..length)?).ok()?;
+        let mut fields = text.split_ascii_whitespace().map(str::parse::<u64>);
+        let all = fields.next()?.ok()?;
+        let data = fields.nth(4)?.ok()?;
+        Some((all, data))
+    }
+
+    /// Processor time of all its threads together, from its own clock.
+    pub fn processor_time(&self) -> Option<Duration> {
+        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(self.pid as i32)).ok()?;
+        let time = clock_gettime(clock).ok()?;
+        Some(Duration::from_nanos(u64::try_from(time.num_nanoseconds()).ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::probe::Scratch;
+
+    #[test]
+    fn faults_and_mappings_move_the_numbers() {
+        let vitals = Vitals::open(std::process::id()).expect("we may look at ourselves");
+        let (faults, size) = (vitals.faults().expect("read"), vitals.size().expect("read"));
+        let scratch = Scratch::new().expect("mapped");
+        assert!(vitals.size().expect("read").0 > size.0);
+        scratch.write_each_page();
+        let after = vitals.faults().expect("read");
+        assert!(after >= faults + Scratch::PAGES as u64, "{faults} then {after}");
+        assert!(vitals.processor_time().is_some());
+    }
+}

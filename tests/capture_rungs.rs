@@ -1,0 +1,251 @@
+//! Every rung of the ladder that this kernel has, really run.
+
+#![allow(unsafe_code)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use memory_glass::GlassRamError;
+use memory_glass::capture::range::{intersect, merge};
+use memory_glass::capture::{
+    FaultEvent, GlassRamMonitor, MonitorConfig, PageRange, Rung, UffdCapability, UffdFeatureFlags,
+    UffdIoctlMode, UserfaultFd, Window,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{PAGE, Target, assert_untouched, pages, status, userfaultfds, window, within};
+
+const PAGES: u64 = 512;
+const LENGTH: u64 = PAGES * PAGE;
+
+/// A target with 2 MiB in small pages, all written, watched on this rung; none where the kernel lacks it.
+fn watched(rung: Rung) -> Option<(Target, GlassRamMonitor, u64)> {
+    if let Err(error) = rung.try_out() {
+        eprintln!("not on this machine: {error}");
+        return None;
+    }
+    let mut target = Target::start("obey");
+    let start = target.ask(&format!("mmap {LENGTH}"));
+    target.ask(&format!("small {start} {LENGTH}"));
+    target.ask(&format!("write {start} {PAGES} 1"));
+    let config = MonitorConfig { rung: Some(rung), ..MonitorConfig::exact() };
+    let monitor = GlassRamMonitor::with_config(target.pid(), config).expect("attached");
+    assert_eq!(monitor.rung(), rung);
+    assert_eq!(
+        monitor.lost().is_empty(),
+        rung == Rung::WpAsync,
+        "what is lost is said: {:?}",
+        monitor.lost()
+    );
+    Some((target, monitor, start))
+}
+
+fn of(ranges: &[PageRange], start: u64) -> BTreeSet<u64> {
+    pages(&intersect(ranges, &[PageRange::new(start, start + LENGTH)]), start).into_iter().collect()
+}
+
+#[test]
+fn a_rung_that_the_kernel_lacks_is_refused_with_the_reason() {
+    for rung in Rung::LADDER {
+        let target = Target::start("obey");
+        let config = MonitorConfig { rung: Some(rung), ..MonitorConfig::exact() };
+        match (rung.try_out(), GlassRamMonitor::with_config(target.pid(), config)) {
+            (Ok(()), Ok(monitor)) => assert_eq!(monitor.rung(), rung),
+            (Err(reason), Err(error)) => {
+                assert_eq!(error, GlassRamError::from(reason), "the same reason");
+            }
+            (tried, attached) => panic!("{rung}: {tried:?} but {attached:?}"),
+        }
+        assert_untouched(target.pid());
+    }
+    assert_eq!(
+        Rung::probe().expect("one of them"),
+        Rung::LADDER.into_iter().find(|rung| rung.try_out().is_ok()).unwrap()
+    );
+}
+
+/// Each event is a write to a page that was armed, by the thread that made it.
+#[test]
+fn synchronous_write_protection_reports_single_writes_with_their_threads() {
+    let Some((mut target, mut monitor, start)) = watched(Rung::WpSync) else { return };
+    let (mut events, mut seen_silent) = (0, 0);
+    for round in 0..60 {
+        // Every second page in turn, so that half of what is armed stays silent.
+        target.ask(&format!("write {} {} 2", start + round % 2 * PAGE, PAGES / 2));
+        let window = window(&mut monitor);
+        let truth: BTreeSet<u64> = (0..PAGES / 2).map(|page| round % 2 + page * 2).collect();
+        let (written, unseen) = (of(&window.written, start), of(&window.unseen, start));
+        assert!(written.is_subset(&truth), "round {round}: reported but not written");
+        let missed = truth.iter().filter(|page| !written.contains(page) && !unseen.contains(page)).count();
+        assert_eq!(missed, 0, "round {round}: armed, written and not reported");
+        seen_silent += (0..PAGES).filter(|page| !unseen.contains(page) && !written.contains(page)).count();
+        for event in &window.events {
+            let FaultEvent::PageFault { address, flags, thread_id } = event else { continue };
+            assert_eq!(*flags, 3, "a write, to a protected page");
+            assert_eq!(*thread_id, Some(target.pid()), "the target has one thread");
+            if (start..start + LENGTH).contains(address) {
+                assert!(truth.contains(&((address - start) / PAGE)));
+                events += 1;
+            }
+        }
+    }
+    assert!(events > 0 && seen_silent > 0, "{events} events, {seen_silent} silent pages");
+    let metrics = monitor.fault_metrics();
+    assert!(metrics.average_latency_ms > 0.0 && metrics.peak_latency_ms >= metrics.average_latency_ms);
+    monitor.detach().expect("detached");
+    assert_untouched(target.pid());
+    assert_eq!(target.ask(&format!("read {start} 1 1")), 31);
+}
+
+/// A monitor that stands still does not hold the target beyond its bound; one that is killed does not at all.
+#[test]
+fn a_stopped_monitor_lets_the_target_go_in_time_and_a_dead_one_at_once() {
+    let Some((mut target, monitor, start)) = watched(Rung::WpSync) else { return };
+    drop(monitor);
+    let pid = target.pid();
+    for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+        let mut monitor = Target::start(&format!("monitor-sync {pid}"));
+        let victim = Pid::from_raw(monitor.pid() as i32);
+        std::thread::sleep(Duration::from_millis(20));
+        kill(victim, signal).expect("it ran");
+        if signal == Signal::SIGSTOP {
+            let patience = Instant::now();
+            while !status(monitor.pid(), "State").starts_with('T') {
+                assert!(patience.elapsed().as_secs() < 20);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        // Every page, and a fork and an unmapping, which wait for the monitor as well.
+        for _ in 0..3 {
+            target.ask(&format!("write {start} {PAGES} 1"));
+        }
+        let child = target.ask("fork");
+        target.ask(&format!("reap {child}"));
+        let other = target.ask(&format!("mmap {LENGTH}"));
+        target.ask(&format!("munmap {other} {LENGTH}"));
+        let _ = kill(victim, Signal::SIGKILL);
+        monitor.wait();
+        assert_eq!(target.ask(&format!("write {start} {PAGES} 1")), 0);
+        assert_eq!(userfaultfds(pid), 0);
+    }
+    // 1 at the start, and 4 writes a round.
+    assert_eq!(target.ask(&format!("read {start} 1 1")), 9);
+}
+
+#[test]
+fn what_the_target_does_to_its_mappings_are_events() {
+    let Some((mut target, mut monitor, start)) = watched(Rung::WpSync) else { return };
+    let mut events = Vec::new();
+    let child = target.ask("fork");
+    events.extend(window(&mut monitor).events);
+    target.ask(&format!("dontneed {start} {}", 16 * PAGE));
+    let moved = target.ask(&format!("mremap {start} {LENGTH} {}", 2 * LENGTH));
+    events.extend(window(&mut monitor).events);
+    target.ask(&format!("munmap {moved} {}", 2 * LENGTH));
+    events.extend(window(&mut monitor).events);
+    target.ask(&format!("reap {child}"));
+    let fork = FaultEvent::Fork { parent_pid: target.pid(), child_pid: child as u32 };
+    assert!(events.contains(&fork), "{events:?}");
+    let removed = |event: &FaultEvent| matches!(event, FaultEvent::Remove { address, length } if *address == start && *length == 16 * PAGE);
+    assert!(events.iter().any(removed), "{events:?}");
+    if moved != start {
+        let remap = |event: &FaultEvent| matches!(event, FaultEvent::Remap { old_address, new_address, .. } if *old_address == start && *new_address == moved);
+        assert!(events.iter().any(remap), "{events:?}");
+    }
+    let unmapped =
+        |event: &FaultEvent| matches!(event, FaultEvent::Remove { address, .. } if *address == moved);
+    assert!(events.iter().any(unmapped), "{events:?}");
+    assert_untouched(target.pid());
+}
+
+#[test]
+fn the_missing_rung_reports_the_first_touch_of_new_pages() {
+    let Some((mut target, mut monitor, _)) = watched(Rung::Missing) else { return };
+    let fresh = target.ask(&format!("mmap {LENGTH}"));
+    target.ask(&format!("small {fresh} {LENGTH}"));
+    // The mapping is watched from the next window on.
+    window(&mut monitor);
+    target.ask(&format!("write {fresh} 20 3"));
+    let touched = window(&mut monitor);
+    assert_eq!(
+        pages(&within(&touched, fresh, LENGTH), fresh),
+        (0..20).map(|page| page * 3).collect::<Vec<_>>()
+    );
+    target.ask(&format!("write {fresh} 20 3"));
+    assert_eq!(within(&window(&mut monitor), fresh, LENGTH), [], "only the first touch is seen");
+    assert_eq!(target.ask(&format!("read {fresh} 1 1")), 2);
+    // More than a window's share: the target is let go, and is right.
+    target.ask(&format!("write {fresh} {PAGES} 1"));
+    let burst: Window = window(&mut monitor);
+    let known = {
+        let mut all = [burst.written.clone(), burst.unseen.clone()].concat();
+        merge(&mut all);
+        of(&all, fresh)
+    };
+    assert!(
+        (0..PAGES).filter(|page| page % 3 != 0 || *page >= 60).all(|page| known.contains(&page)),
+        "written or not known"
+    );
+    assert_untouched(target.pid());
+}
+
+#[test]
+fn soft_dirty_bits_report_what_was_written_and_the_target_is_never_stopped() {
+    let Some((mut target, mut monitor, start)) = watched(Rung::SoftDirty) else { return };
+    assert_eq!(monitor.attach_metrics().stop, None);
+    window(&mut monitor);
+    for step in 0..5 {
+        target.ask(&format!("write {} 10 7", start + step * 80 * PAGE));
+        let found = pages(&within(&window(&mut monitor), start, LENGTH), start);
+        assert_eq!(found, (0..10).map(|page| step * 80 + page * 7).collect::<Vec<_>>());
+    }
+    monitor.detach().expect("detached");
+    assert_untouched(target.pid());
+}
+
+/// The specification's capability, on memory of our own.
+#[test]
+fn a_userfaultfd_of_our_own_reads_its_events() {
+    let features = UffdFeatureFlags::PAGEFAULT_FLAG_WP.union(UffdFeatureFlags::THREAD_ID);
+    let uffd = UserfaultFd::create(features).expect("created");
+    // SAFETY: new memory of ours; the thread below is the only one that writes to it.
+    let memory = unsafe {
+        let flags = nix::libc::MAP_PRIVATE | nix::libc::MAP_ANONYMOUS;
+        nix::libc::mmap(std::ptr::null_mut(), LENGTH as usize, 3, flags, -1, 0)
+    };
+    assert_ne!(memory, nix::libc::MAP_FAILED);
+    let start = memory as u64;
+    let write = move |page: u64| unsafe { ((start + page * PAGE) as *mut u64).write_volatile(page) };
+    (0..PAGES).for_each(write);
+    let range = PageRange::new(start, start + LENGTH);
+    uffd.register(range, UffdIoctlMode::WriteProtect).expect("registered");
+    uffd.write_protect(range, true).expect("armed");
+    assert!(uffd.read_event().is_err(), "nothing has happened yet");
+    let writer = std::thread::spawn(move || {
+        let tid = nix::unistd::gettid().as_raw() as u32;
+        for page in [3, 500, 77] {
+            write(page);
+        }
+        tid
+    });
+    let mut events = Vec::new();
+    while events.len() < 3 {
+        let Ok(event) = uffd.read_event() else {
+            std::thread::sleep(Duration::from_micros(50));
+            continue;
+        };
+        let FaultEvent::PageFault { address, .. } = event else { panic!("{event:?}") };
+        let page = address / PAGE * PAGE;
+        uffd.write_protect(PageRange::new(page, page + PAGE), false).expect("released");
+        events.push(event);
+    }
+    let tid = writer.join().expect("no panic");
+    let expected = [3, 500, 77].map(|page| FaultEvent::PageFault {
+        address: start + page * PAGE,
+        flags: 3,
+        thread_id: Some(tid),
+    });
+    assert_eq!(events, expected);
+}
