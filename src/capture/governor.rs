@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::running::RunTimes;
 
 /// Seconds of a whole processor whose budget can be saved up, and overdrawn.
-const SAVED: f64 = 1.0;
+const SAVED: f64 = 0.4;
 /// Time in which savings are spent and debts are paid, once the budget binds.
 const SPREAD: f64 = 0.25;
 /// A thread counts as running for at least this share of the time: an idle target may still be looked at.
@@ -111,11 +111,12 @@ impl Governor {
             || pages as f64 * self.fault_cost + flushes as f64 * self.flush_cost * self.running <= self.credit
     }
 
-    /// Faults that a window of this length may cost, flushes included.
-    pub fn allowance(&self, length: Duration) -> f64 {
+    /// Faults that a window of this length may cost, flushes included; none without a budget.
+    pub fn allowance(&self, length: Duration) -> Option<f64> {
+        self.budget?;
         let length = length.as_secs_f64();
         let seconds = self.rate * length + self.credit * (length / SPREAD).min(1.0);
-        (seconds / self.fault_cost).max(0.0)
+        Some((seconds / self.fault_cost).max(0.0))
     }
 
     /// What arming one more run of pages costs, in faults.
@@ -204,8 +205,11 @@ mod tests {
             .map(|_| {
                 let spent = Spent { faults: armed, ..Spent::default() };
                 let cost = governor.window(&spent, WINDOW, &busy, &[]);
-                armed =
-                    if governor.affords(hot, 0) { hot } else { (governor.allowance(WINDOW) as u64).min(hot) };
+                armed = if governor.affords(hot, 0) {
+                    hot
+                } else {
+                    (governor.allowance(WINDOW).unwrap_or(0.0) as u64).min(hot)
+                };
                 cost / WINDOW.as_secs_f64()
             })
             .collect()

@@ -172,9 +172,12 @@ pub(super) struct Supported {
     pub fault_cost: Duration,
 }
 
+/// A fault leaves the target's caches colder than it found them: what it costs in all, over its own time (tests/bench/slowdown.rs).
+const AFTERMATH: f64 = 1.5;
+
 /// What one fault costs, where it could be measured; otherwise what it costs on slow machines.
 pub(super) fn fault_cost() -> Duration {
-    supported().map_or(Duration::from_micros(2), |supported| supported.fault_cost)
+    supported().map_or(Duration::from_micros(2), |supported| supported.fault_cost.mul_f64(AFTERMATH))
 }
 
 /// Tries the asynchronous rung on a scratch mapping of ours; once per process, because kernels do not change under it.

@@ -135,10 +135,11 @@ impl AsyncTracker {
             page_size: target.info.page_size,
             written: &collected.written,
             unseen: self.watch.unseen(),
-            budget: (!collected.armed).then(|| governor.allowance(length)),
+            budget: (!collected.armed).then(|| governor.allowance(length)).flatten(),
             run_cost: governor.flush_in_faults(),
         };
         let arming = self.policy.arm(&end);
+        let arming = if end.budget.is_none() { Arming::Everything } else { arming };
         let mut spent = Spent { flushes: range::pieces(&collected.written), ..Spent::default() };
         if collected.armed {
             governor.armed(None);

@@ -73,25 +73,23 @@ fn sample(load: &mut Load, watch: Watch) -> Sample {
     };
     let stop = AtomicBool::new(false);
     let pid = load.pid;
-    let mut monitor =
-        (watch != Watch::Not).then(|| GlassRamMonitor::with_config(pid, config).expect("attached"));
-    // Beyond what was saved up: the second second is the one that counts.
-    if let Some(monitor) = &mut monitor {
-        let settled = Instant::now();
-        while settled.elapsed() < Duration::from_millis(100) {
-            std::thread::sleep(config.window);
-            monitor.scan().expect("it lives");
-        }
-    }
     std::thread::scope(|scope| {
         let stop = &stop;
-        let watching = monitor.take().map(|mut monitor| {
+        let (ready, begin) = std::sync::mpsc::channel();
+        let watching = (watch != Watch::Not).then(|| {
             scope.spawn(move || {
+                let mut monitor = GlassRamMonitor::with_config(pid, config).expect("attached");
+                let settled = Instant::now();
+                while settled.elapsed() < Duration::from_millis(100) {
+                    std::thread::sleep(config.window);
+                    monitor.scan().expect("it lives");
+                }
+                ready.send(()).expect("it waits");
                 let (begun, before) = (Instant::now(), own_time());
                 let (mut windows, mut sampled, mut next) = (0u32, 0u32, Instant::now());
                 while !stop.load(Ordering::Acquire) {
                     next = (next + config.window).max(Instant::now());
-                    std::thread::sleep(next - Instant::now());
+                    std::thread::sleep(next.saturating_duration_since(Instant::now()));
                     monitor.scan().expect("it lives");
                     windows += 1;
                     sampled += u32::from(matches!(monitor.governing(), Governing::Sampling(_)));
@@ -102,6 +100,9 @@ fn sample(load: &mut Load, watch: Watch) -> Sample {
                 (share, f64::from(sampled) / f64::from(windows.max(1)), estimate)
             })
         });
+        if watching.is_some() {
+            begin.recv().expect("it attaches");
+        }
         let (begun, before) = (Instant::now(), processor_time(pid));
         (load.work)();
         let (processor, wall) = (processor_time(pid) - before, begun.elapsed().as_secs_f64());
@@ -225,10 +226,12 @@ fn sample_ending(load: &mut Load, watch: Watch) -> Sample {
         Watch::Full => MonitorConfig { slowdown_budget: None, ..MonitorConfig::default() },
         _ => MonitorConfig::default(),
     };
-    let monitor = (watch != Watch::Not).then(|| GlassRamMonitor::with_config(pid, config).expect("attached"));
     std::thread::scope(|scope| {
-        let watching = monitor.map(|mut monitor| {
+        let (ready, begin) = std::sync::mpsc::channel();
+        let watching = (watch != Watch::Not).then(|| {
             scope.spawn(move || {
+                let mut monitor = GlassRamMonitor::with_config(pid, config).expect("attached");
+                ready.send(()).expect("it waits");
                 let (begun, before) = (Instant::now(), own_time());
                 let (mut windows, mut sampled) = (0u32, 0u32);
                 while let Ok(memory_glass::capture::CaptureEvent::Window(_)) = monitor.scan() {
@@ -244,6 +247,9 @@ fn sample_ending(load: &mut Load, watch: Watch) -> Sample {
                 )
             })
         });
+        if watching.is_some() {
+            begin.recv().expect("it attaches");
+        }
         let (begun, before) = (Instant::now(), processor_time(pid));
         (load.work)();
         let (processor, wall) = (processor_time(pid) - before, begun.elapsed().as_secs_f64());
