@@ -75,6 +75,7 @@ fn what_is_seen_is_exact_and_what_is_not_is_named() {
 #[test]
 fn without_pressure_everything_is_armed_again() {
     let (mut target, mut monitor, start) = watched(0.000_5);
+    monitor.set_slowdown_budget(Some(0.05));
     // A quiet target is armed bit by bit until nothing is unknown.
     let patience = std::time::Instant::now();
     while !window(&mut monitor).unseen.is_empty() {
