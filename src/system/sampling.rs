@@ -107,7 +107,8 @@ impl State {
             plan.arm(&PageSet::full(pages));
             return Arming::Everything;
         };
-        plan.set_budget(faults / pages as f64);
+        // The plan's samples lie apart, so each costs a flush of translations besides its fault.
+        plan.set_budget(faults / (1.0 + end.run_cost) / pages as f64);
         // A page that was armed and stayed silent is armed still.
         let standing = seen.difference(&written);
         let chosen = plan.arm(&standing).difference(&standing);
