@@ -48,9 +48,20 @@ impl Pipeline {
         &mut self.view
     }
 
-    /// Who wrote, as far as the window knows.
-    pub(super) fn samples(&self, _window: &Window) -> Vec<ThreadSample> {
-        Vec::new()
+    /// Who wrote, as far as it was sampled.
+    pub(super) fn samples(&mut self, window: &Window) -> Vec<ThreadSample> {
+        let layout = self.reconstructor.layout();
+        let mut samples = Vec::new();
+        for thread in &window.threads {
+            self.names.insert(thread.tid, Arc::clone(&thread.name));
+            // A thread's faults fell on its pages, nobody knows how many on each.
+            let writes = (thread.faults / thread.pages.len().max(1) as f64) as f32;
+            samples.extend(thread.pages.iter().filter_map(|address| {
+                let place = layout.page_of(*address)?;
+                Some(ThreadSample { tid: thread.tid, place, writes })
+            }));
+        }
+        samples
     }
 
     /// What is looked into, pinned and pointed at takes its part of a window.
