@@ -132,8 +132,12 @@ fn growth(largest: u64) {
             times[times.len() / 2]
         };
         let idle = cost(&mut |_| {});
-        let hot = cost(&mut |target| drop(target.ask(&format!("write {start} 1000 1"))));
-        let far = cost(&mut |target| drop(target.ask(&format!("write {start} 1000 {}", pages / 1000))));
+        let hot = cost(&mut |target| {
+            target.ask(&format!("write {start} 1000 1"));
+        });
+        let far = cost(&mut |target| {
+            target.ask(&format!("write {start} 1000 {}", pages / 1000));
+        });
         println!(
             "  {size:>8}{idle:>14.1}{hot:>22.1}{far:>22.1}{:>11.1} MiB{:>10.1}",
             (kib(&theirs, "VmPTE") - tables) / 1024.0,

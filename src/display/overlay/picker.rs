@@ -341,7 +341,9 @@ mod tests {
             (-9..9isize).prop_map(Step::Scroll),
             (0..9usize).prop_map(Step::Point),
             (0..9usize).prop_map(Step::Rows),
-            prop::collection::vec(1..60u32, 0..30).prop_map(Step::List),
+            // A number is of one process.
+            prop::collection::btree_set(1..60u32, 0..30)
+                .prop_map(|pids| Step::List(pids.into_iter().collect())),
         ]
     }
 
