@@ -38,6 +38,8 @@ pub struct Config {
     pub glow: bool,
     /// Cells go from one window to the next instead of jumping.
     pub animation: bool,
+    /// Mappings are outlined on the map, and named where there is room.
+    pub outlines: bool,
     /// The order of the Hilbert curve; automatic when left out.
     #[serde(deserialize_with = "order")]
     pub order: Option<u32>,
@@ -98,6 +100,7 @@ impl Default for Config {
             scale: Scale::default(),
             glow: false,
             animation: false,
+            outlines: true,
             order: None,
             rung: None,
             slowdown_budget: 5,

@@ -201,7 +201,7 @@ fn the_missing_rung_reports_the_first_touch_of_new_pages() {
         target.ask(&format!("write {fresh} {PAGES} 1"));
         let burst: Window = window(&mut monitor);
         let known = {
-            let mut all = [burst.written.clone(), burst.unseen.clone()].concat();
+            let mut all = [burst.written.as_slice(), &burst.unseen].concat();
             merge(&mut all);
             of(&all, fresh)
         };
@@ -240,6 +240,7 @@ fn a_userfaultfd_of_our_own_reads_its_events() {
     };
     assert_ne!(memory, nix::libc::MAP_FAILED);
     let start = memory as u64;
+    // SAFETY: each page is within the mapping above, which stays until the test ends.
     let write = move |page: u64| unsafe { ((start + page * PAGE) as *mut u64).write_volatile(page) };
     (0..PAGES).for_each(write);
     let range = PageRange::new(start, start + LENGTH);

@@ -40,6 +40,7 @@ fn everything() -> Config {
         palette: ipc::Palette::Viridis,
         scale: ipc::Scale::Logarithmic,
         glow: true,
+        outlines: false,
         animation: true,
         order: Some(8),
         rung: Some(memory_glass::capture::Rung::WpAsync),

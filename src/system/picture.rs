@@ -169,7 +169,7 @@ impl Pipeline {
             values: pin.series.iter().copied().collect(),
         });
         let hover = self.view.cell(curve.order()).map(|cell| Hover { cell, words: self.words(cell) });
-        let stretches = stretches(layout, &self.mapped, cells);
+        let stretches = if self.view.plain { Arc::default() } else { stretches(layout, &self.mapped, cells) };
         Marks { stretches, pins, hover, lasso: self.view.lasso.clone(), series }
     }
 

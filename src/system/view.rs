@@ -35,6 +35,8 @@ pub struct View {
     pub scale: ColorScale,
     /// What is bright spreads.
     pub glow: bool,
+    /// No outlines and names of mappings.
+    pub plain: bool,
     /// From where the volume is seen.
     pub orbit: Orbit,
     /// The row of the time series that is looked at.

@@ -75,7 +75,7 @@ fn mappings() {
             total.push(attached.metrics().total.as_secs_f64() * 1e3);
             stop.push(attached.metrics().stop.expect("one stop").requested.as_secs_f64() * 1e3);
             whole.push(ms(|| {
-                drop(GlassRamMonitor::watch(attached, MonitorConfig::default()).expect("watched"))
+                drop(GlassRamMonitor::watch(attached, MonitorConfig::default()).expect("watched"));
             }));
         }
         report("stop of the target (worst < 5 ms)", "ms", stop);

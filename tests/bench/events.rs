@@ -60,6 +60,7 @@ fn run(threads: u64, seconds: f64, ours: bool) -> Run {
     };
     // SAFETY: our own mapping.
     unsafe { libc::madvise(start as *mut _, length, libc::MADV_NOHUGEPAGE) };
+    // SAFETY: each page is within the mapping above, which stays for as long as the program runs.
     let write = |page: u64| unsafe { ((start + page * PAGE) as *mut u64).write_volatile(page) };
     (0..threads * PAGES).for_each(write);
     let all = PageRange::new(start, start + length as u64);

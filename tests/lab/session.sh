@@ -14,6 +14,12 @@ start_target() {
 start_session() {
     local card=$1
     shift
+    # Pixels are compared: the map has no names in it, and every page is seen in every window.
+    if [[ -z ${XDG_CONFIG_HOME:-} ]]; then
+        export XDG_CONFIG_HOME=/tmp/plain
+        mkdir -p "$XDG_CONFIG_HOME/memory-glass"
+        printf 'outlines = false\nslowdown-budget = 1000\n' >"$XDG_CONFIG_HOME/memory-glass/config.toml"
+    fi
     memory-glass session --backend tty --card "$card" --target "$target" --order 6 "$@" \
         -- foot --override "colors.background=$background" --override cursor.blink=no sleep 3600 \
         >"$OUT/session.log" 2>&1 &

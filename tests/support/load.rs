@@ -58,7 +58,7 @@ pub fn load(argument: &str) {
             "stencil" => stencil(memory, amount),
             // Every page once, in order.
             "sweep" => {
-                (0..amount).for_each(|_| memory.iter_mut().step_by(PAGE / 8).for_each(|word| *word += 1))
+                (0..amount).for_each(|_| memory.iter_mut().step_by(PAGE / 8).for_each(|word| *word += 1));
             }
             "idle" => std::thread::sleep(std::time::Duration::from_millis(amount as u64)),
             _ => panic!("no such load: {name}"),

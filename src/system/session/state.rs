@@ -316,11 +316,12 @@ impl Session {
 
     /// The watched processes are shown as the session is set.
     pub(super) fn dress(&mut self) {
-        let (mode, look) = (words::mode(self.config.mode), self.look);
+        let (mode, look, plain) = (words::mode(self.config.mode), self.look, !self.config.outlines);
         for watched in &mut self.watched {
             let view = watched.pipeline.view_mut();
             view.mode = mode;
             view.glow = look.glow;
+            view.plain = plain;
             view.scale = words::color_scale(look.scale);
         }
     }
