@@ -195,7 +195,11 @@ fn the_missing_rung_reports_the_first_touch_of_new_pages() {
             (0..20).map(|page| page * 3).collect::<Vec<_>>()
         );
         target.ask(&format!("write {fresh} 20 3"));
-        assert_eq!(within(&window(&mut monitor), fresh, LENGTH), [], "only the first touch is seen");
+        let again = window(&mut monitor);
+        if again.dropped > 0 {
+            return false;
+        }
+        assert_eq!(within(&again, fresh, LENGTH), [], "only the first touch is seen");
         assert_eq!(target.ask(&format!("read {fresh} 1 1")), 2);
         // More than a window's share: the target is let go, and is right.
         target.ask(&format!("write {fresh} {PAGES} 1"));

@@ -102,7 +102,7 @@ pub fn run(options: &RecordOptions) -> Result<RecordReport> {
     let mut event_loop: EventLoop<'_, Recording> = EventLoop::try_new().map_err(loop_failed)?;
     // Before any thread is started, so that every thread leaves these signals to the loop.
     let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]).map_err(loop_failed)?;
-    let attacher = Attacher::choose(options.security)?;
+    let attacher = Attacher::choose(options.security, None)?;
     let origin = Instant::now();
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let config = MonitorConfig {

@@ -79,7 +79,7 @@ pub fn run(options: SessionOptions) -> Result<()> {
     let mut file = ConfigFile::new(options.config.clone());
     let (config, broken) = configuration(&mut file, &options)?;
     // Before any other thread is started, because it is for threads that are started later, too.
-    let attacher = Attacher::choose(config.security)?;
+    let attacher = Attacher::choose(config.security, watching::monitor_config(&config).rung)?;
     config.security.confine_session()?;
     let source = first_source(&attacher, &options, &config)?;
     let worker = RenderWorker::spawn()?;

@@ -133,7 +133,7 @@ const USUAL: Duration = Duration::from_secs(3);
 /// Watches the target, writes what was asked for, detaches.
 pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     // Before the GPU's driver starts threads of its own.
-    let attacher = Attacher::choose(options.security)?;
+    let attacher = Attacher::choose(options.security, options.monitor.rung)?;
     // Whatever could refuse is asked before the target is touched.
     let gpu = options.picture.is_some().then(Gpu::new).transpose()?;
     let config = MonitorConfig { anonymize: options.security.anonymize_addresses, ..options.monitor };

@@ -54,7 +54,7 @@ pub fn run(options: &TopOptions) -> Result<()> {
     // Before any thread is started, so that every thread leaves these signals to the loop.
     let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT])
         .map_err(loop_failed)?;
-    let attacher = Attacher::choose(SecurityConfig::default())?;
+    let attacher = Attacher::choose(SecurityConfig::default(), None)?;
     let source = options.subject.open(&attacher, MonitorConfig::exact())?;
     let handle = event_loop.handle();
     let depth = options.depth.unwrap_or_else(ColorDepth::of_environment);

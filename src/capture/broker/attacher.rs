@@ -49,7 +49,11 @@ struct Connection {
 impl Attacher {
     /// The best way there is. Whoever may trace others makes a broker and gives that right up, for good: to be called before
     /// any thread is started.
-    pub fn choose(security: SecurityConfig) -> Result<Self> {
+    pub fn choose(security: SecurityConfig, rung: Option<Rung>) -> Result<Self> {
+        // A broker knows only the best rung; whoever asks for another one does it with the rights that are there.
+        if rung.is_some_and(|rung| rung != Rung::WpAsync) {
+            return Ok(Self { security, broker: None });
+        }
         let permitted = rustix::thread::capabilities(None).map(|sets| sets.permitted);
         if permitted.is_ok_and(|permitted| permitted.contains(CapabilitySet::SYS_PTRACE)) {
             return Ok(Self { security, ..Self::separate()? });

@@ -128,8 +128,9 @@ impl Picker {
 
     /// Chooses what is in this row of those that are to be seen. Returns whether that is another one than before.
     pub(crate) fn point_at(&mut self, row: usize) -> bool {
+        let seen = row < self.rows;
         let row = self.top + row;
-        let other = row < self.shown.len() && row != self.chosen;
+        let other = seen && row < self.shown.len() && row != self.chosen;
         if other {
             self.chosen = row;
         }
