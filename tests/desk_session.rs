@@ -155,15 +155,20 @@ fn a_program_of_a_kiosk_is_started_again_and_ends_with_the_session() {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process number"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
     };
+    let said = |times: usize| {
+        until("it has said so", || {
+            let text = std::fs::read_to_string(file.path()).expect("the file");
+            (text.lines().filter(|line| line.starts_with("glass wayland-")).count() == times).then_some(())
+        });
+    };
+    // Not before the shell has come to it.
+    said(1);
     kill(first);
     let second = until("it runs again", || program(&session).pid.filter(|pid| *pid != first));
     let now = program(&session);
     assert_eq!(now.restarts, 1);
     assert!(now.last_end.as_deref().is_some_and(|end| end.contains("SIGKILL")), "{now:?}");
-    until("it has said so", || {
-        let text = std::fs::read_to_string(file.path()).expect("the file");
-        (text.lines().filter(|line| line.starts_with("glass wayland-")).count() == 2).then_some(())
-    });
+    said(2);
     let words = session.msg(&["outputs"]);
     assert!(words.contains("program  sh -c") && words.contains("started again 1 times"), "{words}");
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 /// A stretch of the curve that belongs together: a mapping of the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedStretch {
-    /// What it is, e.g. "[heap]".
+    /// What it is, e.g. `[heap]`.
     pub name: String,
     /// The first cell along the curve.
     pub first: u32,

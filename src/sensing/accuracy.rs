@@ -126,7 +126,7 @@ impl Stretch {
 /// for (1 − π)/π pages of its kind that were not seen (Horvitz and Thompson 1952). What the rest of the samples saw is
 /// exact. The sums are pooled over [`ESTIMATE_WINDOWS`] windows. The interval is Wilson's, on the error's count in units
 /// of a sample's weight, so that it does not close where errors are rare. Errors come in clusters (where a run ends, where
-/// a phase begins), so its width is that of the sums over stretches of [`STRETCH`] pages, where that is more.
+/// a phase begins), so its width is that of the sums over stretches of `STRETCH` pages, where that is more.
 #[derive(Debug, Clone, Default)]
 pub struct HeldOutAccuracy {
     windows: VecDeque<Evidence>,
