@@ -69,13 +69,18 @@ fn a_thread_that_is_born_writes_and_dies_between_two_windows_is_seen() {
         return;
     }
     window(&mut monitor);
-    let tid = target.ask(&format!("thread {start} 4096 1")) as u32;
-    let window = window(&mut monitor);
-    assert_consistent(&window);
-    let thread = window.threads.iter().find(|thread| thread.tid == tid).expect("it has written");
-    assert_eq!(&*thread.name, "short-lived", "its name outlives it");
-    assert!(thread.pages.iter().any(|page| (start..start + 4096 * PAGE).contains(page)));
-    assert!(!threads_of(target.pid()).contains(&tid));
+    // Faults are sampled, so one such thread may be missed; of twenty, each with four thousand faults, some are not.
+    let seen = (0..20).any(|_| {
+        let tid = target.ask(&format!("thread {start} 4096 1")) as u32;
+        let window = window(&mut monitor);
+        assert_consistent(&window);
+        assert!(!threads_of(target.pid()).contains(&tid));
+        let Some(thread) = window.threads.iter().find(|thread| thread.tid == tid) else { return false };
+        assert_eq!(&*thread.name, "short-lived", "its name outlives it");
+        // The sample may also be of its stack.
+        thread.pages.iter().any(|page| (start..start + 4096 * PAGE).contains(page))
+    });
+    assert!(seen, "none of twenty has written");
 }
 
 /// Sixty windows a second on a target that writes all it has, all the time: the budget holds, by our own account.
