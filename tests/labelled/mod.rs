@@ -1,6 +1,6 @@
 //! Traces of which it is known when the pattern of writes changes and when writes cascade, and how a detector is scored on them.
 
-#![allow(dead_code)]
+#![allow(dead_code)] // each test binary that includes this uses a part of it
 
 use std::collections::VecDeque;
 use std::fs;

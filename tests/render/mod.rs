@@ -1,5 +1,5 @@
 //! What the tests of the render room share: maps that look like programs, captions, and the reference of the stage.
-#![allow(dead_code)]
+#![allow(dead_code)] // each test binary that includes this uses a part of it
 
 use std::sync::Arc;
 use std::time::Duration;

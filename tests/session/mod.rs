@@ -1,6 +1,6 @@
 //! A session as a person runs it, without a display: the real program, its control socket, and targets to watch.
 
-#![allow(dead_code)]
+#![allow(dead_code)] // each test binary that includes this uses a part of it
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
