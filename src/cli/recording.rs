@@ -1,0 +1,77 @@
+//! `memory-glass record` and `memory-glass export`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::{parse_age, parse_bytes, parse_seconds};
+use crate::Result;
+use crate::capture::recording::RingLimits;
+use crate::config::SecurityConfig;
+use crate::system::{export, record};
+
+#[derive(Debug, Args)]
+pub(super) struct RecordArgs {
+    /// The process to record: its number, or its name when only one has it
+    #[arg(value_name = "PID|NAME")]
+    target: String,
+    /// The file to make
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// How long to record, seconds [default: until the process ends, or Ctrl+C]
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    seconds: Option<Duration>,
+    /// Keep the last part that takes so much, e.g. 64M: the file, and FILE.1, FILE.2 … with what is older
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    max_size: Option<u64>,
+    /// Keep the last part that lasts so long, e.g. 90s, 30m or 12h
+    #[arg(long, value_name = "TIME", value_parser = parse_age)]
+    max_age: Option<Duration>,
+    /// Length of a window, milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=60_000))]
+    window_ms: u32,
+    /// Print exactly one JSON object on stdout instead of words
+    #[arg(long)]
+    json: bool,
+    /// Keep other addresses than the true ones, and no names of files
+    #[arg(long)]
+    anonymize: bool,
+}
+
+impl RecordArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let report = record::run(&record::RecordOptions {
+            target: self.target,
+            file: self.output,
+            duration: self.seconds,
+            window: Duration::from_millis(self.window_ms.into()),
+            limits: RingLimits { max_bytes: self.max_size, max_age: self.max_age },
+            security: SecurityConfig { anonymize_addresses: self.anonymize, ..SecurityConfig::default() },
+        })?;
+        if self.json {
+            println!("{}", serde_json::to_string(&report).expect("numbers and strings are JSON"));
+        } else {
+            print!("{report}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The table to write
+    #[arg(short, long, value_name = "FILE.parquet")]
+    output: PathBuf,
+}
+
+impl ExportArgs {
+    pub(super) fn run(&self) -> Result<ExitCode> {
+        print!("{}", export::run(&self.file, &self.output)?);
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,118 @@
+//! What several commands ask for: which process or recording, how it is watched, and how the map looks.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::values::{parse_position, parse_speed};
+use crate::Result;
+use crate::capture::Rung;
+use crate::capture::recording::ReplayStart;
+use crate::ipc;
+use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
+use crate::render::ColorPalette;
+use crate::system::Subject;
+
+/// A process, or a recording of one.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct SubjectArgs {
+    /// The process to watch: its number, or its name when only one has it
+    #[arg(value_name = "PID|NAME")]
+    target: Option<String>,
+    /// A recording to take in the place of a process
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+}
+
+impl SubjectArgs {
+    pub(super) fn subject(&self, start: ReplayStart) -> Subject {
+        match (&self.replay, &self.target) {
+            (Some(file), _) => Subject::Recording(file.clone(), start),
+            (None, target) => Subject::Process(target.clone().unwrap_or_default()),
+        }
+    }
+}
+
+/// Where in a recording to begin, and how fast to go.
+#[derive(Debug, Args)]
+pub(super) struct StartArgs {
+    /// Where to begin in the recording, seconds
+    #[arg(long, value_name = "S", value_parser = parse_position)]
+    from: Option<Duration>,
+    /// How fast to play it: 2 is twice as fast as it was
+    #[arg(long, value_name = "FACTOR", value_parser = parse_speed)]
+    speed: Option<f64>,
+}
+
+impl StartArgs {
+    pub(super) fn replay_start(&self) -> ReplayStart {
+        let usual = ReplayStart::default();
+        ReplayStart { from: self.from.unwrap_or(usual.from), speed: self.speed.unwrap_or(usual.speed) }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WatchArgs {
+    /// How writes are followed [default: as configured, the best that the kernel has]
+    #[arg(long, value_enum)]
+    rung: Option<RungName>,
+    /// Never stop the target, not even for a moment: the same as --rung soft-dirty
+    #[arg(long, conflicts_with = "rung")]
+    no_ptrace: bool,
+    /// How much slower the target may become, percent [default: as configured; of a snapshot, every page is seen whatever it costs]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) slowdown_budget: Option<u32>,
+}
+
+impl WatchArgs {
+    pub(super) fn rung(&self) -> Option<Rung> {
+        if self.no_ptrace {
+            return Some(Rung::SoftDirty);
+        }
+        self.rung.map(|rung| match rung {
+            RungName::WpAsync => Rung::WpAsync,
+            RungName::WpSync => Rung::WpSync,
+            RungName::Missing => Rung::Missing,
+            RungName::SoftDirty => Rung::SoftDirty,
+        })
+    }
+}
+
+/// [`Rung`] as a word on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RungName {
+    WpAsync,
+    WpSync,
+    Missing,
+    SoftDirty,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PictureArgs {
+    /// Order of the Hilbert curve: the map has 2^K × 2^K cells [default: as configured, the largest with a page a cell]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(i64::from(MIN_ORDER)..=i64::from(MAX_ORDER)))]
+    pub(super) order: Option<u32>,
+    /// Colours of the map [default: inferno; in a session, as configured]
+    #[arg(long, value_enum)]
+    pub(super) palette: Option<ipc::Palette>,
+}
+
+impl PictureArgs {
+    pub(super) fn hilbert(&self) -> Result<HilbertConfig> {
+        Ok(match self.order {
+            Some(order) => HilbertConfig::fixed(order)?,
+            None => HilbertConfig::default(),
+        })
+    }
+
+    pub(super) fn palette(&self) -> ColorPalette {
+        match self.palette.unwrap_or_default() {
+            ipc::Palette::Viridis => ColorPalette::Viridis,
+            ipc::Palette::Inferno => ColorPalette::Inferno,
+            ipc::Palette::Cividis => ColorPalette::Cividis,
+            ipc::Palette::Contrast => ColorPalette::Contrast,
+        }
+    }
+}

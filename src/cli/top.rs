@@ -1,0 +1,45 @@
+//! `memory-glass top`.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::subject::{PictureArgs, StartArgs, SubjectArgs};
+use crate::Result;
+use crate::system::top;
+
+#[derive(Debug, Args)]
+pub(super) struct TopArgs {
+    #[command(flatten)]
+    subject: SubjectArgs,
+    #[command(flatten)]
+    start: StartArgs,
+    /// Colours that the terminal has [default: as $COLORTERM says, otherwise 256]
+    #[arg(long, value_enum)]
+    colors: Option<Colors>,
+    #[command(flatten)]
+    picture: PictureArgs,
+}
+
+/// [`top::ColorDepth`] as a word on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Colors {
+    True,
+    #[value(name = "256")]
+    Indexed,
+}
+
+impl TopArgs {
+    pub(super) fn run(&self) -> Result<ExitCode> {
+        top::run(&top::TopOptions {
+            subject: self.subject.subject(self.start.replay_start()),
+            hilbert: self.picture.hilbert()?,
+            palette: self.picture.palette(),
+            depth: self.colors.map(|colors| match colors {
+                Colors::True => top::ColorDepth::True,
+                Colors::Indexed => top::ColorDepth::Indexed,
+            }),
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
