@@ -12,6 +12,8 @@ pub mod evaluate;
 pub mod exercise;
 pub mod export;
 mod facade;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod picture;
 mod pipeline;
 pub mod record;

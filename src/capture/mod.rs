@@ -78,6 +78,15 @@ pub use uffd::{UffdCapability, UffdFeatureFlags, UffdIoctlMode, UffdMsg, UffdioR
 pub use watch::RefusedRegion;
 pub use window::{CaptureEvent, ExitReason, Window};
 
+/// What reads the kernel's words and other processes', as functions of bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz {
+    pub(crate) use super::broker::fuzz as broker;
+    pub(crate) use super::perf::fuzz as perf;
+    pub(crate) use super::scan::fuzz as pagemap;
+    pub(crate) use super::uffd::fuzz as uffd;
+}
+
 use crate::error::Result;
 
 /// One thing that happened to the memory of a target.

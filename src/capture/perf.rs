@@ -278,6 +278,14 @@ impl Drop for Ring {
     }
 }
 
+/// Reads `bytes` as if they were a record of the kernel's.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let [kind, misc, body @ ..] = bytes {
+        let _ = parse(7, u32::from(*kind), u16::from(*misc) << 6, body);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -77,6 +77,36 @@ pub(crate) struct Found {
     pub huge: bool,
 }
 
+impl Found {
+    /// What the kernel says of a run, if that is that it was written.
+    fn new(run: &PageRegion) -> Option<Self> {
+        (run.categories & sys::PAGE_IS_WRITTEN != 0 && run.categories & EXISTS != 0).then(|| Self {
+            range: PageRange::new(run.start, run.end),
+            huge: run.categories & sys::PAGE_IS_HUGE != 0,
+        })
+    }
+}
+
+/// Appends a run, or what of it is new.
+fn note_unarmed(unarmed: &mut Vec<PageRange>, run: &PageRegion) {
+    match unarmed.last_mut() {
+        Some(last) if run.start <= last.end => last.end = last.end.max(run.end),
+        _ => unarmed.push(PageRange::new(run.start, run.end)),
+    }
+}
+
+/// Takes the answers out of the buffer: what lies within `asked`, up to the first entry that is none. The rest of the crate
+/// takes for granted that ranges are of whole memory, and not reversed.
+fn answers(runs: &mut [PageRegion], asked: PageRange, mut each: impl FnMut(&PageRegion)) {
+    for run in runs.iter_mut().take_while(|run| run.end != 0) {
+        let within = PageRange::new(run.start, run.end).intersection(&asked);
+        let run = std::mem::take(run);
+        if let Some(within) = within {
+            each(&PageRegion { start: within.start, end: within.end, ..run });
+        }
+    }
+}
+
 /// An open `/proc/PID/pagemap` with the buffer for its answers.
 #[derive(Debug)]
 pub(crate) struct Pagemap {
@@ -109,10 +139,7 @@ impl Pagemap {
             ..PmScanArg::default()
         };
         // Over many runs the kernel (6.18) reports some of them twice, so a run may begin before the last one ended.
-        self.walk(range, asked, |run| match unarmed.last_mut() {
-            Some(last) if run.start <= last.end => last.end = last.end.max(run.end),
-            _ => unarmed.push(PageRange::new(run.start, run.end)),
-        })
+        self.walk(range, asked, |run| note_unarmed(unarmed, run))
     }
 
     /// Reports the written pages among `candidates`, and, if told to, arms them in the same step. What lies closely between two
@@ -127,11 +154,8 @@ impl Pagemap {
     ) -> Result<(), Errno> {
         let asked = question.asked(arm);
         let mut report = |run: &PageRegion| {
-            if run.categories & sys::PAGE_IS_WRITTEN != 0 && run.categories & EXISTS != 0 {
-                found(Found {
-                    range: PageRange::new(run.start, run.end),
-                    huge: run.categories & sys::PAGE_IS_HUGE != 0,
-                });
+            if let Some(written) = Found::new(run) {
+                found(written);
             }
         };
         let mut candidates = candidates.iter().copied().peekable();
@@ -183,10 +207,7 @@ impl Pagemap {
             // SAFETY: `argument` is the structure this ioctl reads and writes, and its `vec` points to `vec_len` entries of
             // the kernel's layout, which live in `self.runs` until after the call.
             let answer = unsafe { sys::ioctl_pagemap_scan(self.file.as_raw_fd(), &mut argument) };
-            for run in self.runs.iter_mut().take_while(|run| run.end != 0) {
-                each(run);
-                *run = PageRegion::default();
-            }
+            answers(&mut self.runs, PageRange::new(from, range.end), &mut each);
             answer?;
             // No progress would mean asking the same for ever.
             if argument.walk_end <= from {
@@ -196,6 +217,32 @@ impl Pagemap {
         }
         Ok(())
     }
+}
+
+/// Decodes `bytes` as if they were the kernel's answer to a scan of some middle part of the address space.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
+    let mut runs: Vec<PageRegion> = bytes
+        .chunks_exact(24)
+        .map(|entry| PageRegion {
+            start: word(&entry[..8]),
+            end: word(&entry[8..16]),
+            categories: word(&entry[16..]),
+        })
+        .collect();
+    let asked = PageRange::new(1 << 20, 1 << 40);
+    let (mut unarmed, mut written) = (Vec::new(), Vec::new());
+    answers(&mut runs, asked, |run| {
+        note_unarmed(&mut unarmed, run);
+        written.extend(Found::new(run).map(|found| found.range));
+    });
+    super::range::merge(&mut written);
+    for ranges in [&unarmed, &written] {
+        assert!(ranges.iter().all(|range| range.intersection(&asked) == Some(*range)));
+    }
+    assert!(written.is_sorted_by(|one, next| one.end < next.start));
+    assert!(super::range::pages(&written, 4096) <= asked.pages(4096));
 }
 
 #[cfg(test)]

@@ -191,9 +191,10 @@ impl UserfaultFd {
             Event::Remap { from, to, len } => {
                 FaultEvent::Remap { old_address: from as u64, new_address: to as u64, length: len as u64 }
             }
-            Event::Remove { start, end } | Event::Unmap { start, end } => {
-                FaultEvent::Remove { address: start as u64, length: end as u64 - start as u64 }
-            }
+            Event::Remove { start, end } | Event::Unmap { start, end } => FaultEvent::Remove {
+                address: start as u64,
+                length: (end as u64).saturating_sub(start as u64),
+            },
             // The child is not there yet: the fork waits for the event to be read.
             Event::Fork { .. } => FaultEvent::Fork { parent_pid: self.pid, child_pid: 0 },
         }
@@ -258,4 +259,33 @@ fn errno(error: userfaultfd::Error) -> Errno {
         | userfaultfd::Error::ZeropageFailed(errno) => Errno::from_raw(errno as i32),
         _ => Errno::EIO,
     }
+}
+
+/// Reads `bytes` as if they were the messages of a userfaultfd.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    use nix::fcntl::OFlag;
+
+    /// include/uapi/linux/userfaultfd.h: the size of a message, the number of the one about a fork, and where the child's
+    /// descriptor stands in that.
+    const MESSAGE: usize = 32;
+    const FORK: u8 = 0x13;
+    const CHILD: std::ops::Range<usize> = 8..12;
+
+    // As much as a pipe takes at once.
+    let mut bytes = bytes[..bytes.len().min(1 << 16)].to_vec();
+    for message in bytes.chunks_exact_mut(MESSAGE).filter(|message| message[0] == FORK) {
+        // The kernel hands a descriptor over with it, so there has to be one.
+        let child = std::fs::File::open("/dev/null").expect("it is always there").into_raw_fd();
+        message[CHILD].copy_from_slice(&child.to_ne_bytes());
+    }
+    let (read, write) = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).expect("a pipe");
+    nix::unistd::write(&write, &bytes).expect("it fits");
+    drop(write);
+    let uffd = UserfaultFd::adopt(read, 1);
+    let (mut buffer, mut events) = (EventBuffer::new(64), Vec::new());
+    for _ in 0..bytes.len().div_ceil(MESSAGE) {
+        let _ = uffd.read_events(&mut buffer, &mut events);
+    }
+    assert!(events.len() <= bytes.len() / MESSAGE);
 }

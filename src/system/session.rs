@@ -22,6 +22,9 @@ mod views;
 mod watching;
 mod words;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::lines::fuzz;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

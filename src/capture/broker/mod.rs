@@ -35,6 +35,8 @@ pub use policy::{DEFAULT_POLICY, Policy, PolicyError, Rule, Targets};
 pub use security::SecurityConfig;
 pub use server::{BrokerOptions, Origin, serve};
 pub(in crate::capture) use wire::Attached;
+#[cfg(any(test, fuzzing))]
+pub(crate) use wire::fuzz;
 
 use std::io;
 use std::path::PathBuf;

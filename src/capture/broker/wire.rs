@@ -161,6 +161,27 @@ pub(super) fn receive<T: DeserializeOwned>(
     Ok(Some((message, fds)))
 }
 
+/// Reads `bytes` as if they were a client's request, and the broker's answer.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    use std::os::fd::AsFd as _;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    let bytes = &bytes[..bytes.len().min(MAX_MESSAGE + 2)];
+    let pair = || socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+    let (near, far) = pair().expect("a pair");
+    for _ in 0..2 {
+        nix::unistd::write(&near, bytes).expect("it fits");
+    }
+    if let Ok(Some((request, _))) = receive::<Request>(far.as_fd(), 0) {
+        send(near.as_fd(), &request, &[]).expect("what was understood can be said");
+    }
+    if let Ok(Some((answer, _))) = receive::<Answer>(far.as_fd(), MAX_FDS) {
+        send(near.as_fd(), &answer, &[]).expect("what was understood can be said");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;

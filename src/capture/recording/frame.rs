@@ -71,6 +71,10 @@ impl Frame {
     }
 
     pub fn check(&self, content: &[u8]) -> Result<(), Damaged> {
+        // A fuzzer would never come past it.
+        if cfg!(fuzzing) {
+            return Ok(());
+        }
         (checksum(&self.head, content) == self.sum).then_some(()).ok_or(Damaged("a checksum is wrong"))
     }
 }

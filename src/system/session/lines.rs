@@ -88,6 +88,26 @@ impl Outbox {
     }
 }
 
+/// Takes `bytes` as what comes in over a control connection, in pieces, and as what a session answers.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    use crate::ipc::{Event, Reply, Request};
+
+    let mut lines = Lines::default();
+    for piece in bytes.chunks(97) {
+        lines.push(piece);
+        while let Ok(Some(line)) = lines.next() {
+            assert!(line.len() <= MAX_LINE && !line.contains(&b'\n'));
+            if let Ok(request) = serde_json::from_slice::<Request>(&line) {
+                let again = serde_json::to_vec(&request).expect("what was understood can be said");
+                assert_eq!(serde_json::from_slice::<Request>(&again).expect("our own words"), request);
+            }
+            let _ = serde_json::from_slice::<Reply>(&line);
+            let _ = serde_json::from_slice::<Event>(&line);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
