@@ -91,7 +91,8 @@ pub(super) unsafe fn set_registers(tid: c_int, registers: &user_regs_struct) -> 
         .map_err(|_| Failed::Gone)
 }
 
-/// The library's own function hides the results of some requests.
+/// The library's own function hides the results of some requests. One that fails is made once more: giving up between two steps leaves
+/// the thread with registers that are not its own, and what fails for good fails again.
 pub(super) unsafe fn ptrace(
     request: libc::c_uint,
     tid: c_int,
@@ -99,7 +100,8 @@ pub(super) unsafe fn ptrace(
     data: c_long,
 ) -> Result<c_long, c_int> {
     // SAFETY: what the request reads or writes is the caller's promise.
-    unsafe { system_call(libc::SYS_ptrace, [request.into(), tid.into(), address, data, 0, 0]) }
+    let call = || unsafe { system_call(libc::SYS_ptrace, [request.into(), tid.into(), address, data, 0, 0]) };
+    call().or_else(|_| call())
 }
 
 pub(super) unsafe fn read_memory(tid: c_int, address: u64, into: &mut [u8]) -> bool {
@@ -111,14 +113,13 @@ pub(super) unsafe fn read_memory(tid: c_int, address: u64, into: &mut [u8]) -> b
     read == Ok(into.len() as c_long)
 }
 
-/// Whether a stop of the thread is there to be fetched, and which.
+/// Whether a stop of the thread is there to be fetched, and which. Asked twice for the same reason as above.
 pub(super) unsafe fn poll_stop(tid: c_int, status: &mut c_int) -> Result<bool, c_int> {
     let flags = libc::WNOHANG | libc::__WALL;
+    let status = ptr::from_mut(status) as c_long;
     // SAFETY: the kernel writes the status only.
-    unsafe {
-        system_call(libc::SYS_wait4, [tid.into(), ptr::from_mut(status) as c_long, flags.into(), 0, 0, 0])
-            .map(|answer| answer == c_long::from(tid))
-    }
+    let call = || unsafe { system_call(libc::SYS_wait4, [tid.into(), status, flags.into(), 0, 0, 0]) };
+    call().or_else(|_| call()).map(|answer| answer == c_long::from(tid))
 }
 
 /// Waits until the thread stops, at most this long. Sleeping, never spinning: a tracer that burns its processor time on the

@@ -1,0 +1,204 @@
+//! Every system call of a capture fails once, at each place where it is called: memory.glass ends by itself and says why, or does
+//! without; and the target never notices. strace makes them fail.
+//!
+//! There are some hundreds of such places, each a program to be started under strace. `MEMORY_GLASS_FAULTS=3` takes a third of them.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use support::assert_untouched;
+use support::work::Worker;
+
+const GLASS: &str = env!("CARGO_BIN_EXE_memory-glass");
+/// The most places of one call: what is called a hundred times is a loop that meets the same failure again.
+const PLACES: usize = 24;
+/// How long one run may take on a very busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What each call may fail with, of the errors that its manual page names.
+const CALLS: &[(&str, &[&str])] = &[
+    ("capget", &["EPERM"]),
+    ("capset", &["EPERM"]),
+    ("clone", &["EAGAIN", "ENOMEM"]),
+    ("clone3", &["EAGAIN", "ENOMEM"]),
+    ("connect", &["EACCES", "ECONNREFUSED", "EAGAIN"]),
+    ("epoll_create1", &["EMFILE", "ENOMEM"]),
+    ("epoll_ctl", &["ENOMEM", "ENOSPC"]),
+    ("epoll_pwait", &["EINTR"]),
+    ("eventfd2", &["EMFILE", "ENOMEM"]),
+    ("execve", &["EACCES", "ENOMEM", "EMFILE"]),
+    ("fcntl", &["EMFILE"]),
+    ("fdatasync", &["EIO", "ENOSPC"]),
+    ("getdents64", &["ENOENT", "EINVAL"]),
+    ("ioctl", &["ENOMEM", "EPERM", "ESRCH", "EAGAIN", "EINTR", "EBUSY", "EINVAL"]),
+    ("mkdir", &["EACCES", "ENOSPC", "EROFS"]),
+    ("mmap", &["ENOMEM", "EPERM"]),
+    ("openat", &["EMFILE", "ENOENT", "EACCES", "EINTR"]),
+    ("perf_event_open", &["EACCES", "EMFILE", "EBUSY"]),
+    ("pidfd_getfd", &["EPERM", "EMFILE"]),
+    ("pidfd_open", &["ESRCH", "EMFILE"]),
+    ("pipe2", &["EMFILE"]),
+    ("poll", &["EINTR", "ENOMEM"]),
+    ("prctl", &["EPERM", "EINVAL"]),
+    ("pread64", &["EIO", "ESRCH", "EINTR"]),
+    ("process_vm_readv", &["EPERM", "ESRCH", "EFAULT"]),
+    ("ptrace", &["ESRCH", "EPERM"]),
+    ("read", &["EIO", "ESRCH", "EINTR", "EAGAIN"]),
+    ("recvmsg", &["ENOMEM", "ECONNRESET", "EINTR"]),
+    ("sched_setscheduler", &["EPERM"]),
+    ("seccomp", &["EINVAL", "ENOMEM"]),
+    ("sendmsg", &["ENOBUFS", "EPIPE", "EINTR"]),
+    ("setsid", &["EPERM"]),
+    ("socket", &["EMFILE", "EACCES"]),
+    ("socketpair", &["EMFILE"]),
+    ("statx", &["ENOENT", "EACCES"]),
+    ("timerfd_create", &["EMFILE"]),
+    ("timerfd_settime", &["EINVAL"]),
+    ("userfaultfd", &["EPERM", "EMFILE", "ENOMEM"]),
+    ("wait4", &["EINTR", "ECHILD"]),
+    ("write", &["EINTR", "EIO"]),
+];
+
+/// A place: the `nth` time that a thread makes this call.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    call: &'static str,
+    nth: usize,
+    error: &'static str,
+}
+
+/// How often each call is made by the thread that makes it most, as a log of strace has it.
+fn counts(log: &Path) -> BTreeMap<String, usize> {
+    let mut each: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for line in std::fs::read_to_string(log).expect("strace wrote it").lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        if let Some((call, _)) = rest.trim_start().split_once('(') {
+            *each.entry((thread.into(), call.into())).or_default() += 1;
+        }
+    }
+    let mut most = BTreeMap::new();
+    for ((_, call), count) in each {
+        let entry = most.entry(call).or_insert(0);
+        *entry = count.max(*entry);
+    }
+    most
+}
+
+struct Outcome {
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs memory-glass under strace. Whatever is left of it when its time is over is killed, and the test fails.
+fn under_strace(folder: &Path, options: &[&str], arguments: &[String]) -> Outcome {
+    let file = |name: &str| std::fs::File::create(folder.join(name)).expect("created");
+    let mut child = Command::new("strace")
+        .args(["-f", "-qq", "-o"])
+        .arg(folder.join("log"))
+        .args(options)
+        .arg(GLASS)
+        .args(arguments)
+        .env("XDG_STATE_HOME", folder)
+        .env("MEMORY_GLASS_BROKER", folder.join("no-broker"))
+        .stdin(Stdio::null())
+        .stdout(file("stdout"))
+        .stderr(file("stderr"))
+        .process_group(0)
+        .spawn()
+        .expect("strace is installed");
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("our own child") {
+            break status;
+        }
+        if begin.elapsed() > PATIENCE {
+            let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+            let _ = child.wait();
+            panic!("{options:?}: it hangs; see {}", folder.display());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+    Outcome { status, stdout: text("stdout"), stderr: text("stderr") }
+}
+
+/// All places: what a snapshot calls beyond what any program of ours calls before it begins.
+fn places(folder: &Path, arguments: &[String]) -> Vec<Place> {
+    let whole = under_strace(folder, &[], arguments);
+    assert!(whole.status.success(), "undisturbed: {}", whole.stderr);
+    let asked = counts(&folder.join("log"));
+    under_strace(folder, &[], &["--version".to_owned()]);
+    let start = counts(&folder.join("log"));
+    let mut places = Vec::new();
+    for &(call, errors) in CALLS {
+        let first = start.get(call).copied().unwrap_or(0);
+        let last = asked.get(call).copied().unwrap_or(0);
+        for nth in (first + 1..=last).take(PLACES) {
+            places.push(Place { call, nth, error: errors[nth % errors.len()] });
+        }
+    }
+    places
+}
+
+#[test]
+fn whichever_call_fails_there_is_an_end_and_a_message_and_the_target_runs_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut worker = Worker::start(2, "sleep");
+    let mut pid = worker.target.pid().to_string();
+    let snapshot =
+        |pid: &str| ["snapshot", pid, "--seconds", "0.2", "--order", "4", "--json"].map(str::to_owned);
+    let places = places(folder.path(), &snapshot(&pid));
+    let calls: std::collections::BTreeSet<&str> = places.iter().map(|place| place.call).collect();
+    assert!(places.len() > 150 && calls.len() > 25, "{} places of {} calls", places.len(), calls.len());
+    let step = std::env::var("MEMORY_GLASS_FAULTS").map_or(1, |step| step.parse().expect("a number"));
+    let (mut tried, mut without, mut refused, mut faults) = (0, 0, 0, Vec::new());
+    for place in places.iter().step_by(step) {
+        let Place { call, nth, error } = *place;
+        let injected = format!("inject={call}:error={error}:when={nth}");
+        let outcome =
+            under_strace(folder.path(), &["-e", &format!("trace={call}"), "-e", &injected], &snapshot(&pid));
+        let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+        // Which thread does what is not the same in every run.
+        if log.contains("(INJECTED)") {
+            tried += 1;
+        }
+        // Rust's own end when there is no memory left.
+        let no_memory = outcome.status.signal() == Some(6) && outcome.stderr.contains("memory allocation");
+        let said = outcome.stderr.lines().any(|line| line.starts_with("memory-glass: ")) || no_memory;
+        if outcome.stderr.contains("panicked") {
+            faults.push(format!("{place:?} panics: {}", outcome.stderr));
+        } else if outcome.status.success() {
+            without += 1;
+            if serde_json::from_str::<serde_json::Value>(&outcome.stdout).is_err() {
+                faults.push(format!("{place:?}: no answer and no error: {:?}", outcome.stdout));
+            }
+        } else {
+            refused += 1;
+            if !said {
+                faults.push(format!("{place:?}: {} without a word: {:?}", outcome.status, outcome.stderr));
+            }
+        }
+        let unharmed = std::panic::catch_unwind(|| {
+            worker.assert_alive();
+            worker.assert_right();
+            assert_untouched(worker.target.pid());
+        });
+        if unharmed.is_err() {
+            faults.push(format!("{place:?} leaves the target other than it was: {}", outcome.stderr));
+            // The next ones are to have one that is whole.
+            worker = Worker::start(2, "sleep");
+            pid = worker.target.pid().to_string();
+        }
+    }
+    println!("{} places: {tried} calls failed: {without} did without, {refused} said why not", places.len());
+    assert!(faults.is_empty(), "{} of {tried}:\n{}", faults.len(), faults.join("\n"));
+    assert!(tried * 2 > places.len() / step, "only {tried} of {} places were reached", places.len() / step);
+}
