@@ -11,6 +11,7 @@ use memory_glass::display::settings::{
 };
 use memory_glass::display::{MasterSide, Placement};
 use memory_glass::ipc;
+use memory_glass::render::GlassRamVisualizationMode;
 
 const DEFAULT_FILE: &str = include_str!("../session/config.toml");
 
@@ -51,6 +52,7 @@ fn everything() -> Config {
         screenshot_directory: Some("/tmp".into()),
         hotkeys,
         xwayland: false,
+        xwayland_idle_s: 5,
         keyboard: Keyboard {
             rules: "evdev".into(),
             model: "pc105".into(),
@@ -151,11 +153,13 @@ fn everything() -> Config {
             placement: Some(Placement::Full),
             opacity: Some(0.5),
             target: Some("postgres".into()),
+            map_mode: Some(GlassRamVisualizationMode::TimeSeries),
         }],
         span: vec![SpanRule {
             name: "wall".into(),
             outputs: vec!["DP-1".into(), "DP-2".into()],
             target: Some("redis-server".into()),
+            map_mode: Some(GlassRamVisualizationMode::ThreadKineticEnergy),
         }],
     }
 }

@@ -4,8 +4,11 @@ mod wayland;
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
-use memory_glass::display::Placement;
+use memory_glass::display::settings::{ModeChoice, OutputRule, Settings};
+use memory_glass::display::{OverlayKind, Placement};
+use nix::time::{ClockId, clock_gettime};
 use wayland::{BLUE, Bench, GREEN, LEFT_BUTTON, RED, Said, WHITE, at};
 use wayland_client::Proxy;
 use wayland_client::protocol::wl_data_device_manager::{DndAction, WlDataDeviceManager};
@@ -13,8 +16,10 @@ use wayland_protocols::ext::data_control::v1::client::ext_data_control_manager_v
 use wayland_protocols::ext::foreign_toplevel_list::v1::client::ext_foreign_toplevel_list_v1::ExtForeignToplevelListV1;
 use wayland_protocols::ext::idle_notify::v1::client::ext_idle_notifier_v1::ExtIdleNotifierV1;
 use wayland_protocols::ext::session_lock::v1::client::ext_session_lock_manager_v1::ExtSessionLockManagerV1;
+use wayland_protocols::wp::commit_timing::v1::client::wp_commit_timing_manager_v1::WpCommitTimingManagerV1;
 use wayland_protocols::wp::fractional_scale::v1::client::wp_fractional_scale_manager_v1::WpFractionalScaleManagerV1;
 use wayland_protocols::wp::idle_inhibit::zv1::client::zwp_idle_inhibit_manager_v1::ZwpIdleInhibitManagerV1;
+use wayland_protocols::wp::keyboard_shortcuts_inhibit::zv1::client::zwp_keyboard_shortcuts_inhibit_manager_v1::ZwpKeyboardShortcutsInhibitManagerV1;
 use wayland_protocols::wp::pointer_constraints::zv1::client::zwp_pointer_constraints_v1::{
     Lifetime, ZwpPointerConstraintsV1,
 };
@@ -25,6 +30,9 @@ use wayland_protocols_wlr::layer_shell::v1::client::zwlr_layer_shell_v1::Layer;
 use wayland_protocols_wlr::layer_shell::v1::client::zwlr_layer_surface_v1::{Anchor, KeyboardInteractivity};
 
 const KEY_A: u32 = 30;
+const KEY_H: u32 = 35;
+const KEY_ESCAPE: u32 = 1;
+const KEY_SUPER: u32 = 125;
 
 #[test]
 fn a_menu_has_the_keyboard_until_a_click_outside_dismisses_it_and_what_is_nested_in_it() {
@@ -205,7 +213,8 @@ fn a_session_stays_locked_when_its_lock_dies_until_another_one_opens_it() {
     lock.unlock_and_destroy();
     surface.destroy();
     panel.surface.destroy();
-    bench.until_colour("open", 20, 20, RED);
+    // Not where the pointer is.
+    bench.until_colour("open", 200, 200, RED);
 }
 
 #[test]
@@ -431,6 +440,8 @@ fn every_protocol_is_there_and_those_with_power_over_others_too() {
     for interface in [
         "wp_alpha_modifier_v1",
         "wp_content_type_manager_v1",
+        "wp_fifo_manager_v1",
+        "wp_commit_timing_manager_v1",
         "wp_cursor_shape_manager_v1",
         "zwp_tablet_manager_v2",
         "zwp_text_input_manager_v3",
@@ -450,6 +461,7 @@ fn every_protocol_is_there_and_those_with_power_over_others_too() {
     assert_eq!(bench[program].error(), None);
     assert!(bench[program].pointer.is_alive());
 }
+
 #[test]
 fn what_is_dragged_is_seen_and_dropped_where_the_pointer_is() {
     let mut bench = Bench::new();
@@ -483,4 +495,138 @@ fn what_is_dragged_is_seen_and_dropped_where_the_pointer_is() {
     bench.until_said(to, &Said::Dropped);
     bench.until_said(from, &Said::DropPerformed);
     bench.until_colour("the icon is gone", 700, 329, BLUE);
+}
+
+#[test]
+fn a_program_that_wants_the_hotkeys_has_them_until_the_person_takes_them_back() {
+    let mut bench = Bench::new();
+    let program = bench.program();
+    let window = bench.window(program, RED);
+    let manager: ZwpKeyboardShortcutsInhibitManagerV1 = bench[program].bind(1);
+    let (seat, handle) = (bench[program].seat.clone(), bench[program].handle.clone());
+    let _inhibitor = manager.inhibit_shortcuts(&window.panel.surface, &seat, &handle, ());
+    bench.until_said(program, &Said::ShortcutsInhibited(true));
+    let chord = |bench: &mut Bench, key| {
+        bench[program].heard.said.clear();
+        bench.compositor.puppet().key(KEY_SUPER, true);
+        bench.key(key);
+        bench.compositor.puppet().key(KEY_SUPER, false);
+        bench.settle();
+    };
+    chord(&mut bench, KEY_H);
+    assert!(bench[program].heard.said.contains(&Said::Key(KEY_H, true)), "it is the program's");
+    assert_eq!(bench.compositor.overlay(), None);
+
+    chord(&mut bench, KEY_ESCAPE);
+    bench.until_said(program, &Said::ShortcutsInhibited(false));
+    assert!(!bench[program].heard.said.contains(&Said::Key(KEY_ESCAPE, true)), "this one is never");
+    chord(&mut bench, KEY_H);
+    assert_eq!(bench.compositor.overlay(), Some(OverlayKind::Hotkeys));
+    assert!(!bench[program].heard.said.contains(&Said::Key(KEY_H, true)));
+    chord(&mut bench, KEY_H);
+
+    // Another window has not asked.
+    chord(&mut bench, KEY_ESCAPE);
+    bench.until_said(program, &Said::ShortcutsInhibited(true));
+    let _other = bench.window(program, BLUE);
+    chord(&mut bench, KEY_H);
+    assert_eq!(bench.compositor.overlay(), Some(OverlayKind::Hotkeys));
+}
+
+/// Four refreshes a second: what is counted in refreshes does not depend on how fast this machine is.
+fn slow_refresh(bench: &mut Bench) {
+    let mode = ModeChoice::Listed { width: 900, height: 600, refresh_mhz: Some(4000) };
+    let rule = OutputRule { mode: Some(mode), ..OutputRule::default() };
+    let settings = Settings { outputs: vec![rule], ..Settings::default() };
+    bench.compositor.set_settings(settings).expect("a virtual output has every mode");
+}
+
+#[test]
+fn a_picture_for_a_moment_comes_with_the_first_refresh_after_it() {
+    let mut bench = Bench::new();
+    slow_refresh(&mut bench);
+    let (program, other) = (bench.program(), bench.program());
+    let window = bench.window(program, RED);
+    // There are frames all the time, and none of them takes the picture along too early.
+    let busy = bench.window(other, BLUE);
+    let handle = bench[program].handle.clone();
+    let presentation: WpPresentation = bench[program].bind(1);
+    let timing: WpCommitTimingManagerV1 = bench[program].bind(1);
+    let timer = timing.get_timer(&window.panel.surface, &handle, ());
+    for ahead_ms in [0, 90, 330, 610] {
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).expect("a clock"));
+        let moment = now + Duration::from_millis(ahead_ms);
+        bench[program].heard.said.clear();
+        timer.set_timestamp((moment.as_secs() >> 32) as u32, moment.as_secs() as u32, moment.subsec_nanos());
+        presentation.feedback(&window.panel.surface, &handle, ());
+        window.panel.draw();
+        let (at, refresh) = bench.until("it is presented", |bench| {
+            busy.panel.draw();
+            bench[program].heard.said.iter().find_map(|said| match said {
+                Said::Presented { time_ns, refresh_ns, .. } => Some((*time_ns, u128::from(*refresh_ns))),
+                _ => None,
+            })
+        });
+        let moment = moment.as_nanos();
+        assert!(at >= moment, "{ahead_ms} ms ahead, {} ns too early", moment - at);
+        // What is asked for so late may find the frame for it on its way already, and the next one just begun.
+        let missed = match ahead_ms {
+            0 => 2,
+            90 => 1,
+            _ => 0,
+        };
+        let late = at - moment;
+        assert!(late < (1 + missed) * refresh, "{ahead_ms} ms ahead, {late} ns too late");
+    }
+    timer.set_timestamp(u32::MAX, 0, 0);
+    bench.settle();
+    assert_eq!(bench[program].error(), Some(("wp_commit_timer_v1".into(), 0)), "no such time");
+    assert_eq!(bench[other].error(), None);
+}
+
+#[test]
+fn a_window_is_captured_by_itself_whatever_hides_it_and_not_behind_a_lock() {
+    let mut bench = Bench::new();
+    let (viewer, program, other) = (bench.program(), bench.program(), bench.program());
+    let _list: ExtForeignToplevelListV1 = bench[viewer].bind(1);
+    let window = bench.window(program, RED);
+    let listed = bench.until("it is listed", |bench| bench[viewer].heard.listed.first().cloned());
+    let cover = bench.window(other, BLUE);
+    cover.toplevel.set_fullscreen(None);
+    bench.until_colour("nothing else is to be seen", 20, 20, BLUE);
+    // Alone among the tiles, and hidden, it is as large as the screen.
+    bench.until_said(program, &Said::Configured(window.panel.id(), 900, 600));
+    bench.settle();
+    let size = (900, 600);
+    let session = bench[viewer].look_at(&listed);
+    bench.until_said(viewer, &Said::CaptureSize(size.0, size.1));
+    let memory = bench[viewer].shared(size);
+    let frame = bench[viewer].capture(&session, &memory);
+    bench.until_said(viewer, &Said::CaptureReady);
+    assert!(memory.pixels().iter().all(|pixel| *pixel == RED), "all of it, and nothing else");
+    frame.destroy();
+
+    // The next picture is one of something new, which what lies over it is not.
+    bench[viewer].heard.said.clear();
+    let frame = bench[viewer].capture(&session, &memory);
+    cover.panel.draw();
+    bench.settle();
+    assert!(!bench[viewer].heard.said.contains(&Said::CaptureReady));
+    window.panel.draw();
+    bench.until_said(viewer, &Said::CaptureReady);
+    frame.destroy();
+
+    let manager: ExtSessionLockManagerV1 = bench[other].bind(1);
+    let handle = bench[other].handle.clone();
+    let lock = manager.lock(&handle, ());
+    bench.until_said(other, &Said::SessionLocked);
+    let frame = bench[viewer].capture(&session, &memory);
+    bench.until_said(viewer, &Said::CaptureFailed);
+    frame.destroy();
+    lock.unlock_and_destroy();
+
+    window.toplevel.destroy();
+    window.xdg.destroy();
+    bench.until_said(viewer, &Said::CaptureStopped);
+    assert_eq!(bench[viewer].error(), None);
 }

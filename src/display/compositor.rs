@@ -107,7 +107,7 @@ impl Compositor {
         }
         standby::watch_clock(&handle)?;
         if desk.config.xwayland {
-            desk.xwayland = Xwayland::listen(&desk.display, &handle);
+            desk.xwayland = Xwayland::listen(&desk.display, &handle, desk.config.xwayland_idle);
             desk.environment
                 .extend(desk.xwayland.as_ref().map(|xwayland| ("DISPLAY".into(), xwayland.name())));
         }
@@ -151,6 +151,16 @@ impl Compositor {
     pub fn views(&self) -> Vec<(String, OutputIdentity)> {
         let shown = |state: &OutputState| state.mirrors.as_ref().map_or(state.identity.clone(), identity);
         self.desk.outputs.iter().map(|state| (state.identity.connector.clone(), shown(state))).collect()
+    }
+
+    /// The output that has the keyboard, or would have it.
+    pub fn active(&self) -> Option<OutputIdentity> {
+        self.desk.active_output().map(identity)
+    }
+
+    /// The output whose map the pointer is on, or was on last.
+    pub fn pointed_at(&self) -> Option<OutputIdentity> {
+        self.desk.space.output_under(self.desk.pointer_at).next().map(identity)
     }
 
     /// The outputs that a person means by this name: one by its connector or by make, model and serial number, or the members of
@@ -328,8 +338,13 @@ impl Compositor {
             state.map.rendered(event, worker, target_ids).map(|new| (state.output.clone(), new))
         });
         match (changed, event) {
-            (Some((output, true)), _) => self.desk.queue_redraw(&output),
-            (Some(_), _) => {}
+            (Some((output, new)), _) => {
+                if new {
+                    self.desk.queue_redraw(&output);
+                }
+                // A frame may have waited for this.
+                self.desk.wake.ping();
+            }
             // An answer for buffers that were given up meanwhile.
             (None, RenderEvent::Failed { error, .. }) => debug!(%error, "a discarded picture failed"),
             (None, RenderEvent::Drawn { .. }) => {}

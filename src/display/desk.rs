@@ -59,6 +59,8 @@ pub(crate) struct Desk {
     /// The menu that holds pointer and keyboard, or the last one that did.
     pub(crate) menu: Option<PopupGrab<Compositor>>,
     pub(crate) outputs: Vec<OutputState>,
+    /// Surfaces with pictures that are meant for a moment to come.
+    pub(crate) timed: Vec<WlSurface>,
     /// By [`OutputIdentity::key`](super::settings::OutputIdentity::key).
     pub(crate) by_hand: HashMap<String, ByHand>,
     /// When somebody used the session last.
@@ -135,6 +137,7 @@ impl Desk {
             popups: PopupManager::default(),
             menu: None,
             outputs: Vec::new(),
+            timed: Vec::new(),
             by_hand: HashMap::new(),
             last_used: Instant::now(),
             off_by_hand: false,

@@ -37,6 +37,8 @@ pub enum Action {
     Help,
     /// The keyboard's next layout.
     NextKeyboardLayout,
+    /// Hotkeys go to the program that has asked for them, or come back.
+    HandOver,
     /// Something with windows.
     Window(WindowCommand),
     /// Another virtual terminal.
@@ -153,6 +155,8 @@ hotkeys! {
     close: Action::Window(WindowCommand::Close), "Super+Q";
     /// next keyboard layout
     keyboard_layout: Action::NextKeyboardLayout, "Super+Shift+Space";
+    /// hotkeys to the program that wants them, or back
+    hand_over: Action::HandOver, "Super+Escape";
     /// end the session
     quit: Action::Quit, "Super+Shift+E";
 }

@@ -6,7 +6,7 @@ use smithay::backend::renderer::utils::with_renderer_surface_state;
 use smithay::desktop::{LayerMap, LayerSurface, WindowSurfaceType, layer_map_for_output};
 use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::utils::{Logical, Rectangle, Size};
+use smithay::utils::{Logical, Point, Rectangle, Size};
 use smithay::wayland::compositor::with_states;
 use smithay::wayland::shell::wlr_layer::{Anchor, ExclusiveZone, LayerSurfaceCachedState, LayerSurfaceData};
 use tracing::debug;
@@ -58,6 +58,23 @@ impl Desk {
         })
     }
 
+    /// Puts a layer surface with its corner here on its output, as if its client had asked for that. Returns whether it is one.
+    pub(crate) fn place_layer(&mut self, root: &WlSurface, at: Point<i32, Logical>) -> bool {
+        let Some((_, output)) = self.find_layer(root) else { return false };
+        with_states(root, |states| {
+            let mut cached = states.cached_state.get::<LayerSurfaceCachedState>();
+            let place = |state: &mut LayerSurfaceCachedState| {
+                state.anchor = Anchor::TOP | Anchor::LEFT;
+                (state.margin.top, state.margin.left) = (at.y, at.x);
+            };
+            place(cached.pending());
+            place(cached.current());
+        });
+        layer_map_for_output(&output).arrange();
+        self.queue_redraw(&output);
+        true
+    }
+
     /// The output is gone, and with it the place of these surfaces.
     pub(crate) fn close_layers(&self, output: &Output) {
         for layer in layer_map_for_output(output).layers() {
@@ -70,6 +87,7 @@ impl Compositor {
     /// A layer surface was committed: its place and what it keeps for itself may be others.
     pub(crate) fn commit_layer(&mut self, root: &WlSurface) {
         let Some((layer, output)) = self.desk.find_layer(root) else { return };
+        as_smithay_reads_it(root);
         let before = layer.user_data().get_or_insert(Known::default).zone.take();
         let after = zone(&layer);
         layer.user_data().get_or_insert(Known::default).zone.set(after);
@@ -109,10 +127,33 @@ impl Compositor {
     }
 }
 
+/// Smithay stretches a surface between two edges whatever size it has asked for, and lets one in a corner keep room for itself. By
+/// the protocol a size that is asked for counts, in the middle between the edges, and room is kept at one edge only. What the
+/// client has said stays as it is, pending, and comes through here again with each commit.
+fn as_smithay_reads_it(root: &WlSurface) {
+    with_states(root, |states| {
+        let mut cached = states.cached_state.get::<LayerSurfaceCachedState>();
+        let current = cached.current();
+        if current.size.w > 0 && current.anchor.anchored_horizontally() {
+            current.anchor.remove(Anchor::LEFT | Anchor::RIGHT);
+        }
+        if current.size.h > 0 && current.anchor.anchored_vertically() {
+            current.anchor.remove(Anchor::TOP | Anchor::BOTTOM);
+        }
+        if matches!(current.exclusive_zone, ExclusiveZone::Exclusive(_)) && zone_of(current).is_none() {
+            current.exclusive_zone = ExclusiveZone::Neutral;
+        }
+    });
+}
+
 /// What a layer surface keeps for itself. That counts at one edge, or at one with both of those beside it; in a corner, or
 /// between two edges, the protocol has no meaning for it.
 fn zone(layer: &LayerSurface) -> Option<Zone> {
-    let LayerSurfaceCachedState { anchor, margin, exclusive_zone, .. } = layer.cached_state();
+    zone_of(&layer.cached_state())
+}
+
+fn zone_of(state: &LayerSurfaceCachedState) -> Option<Zone> {
+    let LayerSurfaceCachedState { anchor, margin, exclusive_zone, .. } = *state;
     let ExclusiveZone::Exclusive(room) = exclusive_zone else { return None };
     let (along_x, along_y) = (Anchor::LEFT | Anchor::RIGHT, Anchor::TOP | Anchor::BOTTOM);
     let is = |edge: Anchor, beside: Anchor| anchor == edge || anchor == edge | beside;

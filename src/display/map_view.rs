@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::input::MapPoint;
 use super::slots::Slots;
+use super::status::Stages;
 use crate::render::{Image, Part, Picture, RenderEvent, RenderWorker, TargetId, TargetSpec};
 
 /// One buffer that the display controller, our renderer and the GPU's stage all know.
@@ -76,13 +77,37 @@ impl Place {
     }
 }
 
-/// When the window that a picture shows came to its end, on its way to the screen: each is taken by the next.
+/// When a picture reached each stage of its way to the screen.
+#[derive(Debug, Clone, Copy)]
+struct Journey {
+    /// The window that it shows came to its end.
+    taken: Instant,
+    /// The GPU was given it.
+    begun: Instant,
+    /// The GPU had drawn it.
+    drawn: Instant,
+    /// The frame that has it was handed to the display.
+    queued: Instant,
+}
+
+impl Journey {
+    fn stages(&self, shown: Instant) -> Stages {
+        Stages {
+            prepared: self.begun.saturating_duration_since(self.taken),
+            drawn: self.drawn.saturating_duration_since(self.begun),
+            committed: self.queued.saturating_duration_since(self.drawn),
+            shown: shown.saturating_duration_since(self.queued),
+        }
+    }
+}
+
+/// The pictures on their way: each place is taken from the one before. The newest has its window's end alone.
 #[derive(Default)]
 struct Taken {
     newest: Option<Instant>,
-    drawing: Option<Instant>,
-    front: Option<Instant>,
-    queued: Option<Instant>,
+    drawing: Option<Journey>,
+    front: Option<Journey>,
+    queued: Option<Journey>,
 }
 
 /// The map on one output.
@@ -293,7 +318,9 @@ impl MapView {
             }
         };
         self.undrawn = false;
-        self.taken.drawing = self.taken.newest.take();
+        let begun = Instant::now();
+        let journey = |taken| Journey { taken, begun, drawn: begun, queued: begun };
+        self.taken.drawing = self.taken.newest.take().map(journey);
         worker.draw(target, picture.clone());
     }
 
@@ -333,7 +360,8 @@ impl MapView {
             }
         }
         self.failure = None;
-        self.taken.front = self.taken.drawing.take();
+        let drawn = Instant::now();
+        self.taken.front = self.taken.drawing.take().map(|journey| Journey { drawn, ..journey });
         self.commit.increment();
         true
     }
@@ -384,21 +412,22 @@ impl MapView {
 
     /// A frame that shows this buffer is on its way to the screen.
     pub(crate) fn queued(&mut self, slot: Option<usize>) {
-        self.taken.queued = self.taken.front.take();
+        let queued = Instant::now();
+        self.taken.queued = self.taken.front.take().map(|journey| Journey { queued, ..journey });
         if let Source::Ring { slots, .. } = &mut self.source {
             slots.queued(slot);
         }
     }
 
-    /// That frame has arrived. Returns when the window came to its end that it is the first to show.
-    pub(crate) fn presented(&mut self, worker: Option<&RenderWorker>) -> Option<Instant> {
+    /// That frame is on the screen since `shown`. Returns how its picture came there, if it is the first to show it.
+    pub(crate) fn presented(&mut self, shown: Instant, worker: Option<&RenderWorker>) -> Option<Stages> {
         if let Source::Ring { slots, .. } = &mut self.source {
             slots.presented();
         }
         if let Some(worker) = worker {
             self.draw_newest(worker);
         }
-        self.taken.queued.take()
+        self.taken.queued.take().map(|journey| journey.stages(shown))
     }
 
     /// The screen was lost or regained: buffers are free again, and planes are asked again.
@@ -422,6 +451,11 @@ impl MapView {
     /// Whether planes are worth a try.
     pub(crate) fn may_have_plane(&self) -> bool {
         !self.plane_fails
+    }
+
+    /// Whether a picture of a window that has just ended is being drawn: the next frame is better with it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.taken.drawing.is_some()
     }
 
     /// How much of it is to be seen over what lies below, 0 to 1.

@@ -1,7 +1,8 @@
 //! The outputs on the desk: which there are, what a person wants of each, and when each is to be drawn again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use calloop::RegistrationToken;
 use smithay::desktop::layer_map_for_output;
 use smithay::output::Output;
 use smithay::reexports::wayland_server::backend::GlobalId;
@@ -10,15 +11,20 @@ use smithay::utils::{Logical, Physical, Point, Rectangle, Size};
 use super::awaited::Awaited;
 use super::desk::Desk;
 use super::map_view::MapView;
+use super::pacing::{interval, next_vblank};
 use super::placement::Division;
 use super::power::Off;
 use super::redraw::Redraw;
 use super::settings::OutputIdentity;
-use super::status::Latencies;
+use super::status::{Latencies, MapPath};
 use super::{Compositor, FrameStatistics, Placement, layers};
+use crate::render::RenderWorker;
 
 /// Further than this from the pointer, nothing of its image is to be seen.
 pub(crate) const POINTER_REACH: f64 = 256.0;
+
+/// A display's rate is not exactly what its mode says: for so long refreshes can be counted on from one that was seen.
+const RELIABLE: Duration = Duration::from_secs(2);
 
 /// One output, whatever drives it.
 pub(crate) struct OutputState {
@@ -34,6 +40,10 @@ pub(crate) struct OutputState {
     /// When the newest frame came onto the screen, by the monotonic clock.
     pub(crate) presented_at: Option<Duration>,
     pub(crate) latencies: Latencies,
+    /// How long it took to draw the last frame.
+    pub(crate) draw_time: Duration,
+    /// A frame that is held back for the map is drawn at the latest when this fires.
+    pub(crate) held: Option<RegistrationToken>,
     /// The output that it shows instead of its own part of the desk.
     pub(crate) mirrors: Option<Output>,
     /// Why it is switched off.
@@ -62,6 +72,33 @@ pub(crate) struct Shown {
     pub(crate) origin: Point<i32, Physical>,
 }
 
+impl OutputState {
+    /// When the next refresh after `now` is, counted on from the newest frame. `None` when that is too long ago to tell.
+    pub(crate) fn next_vblank(&self, now: Duration) -> Option<Duration> {
+        let frame = interval(&self.output);
+        let last = self.presented_at.filter(|last| now.saturating_sub(*last) < RELIABLE.max(frame * 4));
+        next_vblank(last, now, frame)
+    }
+
+    /// A frame is on the screen since `time`, by the monotonic clock; `late` is how many vblanks that is after its own.
+    pub(crate) fn presented(
+        &mut self,
+        path: MapPath,
+        time: Duration,
+        late: u64,
+        now: Duration,
+        worker: Option<&RenderWorker>,
+    ) {
+        self.frames.presented(path, late);
+        self.presented_at = Some(time);
+        let here = Instant::now();
+        let shown = here.checked_sub(now.saturating_sub(time)).unwrap_or(here);
+        if let Some(stages) = self.map.presented(shown, worker) {
+            self.latencies.add(stages, interval(&self.output));
+        }
+    }
+}
+
 impl Desk {
     /// An output appears. It has its place when the outputs are set up again.
     pub(crate) fn add_output(&mut self, output: Output) {
@@ -79,6 +116,8 @@ impl Desk {
             frames: FrameStatistics::default(),
             presented_at: None,
             latencies: Latencies::default(),
+            draw_time: Duration::ZERO,
+            held: None,
             mirrors: None,
             off: None,
             problem: None,
@@ -92,6 +131,7 @@ impl Desk {
         let Some(at) = self.outputs.iter().position(|state| &state.output == output) else { return };
         let mut state = self.outputs.remove(at);
         state.map.close(self.worker.as_ref());
+        state.held.take().into_iter().for_each(|timer| self.handle.remove(timer));
         self.close_layers(output);
         self.lock.remove_output(output);
         self.space.unmap_output(output);

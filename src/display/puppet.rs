@@ -38,13 +38,15 @@ impl Puppet<'_> {
             .map_err(|error| DisplayError::Setup { what: "letting a client in", reason: error.to_string() })
     }
 
-    /// The window of this client's surface floats with its corner here. Returns whether there is one.
+    /// The window of this client's surface floats with its corner here; a layer surface has its own there. Returns whether it is
+    /// one or the other.
     pub fn place(&mut self, client: &PuppetClient, surface: u32, x: i32, y: i32) -> bool {
         let display = &self.0.desk.display;
         let Ok(surface) = client.0.object_from_protocol_id::<WlSurface>(display, surface) else {
             return false;
         };
-        let there = self.0.desk.float_window_at(&surface, Point::from((x, y)));
+        let at = Point::from((x, y));
+        let there = self.0.desk.place_layer(&surface, at) || self.0.desk.float_window_at(&surface, at);
         self.0.refresh_pointer();
         there
     }

@@ -71,8 +71,13 @@ where
     Scene { elements, slot, has_map }
 }
 
-fn push_pieces<R>(elements: &mut Vec<SceneElement<R>>, pieces: &[Piece], renderer: &mut R, shown: &Shown)
-where
+/// What of the clients is shown, in these places.
+pub(crate) fn push_pieces<R>(
+    elements: &mut Vec<SceneElement<R>>,
+    pieces: &[Piece],
+    renderer: &mut R,
+    shown: &Shown,
+) where
     R: Renderer + ImportAll + ImportMem,
     R::TextureId: Clone + 'static,
 {

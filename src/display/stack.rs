@@ -163,6 +163,19 @@ impl Desk {
     }
 }
 
+/// A window with its menus, front to back, as it is by itself: its corner is the origin.
+pub(crate) fn window_pieces(window: &Window) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    if let Some(surface) = smithay::wayland::seat::WaylandFocus::wl_surface(window) {
+        let corner = window.geometry().loc;
+        let surface = surface.into_owned();
+        let piece = Piece { surface, place: Point::default() - corner, owner: Owner::Window(window.clone()) };
+        push_popups(&mut pieces, &piece, corner);
+        pieces.push(piece);
+    }
+    pieces
+}
+
 /// `origin` is the corner of the surface's window geometry, which popups are placed by.
 fn push_popups(pieces: &mut Vec<Piece>, parent: &Piece, origin: Point<i32, Logical>) {
     for (popup, offset) in PopupManager::popups_for_surface(&parent.surface) {

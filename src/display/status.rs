@@ -86,10 +86,10 @@ pub struct FrameStatistics {
     pub failed: u64,
 }
 
-/// From the end of a capture window until it is on the screen, over the last thousand pictures.
+/// From the end of a capture window until it is on the screen: times over the last thousand pictures, refreshes over all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Latency {
-    /// Pictures that were measured, the older ones included.
+    /// Pictures that were measured.
     pub pictures: u64,
     /// Half of them took no longer.
     pub median: Duration,
@@ -97,38 +97,81 @@ pub struct Latency {
     pub p99: Duration,
     /// The longest.
     pub max: Duration,
+    /// Where the time went, a median for each.
+    pub stages: Stages,
+    /// How many pictures came with the first refresh of the output after the end of their window, with the second, and so on; the
+    /// last is those that came later than that.
+    pub refreshes: [u64; REFRESHES],
+}
+
+/// How many refreshes are told apart.
+pub const REFRESHES: usize = 8;
+
+/// The stages of a picture's way to the screen. Together they are its latency.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// From the end of the window until the GPU is given the picture: the scan, what is made of it, and what was before it.
+    pub prepared: Duration,
+    /// Until the GPU has drawn it.
+    pub drawn: Duration,
+    /// Until the frame that has it is handed to the display.
+    pub committed: Duration,
+    /// Until that frame is on the screen.
+    pub shown: Duration,
+}
+
+impl Stages {
+    /// The latency.
+    pub fn total(&self) -> Duration {
+        self.prepared + self.drawn + self.committed + self.shown
+    }
+
+    fn each(&self) -> [Duration; 4] {
+        [self.prepared, self.drawn, self.committed, self.shown]
+    }
 }
 
 /// The last of these times.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Latencies {
-    last: VecDeque<Duration>,
-    pictures: u64,
+    last: VecDeque<Stages>,
+    refreshes: [u64; REFRESHES],
 }
 
 impl Latencies {
     const KEPT: usize = 1000;
 
-    /// A picture has reached the screen so long after its window.
-    pub(crate) fn add(&mut self, latency: Duration) {
+    /// A picture has reached the screen of an output that is refreshed so often.
+    pub(crate) fn add(&mut self, stages: Stages, refresh: Duration) {
         if self.last.len() == Self::KEPT {
             self.last.pop_front();
         }
-        self.last.push_back(latency);
-        self.pictures += 1;
+        self.last.push_back(stages);
+        let refreshes = stages.total().as_nanos().div_ceil(refresh.as_nanos().max(1)).max(1);
+        let at = usize::try_from(refreshes - 1).unwrap_or(usize::MAX).min(REFRESHES - 1);
+        self.refreshes[at] += 1;
     }
 
     pub(crate) fn summary(&self) -> Option<Latency> {
-        let mut sorted: Vec<Duration> = self.last.iter().copied().collect();
-        sorted.sort_unstable();
+        let sorted = |value: &dyn Fn(&Stages) -> Duration| {
+            let mut sorted: Vec<Duration> = self.last.iter().map(value).collect();
+            sorted.sort_unstable();
+            sorted
+        };
         // The smallest value that so many of a hundred do not exceed.
-        let percentile =
-            |of_100: usize| sorted.get((sorted.len() * of_100).div_ceil(100).saturating_sub(1)).copied();
+        let percentile = |sorted: &[Duration], of_100: usize| {
+            sorted.get((sorted.len() * of_100).div_ceil(100).saturating_sub(1)).copied()
+        };
+        let totals = sorted(&Stages::total);
+        let [prepared, drawn, committed, shown] =
+            [0, 1, 2, 3].map(|at| percentile(&sorted(&|stages| stages.each()[at]), 50).unwrap_or_default());
         Some(Latency {
-            pictures: self.pictures,
-            median: percentile(50)?,
-            p99: percentile(99)?,
-            max: percentile(100)?,
+            pictures: self.refreshes.iter().sum(),
+            median: percentile(&totals, 50)?,
+            p99: percentile(&totals, 99)?,
+            max: percentile(&totals, 100)?,
+            stages: Stages { prepared, drawn, committed, shown },
+            refreshes: self.refreshes,
         })
     }
 }
@@ -165,11 +208,25 @@ mod tests {
         assert_eq!(latencies.summary(), None);
         let ms = Duration::from_millis;
         for number in 1..=1100 {
-            latencies.add(ms(number));
+            let stages = Stages { prepared: ms(1), drawn: ms(number - 1), ..Stages::default() };
+            latencies.add(stages, ms(200));
         }
-        // 101 to 1100 are left.
-        let summary = Latency { pictures: 1100, median: ms(600), p99: ms(1090), max: ms(1100) };
+        // 101 to 1100 are left; of the refreshes nothing is forgotten.
+        let summary = Latency {
+            pictures: 1100,
+            median: ms(600),
+            p99: ms(1090),
+            max: ms(1100),
+            stages: Stages { prepared: ms(1), drawn: ms(599), ..Stages::default() },
+            refreshes: [200, 200, 200, 200, 200, 100, 0, 0],
+        };
         assert_eq!(latencies.summary(), Some(summary));
+        latencies.add(Stages { shown: ms(60_000), ..Stages::default() }, ms(200));
+        latencies.add(Stages::default(), ms(200));
+        assert_eq!(
+            latencies.summary().map(|summary| (summary.refreshes[0], summary.refreshes[7])),
+            Some((201, 1))
+        );
     }
 
     #[test]

@@ -3,25 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{ColorPalette, Marks, Scene};
 use crate::sensing::DensityMap;
 
 /// What the map shows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GlassRamVisualizationMode {
     /// How much of each cell is written.
     #[default]
     Heatmap,
     /// Which thread writes where, and how fast it moves.
+    #[serde(rename = "kinetic")]
     ThreadKineticEnergy,
     /// How the pattern of writes differs from the one before the last change.
+    #[serde(rename = "phase")]
     PhaseTransition,
     /// How writes spread to pages untouched before.
+    #[serde(rename = "avalanche")]
     MemoryAvalanche,
     /// Where on the line was written when.
     TimeSeries,
     /// The map over time, as a body.
+    #[serde(rename = "volume")]
     Volumetric,
 }
 

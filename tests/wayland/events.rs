@@ -44,6 +44,8 @@ use wayland_protocols::ext::session_lock::v1::client::ext_session_lock_surface_v
     self, ExtSessionLockSurfaceV1,
 };
 use wayland_protocols::ext::session_lock::v1::client::ext_session_lock_v1::{self, ExtSessionLockV1};
+use wayland_protocols::wp::commit_timing::v1::client::wp_commit_timer_v1::WpCommitTimerV1;
+use wayland_protocols::wp::commit_timing::v1::client::wp_commit_timing_manager_v1::WpCommitTimingManagerV1;
 use wayland_protocols::wp::fifo::v1::client::wp_fifo_manager_v1::WpFifoManagerV1;
 use wayland_protocols::wp::fifo::v1::client::wp_fifo_v1::WpFifoV1;
 use wayland_protocols::wp::fractional_scale::v1::client::wp_fractional_scale_manager_v1::WpFractionalScaleManagerV1;
@@ -52,6 +54,10 @@ use wayland_protocols::wp::fractional_scale::v1::client::wp_fractional_scale_v1:
 };
 use wayland_protocols::wp::idle_inhibit::zv1::client::zwp_idle_inhibit_manager_v1::ZwpIdleInhibitManagerV1;
 use wayland_protocols::wp::idle_inhibit::zv1::client::zwp_idle_inhibitor_v1::ZwpIdleInhibitorV1;
+use wayland_protocols::wp::keyboard_shortcuts_inhibit::zv1::client::zwp_keyboard_shortcuts_inhibit_manager_v1::ZwpKeyboardShortcutsInhibitManagerV1;
+use wayland_protocols::wp::keyboard_shortcuts_inhibit::zv1::client::zwp_keyboard_shortcuts_inhibitor_v1::{
+    self, ZwpKeyboardShortcutsInhibitorV1,
+};
 use wayland_protocols::wp::pointer_constraints::zv1::client::zwp_confined_pointer_v1::{
     self, ZwpConfinedPointerV1,
 };
@@ -120,6 +126,11 @@ pub enum Said {
     SourceCancelled,
     Title(String),
     ToplevelClosed,
+    ShortcutsInhibited(bool),
+    CaptureSize(u32, u32),
+    CaptureStopped,
+    CaptureReady,
+    CaptureFailed,
 }
 
 /// All that one client was told.
@@ -130,6 +141,8 @@ pub struct Heard {
     pub serial: u32,
     /// The newest offer of a selection or a drag.
     pub offer: Option<WlDataOffer>,
+    /// The windows that are listed, in the order in which they appeared.
+    pub listed: Vec<ExtForeignToplevelHandleV1>,
     /// Files that somebody wants the selection written to.
     pub wanted: Vec<(String, OwnedFd)>,
 }
@@ -154,6 +167,8 @@ macro_rules! hear {
         }
     };
 }
+
+pub(super) use hear;
 
 hear!(WlKeyboard, (), |heard, _proxy, _data|
     wl_keyboard::Event::Enter { serial, surface, .. } => {
@@ -270,6 +285,10 @@ hear!(ExtForeignToplevelHandleV1, (), |heard, _proxy, _data|
     ext_foreign_toplevel_handle_v1::Event::Title { title } => heard.said.push(Said::Title(title)),
     ext_foreign_toplevel_handle_v1::Event::Closed => heard.said.push(Said::ToplevelClosed),
 );
+hear!(ZwpKeyboardShortcutsInhibitorV1, (), |heard, _proxy, _data|
+    zwp_keyboard_shortcuts_inhibitor_v1::Event::Active => heard.said.push(Said::ShortcutsInhibited(true)),
+    zwp_keyboard_shortcuts_inhibitor_v1::Event::Inactive => heard.said.push(Said::ShortcutsInhibited(false)),
+);
 hear!(WlDataSource, (), |heard, _proxy, _data|
     wl_data_source::Event::Send { mime_type, fd } => heard.wanted.push((mime_type, fd)),
     wl_data_source::Event::Cancelled => heard.said.push(Said::SourceCancelled),
@@ -328,13 +347,16 @@ impl Dispatch<ExtDataControlDeviceV1, ()> for Heard {
 
 impl Dispatch<ExtForeignToplevelListV1, ()> for Heard {
     fn event(
-        _: &mut Self,
+        heard: &mut Self,
         _: &ExtForeignToplevelListV1,
-        _: ext_foreign_toplevel_list_v1::Event,
+        event: ext_foreign_toplevel_list_v1::Event,
         (): &(),
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
+        if let ext_foreign_toplevel_list_v1::Event::Toplevel { toplevel } = event {
+            heard.listed.push(toplevel);
+        }
     }
 
     event_created_child!(Heard, ExtForeignToplevelListV1, [
@@ -376,6 +398,9 @@ delegate_noop!(Heard: ignore ZwpRelativePointerManagerV1);
 delegate_noop!(Heard: ignore WpFractionalScaleManagerV1);
 delegate_noop!(Heard: ignore WpFifoManagerV1);
 delegate_noop!(Heard: ignore WpFifoV1);
+delegate_noop!(Heard: ignore ZwpKeyboardShortcutsInhibitManagerV1);
+delegate_noop!(Heard: ignore WpCommitTimingManagerV1);
+delegate_noop!(Heard: ignore WpCommitTimerV1);
 delegate_noop!(Heard: ignore XdgActivationV1);
 delegate_noop!(Heard: ignore ExtDataControlManagerV1);
 delegate_noop!(Heard: ignore ExtDataControlOfferV1);

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unsafe_code)]
 
+mod capture;
 mod events;
 
 use std::os::unix::fs::DirBuilderExt;

@@ -1,4 +1,7 @@
-//! No display: virtual outputs, composited in memory by pixman, with a timer for a vblank.
+//! No display: virtual outputs, composited in memory by pixman. Their vblanks are a timer's, on a grid of time as a display's are:
+//! whoever misses one is shown with the next.
+
+use std::time::Duration;
 
 use smithay::backend::allocator::Fourcc;
 use smithay::backend::renderer::damage::OutputDamageTracker;
@@ -33,8 +36,16 @@ struct Screen {
     output: Output,
     image: PixmanImage<'static, 'static>,
     tracker: OutputDamageTracker,
-    frame: Option<(OutputPresentationFeedback, MapPath)>,
+    frame: Option<Frame>,
     sequence: u64,
+}
+
+/// A frame that waits for its vblank.
+struct Frame {
+    feedback: OutputPresentationFeedback,
+    path: MapPath,
+    /// The vblank that it was drawn for.
+    due: Option<Duration>,
 }
 
 impl Headless {
@@ -88,6 +99,8 @@ impl Headless {
         let Some(screen) = screens.iter_mut().find(|screen| &screen.output == output) else {
             return Drawn::Skipped;
         };
+        let now = desk.clock.now().into();
+        let due = desk.output_state(output).and_then(|state| state.next_vblank(now));
         let scene = scene::build(desk, renderer, output, Purpose::Screen { planes: false });
         let mut target = match renderer.bind(&mut screen.image) {
             Ok(target) => target,
@@ -102,10 +115,10 @@ impl Headless {
         if damaged {
             let feedback = desk.take_presentation_feedback(output, |_, _| Kind::empty());
             let path = if scene.has_map { MapPath::Composited } else { MapPath::Absent };
-            screen.frame = Some((feedback, path));
             if let Some(state) = desk.output_state(output) {
                 state.map.queued(scene.slot);
             }
+            screen.frame = Some(Frame { feedback, path, due });
         }
         Drawn::Empty
     }
@@ -113,18 +126,22 @@ impl Headless {
     /// The frame counts as shown.
     pub(super) fn presented(&mut self, desk: &mut Desk, output: &Output) {
         let Some(screen) = self.screens.iter_mut().find(|screen| &screen.output == output) else { return };
-        let Some((mut feedback, path)) = screen.frame.take() else { return };
-        screen.sequence += 1;
-        let now: Time<Monotonic> = desk.clock.now();
-        feedback.presented(now, Refresh::fixed(interval(output)), screen.sequence, Kind::empty());
+        let Some(Frame { mut feedback, path, due }) = screen.frame.take() else { return };
+        let (now, frame) = (Duration::from(desk.clock.now()), interval(output));
         let Desk { outputs, worker, .. } = desk;
-        if let Some(state) = outputs.iter_mut().find(|state| &state.output == output) {
-            state.frames.presented(path, 0);
-            state.presented_at = Some(now.into());
-            if let Some(taken) = state.map.presented(worker.as_ref()) {
-                state.latencies.add(taken.elapsed());
-            }
-        }
+        let Some(state) = outputs.iter_mut().find(|state| &state.output == output) else { return };
+        // The vblank that has just been, however late the timer: one before the next.
+        let time = state.next_vblank(now).map_or(now, |next| next.saturating_sub(frame));
+        let refreshes = |from: Duration| time.saturating_sub(from).as_nanos() / frame.as_nanos().max(1);
+        screen.sequence += state.presented_at.map_or(1, |last| refreshes(last).max(1) as u64);
+        let late = due.map_or(0, |due| refreshes(due) as u64);
+        feedback.presented(
+            Time::<Monotonic>::from(time),
+            Refresh::fixed(frame),
+            screen.sequence,
+            Kind::empty(),
+        );
+        state.presented(path, time, late, now, worker.as_ref());
     }
 
     pub(super) fn screenshot(&mut self, desk: &mut Desk, output: &Output) -> Result<Image, DisplayError> {

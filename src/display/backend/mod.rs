@@ -12,6 +12,7 @@ use smithay::input::keyboard::LedState;
 use smithay::output::Output;
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::utils::{Physical, Size};
+use smithay::wayland::dmabuf::DmabufFeedback;
 pub(crate) use tty::Tty;
 
 use super::DisplayError;
@@ -135,6 +136,14 @@ impl Backend {
             Backend::Tty(tty) => tty.import_dmabuf(dmabuf),
             Backend::Nested(nested) => nested.import_dmabuf(dmabuf),
             Backend::Headless(_) => Err("the headless backend has no GPU".into()),
+        }
+    }
+
+    /// Which GPU buffers are best for windows on this output, where that is not the same on all.
+    pub(crate) fn dmabuf_feedback(&self, output: &Output) -> Option<&DmabufFeedback> {
+        match self {
+            Backend::Tty(tty) => tty.dmabuf_feedback(output),
+            Backend::Nested(_) | Backend::Headless(_) => None,
         }
     }
 

@@ -172,11 +172,7 @@ impl Nested {
         feedback.presented(now, Refresh::fixed(interval(&self.output)), self.sequence, Kind::empty());
         let Desk { outputs, worker, .. } = desk;
         if let Some(state) = outputs.iter_mut().find(|state| state.output == self.output) {
-            state.frames.presented(path, 0);
-            state.presented_at = Some(now.into());
-            if let Some(taken) = state.map.presented(worker.as_ref()) {
-                state.latencies.add(taken.elapsed());
-            }
+            state.presented(path, now.into(), 0, now.into(), worker.as_ref());
         }
     }
 

@@ -13,8 +13,10 @@ use smithay::wayland::compositor::{
 };
 use smithay::wayland::dmabuf::get_dmabuf;
 use smithay::wayland::drm_syncobj::DrmSyncobjCachedState;
+use smithay::wayland::shell::xdg::XdgPopupSurfaceData;
 use smithay::xwayland::XWaylandClientData;
 
+use super::subsurface;
 use crate::display::Compositor;
 use crate::display::clients::ClientState;
 
@@ -35,10 +37,19 @@ impl CompositorHandler for Compositor {
     }
 
     fn new_surface(&mut self, surface: &WlSurface) {
-        add_pre_commit_hook::<Self, _>(surface, |compositor, _, surface| compositor.wait_for_buffer(surface));
+        add_pre_commit_hook::<Self, _>(surface, |compositor, _, surface| {
+            compositor.wait_for_buffer(surface);
+            compositor.note_moment(surface);
+            subsurface::about_to_commit(surface);
+        });
+    }
+
+    fn new_subsurface(&mut self, surface: &WlSurface, _parent: &WlSurface) {
+        subsurface::begin(surface);
     }
 
     fn commit(&mut self, surface: &WlSurface) {
+        subsurface::committed(surface);
         on_commit_buffer_handler::<Self>(surface);
         if !is_sync_subsurface(surface) {
             let root = self.desk.root_of(surface);
@@ -138,6 +149,14 @@ impl Compositor {
         {
             // Only refused for a popup that may not be configured again, which the first time is not.
             let _sent = popup.send_configure();
+            // It is there from now on, also when its client has drawn it already and has nothing more to commit.
+            with_states(surface, |states| {
+                if let Some(data) = states.data_map.get::<XdgPopupSurfaceData>()
+                    && let Ok(mut attributes) = data.lock()
+                {
+                    attributes.current = *attributes.current_server_state();
+                }
+            });
         }
     }
 

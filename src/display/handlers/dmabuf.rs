@@ -1,9 +1,14 @@
 //! Clients' GPU buffers, and the points in time at which they may be read and written again.
 
 use smithay::backend::allocator::dmabuf::Dmabuf;
+use smithay::desktop::utils::with_surfaces_surface_tree;
+use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
+use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::buffer::BufferHandler;
-use smithay::wayland::dmabuf::{DmabufGlobal, DmabufHandler, DmabufState, ImportNotifier};
+use smithay::wayland::dmabuf::{
+    DmabufFeedback, DmabufGlobal, DmabufHandler, DmabufState, ImportNotifier, SurfaceDmabufFeedbackState,
+};
 use smithay::wayland::drm_syncobj::{DrmSyncobjHandler, DrmSyncobjState};
 use smithay::{delegate_dmabuf, delegate_drm_syncobj};
 use tracing::debug;
@@ -19,6 +24,15 @@ impl DmabufHandler for Compositor {
         &mut self.desk.protocols.dmabuf
     }
 
+    fn new_surface_feedback(
+        &mut self,
+        surface: &WlSurface,
+        _global: &DmabufGlobal,
+    ) -> Option<DmabufFeedback> {
+        let output = self.desk.output_of(&self.desk.owner_of(surface))?;
+        self.backend.dmabuf_feedback(output).cloned()
+    }
+
     fn dmabuf_imported(&mut self, _global: &DmabufGlobal, dmabuf: Dmabuf, notifier: ImportNotifier) {
         match self.backend.import_dmabuf(&dmabuf) {
             Ok(()) => {
@@ -29,6 +43,21 @@ impl DmabufHandler for Compositor {
                 debug!(reason, "a client's buffer was refused");
                 notifier.failed();
             }
+        }
+    }
+}
+
+impl Compositor {
+    /// Tells the windows on this output which buffers are best there. One that is on several is told by the first.
+    pub(crate) fn tell_devices(&self, output: &Output) {
+        let Some(feedback) = self.backend.dmabuf_feedback(output) else { return };
+        let roots = self.desk.roots_on(output);
+        for root in roots.iter().filter(|root| self.desk.output_of(root) == Some(output)) {
+            with_surfaces_surface_tree(root, |_, states| {
+                if let Some(told) = SurfaceDmabufFeedbackState::from_states(states) {
+                    told.set_feedback(feedback);
+                }
+            });
         }
     }
 }

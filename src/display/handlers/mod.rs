@@ -1,6 +1,7 @@
 //! The Wayland protocols: one small file for each group. What they decide is in the modules above this one.
 
 mod activation;
+mod commit_timing;
 mod compositor;
 mod constraints;
 mod dmabuf;
@@ -11,10 +12,13 @@ mod seat;
 mod security_context;
 mod selection;
 mod session_lock;
+mod shortcuts;
 mod small;
+mod subsurface;
 mod text;
 mod toplevel_list;
 mod virtual_pointer;
+mod xdg_objects;
 mod xdg_shell;
 
 use calloop::LoopHandle;
@@ -25,6 +29,7 @@ use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::reexports::wayland_server::backend::GlobalId;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::alpha_modifier::AlphaModifierState;
+use smithay::wayland::commit_timing::CommitTimingManagerState;
 use smithay::wayland::compositor::CompositorState;
 use smithay::wayland::content_type::ContentTypeState;
 use smithay::wayland::cursor_shape::CursorShapeManagerState;
@@ -36,6 +41,7 @@ use smithay::wayland::fractional_scale::FractionalScaleManagerState;
 use smithay::wayland::idle_inhibit::IdleInhibitManagerState;
 use smithay::wayland::idle_notify::IdleNotifierState;
 use smithay::wayland::input_method::InputMethodManagerState;
+use smithay::wayland::keyboard_shortcuts_inhibit::KeyboardShortcutsInhibitState;
 use smithay::wayland::output::OutputManagerState;
 use smithay::wayland::pointer_constraints::PointerConstraintsState;
 use smithay::wayland::pointer_gestures::PointerGesturesState;
@@ -83,6 +89,7 @@ pub(crate) struct Protocols {
     pub(crate) idle_notifier: IdleNotifierState<Compositor>,
     pub(crate) idle_inhibitors: Vec<WlSurface>,
     pub(crate) toplevel_list: ForeignToplevelListState,
+    pub(crate) shortcuts_inhibit: KeyboardShortcutsInhibitState,
     pub(crate) kde_decoration: KdeDecorationState,
     pub(crate) xdg_foreign: XdgForeignState,
     pub(crate) xwayland_shell: XWaylandShellState,
@@ -98,6 +105,7 @@ struct Globals {
     _presentation: PresentationState,
     _cursor_shape: CursorShapeManagerState,
     _fifo: FifoManagerState,
+    _commit_timing: CommitTimingManagerState,
     _fractional_scale: FractionalScaleManagerState,
     _single_pixel_buffer: SinglePixelBufferState,
     _security_context: SecurityContextState,
@@ -151,6 +159,7 @@ impl Protocols {
             idle_notifier: IdleNotifierState::new(display, handle.clone()),
             idle_inhibitors: Vec::new(),
             toplevel_list: ForeignToplevelListState::new_with_filter::<Compositor>(display, is_unconfined),
+            shortcuts_inhibit: KeyboardShortcutsInhibitState::new::<Compositor>(display),
             kde_decoration: KdeDecorationState::new::<Compositor>(display, KdeMode::Server),
             xdg_foreign: XdgForeignState::new::<Compositor>(display),
             xwayland_shell: XWaylandShellState::new::<Compositor>(display),
@@ -171,6 +180,7 @@ impl Globals {
             _presentation: PresentationState::new::<Compositor>(display, clock),
             _cursor_shape: CursorShapeManagerState::new::<Compositor>(display),
             _fifo: FifoManagerState::new::<Compositor>(display),
+            _commit_timing: CommitTimingManagerState::new::<Compositor>(display),
             _fractional_scale: FractionalScaleManagerState::new::<Compositor>(display),
             _single_pixel_buffer: SinglePixelBufferState::new::<Compositor>(display),
             // A sandbox within a sandbox would be a way out of the outer one.

@@ -71,7 +71,7 @@ impl XdgDialogHandler for Compositor {}
 
 impl Desk {
     /// The output that a surface's root is on; for one that is not shown yet, the one it will most likely come to.
-    fn output_of(&self, root: &WlSurface) -> Option<&Output> {
+    pub(crate) fn output_of(&self, root: &WlSurface) -> Option<&Output> {
         self.outputs
             .iter()
             .map(|state| &state.output)

@@ -45,6 +45,16 @@ impl Desk {
         }
     }
 
+    /// The number of the window that is listed by this handle.
+    pub(crate) fn listed_window(&self, handle: &ForeignToplevelHandle) -> Option<u32> {
+        self.windows.number_of(|window| {
+            let listed = window.user_data().get::<Listed>();
+            let own =
+                listed.and_then(|listed| listed.0.borrow().as_ref().map(ForeignToplevelHandle::identifier));
+            own.is_some_and(|own| own == handle.identifier())
+        })
+    }
+
     /// It is not shown any more.
     pub(crate) fn unlist_window(&mut self, window: &Window) {
         let handle = window.user_data().get::<Listed>().and_then(|listed| listed.0.borrow_mut().take());

@@ -25,8 +25,34 @@ use crate::display::clients::is_unconfined;
 pub(crate) struct VirtualPointer {
     /// What absolute positions refer to; all outputs together when `None`.
     output: Option<WeakOutput>,
-    /// Scrolling that waits for the end of its frame.
-    scrolling: Mutex<Option<AxisFrame>>,
+    /// What waits for the end of its frame.
+    frame: Mutex<Gathered>,
+}
+
+/// What belongs together: one frame of a pointer.
+#[derive(Default)]
+struct Gathered {
+    steps: Vec<Step>,
+    scrolling: Option<AxisFrame>,
+}
+
+/// What happens in a frame, in its order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Step {
+    By { time: u32, x: f64, y: f64 },
+    To { time: u32, at: Point<f64, Logical> },
+    Button { time: u32, button: u32, state: ButtonState },
+}
+
+impl Gathered {
+    /// A program that never ends its frame does not fill the memory: so much is one.
+    const MOST: usize = 64;
+
+    /// Returns whether the frame is as long as it gets.
+    fn add(&mut self, step: Step) -> bool {
+        self.steps.push(step);
+        self.steps.len() >= Self::MOST
+    }
 }
 
 pub(crate) fn global(display: &DisplayHandle) -> GlobalId {
@@ -69,7 +95,7 @@ impl Dispatch<ZwlrVirtualPointerManagerV1, ()> for Compositor {
             }
             _ => return,
         };
-        init.init(id, VirtualPointer { output, scrolling: Mutex::new(None) });
+        init.init(id, VirtualPointer { output, frame: Mutex::default() });
     }
 }
 
@@ -83,68 +109,97 @@ impl Dispatch<ZwlrVirtualPointerV1, VirtualPointer> for Compositor {
         _: &DisplayHandle,
         _: &mut DataInit<'_, Self>,
     ) {
-        use zwlr_virtual_pointer_v1::{Error, Request};
-        let mut scrolling = pointer.scrolling.lock().unwrap_or_else(PoisonError::into_inner);
-        let bad_axis = || object.post_error(Error::InvalidAxis, "no such axis");
-        match request {
-            Request::Motion { time, dx, dy } => {
-                let from = compositor.desk.pointer_at;
-                let to = compositor.desk.confine(from + Point::from((dx, dy)), from);
-                compositor.pointer_to(to, time);
-            }
+        use zwlr_virtual_pointer_v1::Request;
+        let mut gathered = pointer.frame.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = match request {
+            Request::Motion { time, dx, dy } => gathered.add(Step::By { time, x: dx, y: dy }),
             Request::MotionAbsolute { time, x, y, x_extent, y_extent } => {
-                if let Some(to) = compositor
-                    .extent(pointer.output.as_ref())
-                    .and_then(|extent| within(extent, (x, y), (x_extent, y_extent)))
-                {
-                    let to = compositor.desk.confine(to, compositor.desk.pointer_at);
-                    compositor.pointer_to(to, time);
-                }
+                let extent = compositor.extent(pointer.output.as_ref());
+                let at = extent.and_then(|extent| within(extent, (x, y), (x_extent, y_extent)));
+                at.is_some_and(|at| gathered.add(Step::To { time, at }))
             }
             Request::Button { time, button, state } => {
                 let state = match state {
                     WEnum::Value(wl_pointer::ButtonState::Pressed) => ButtonState::Pressed,
                     _ => ButtonState::Released,
                 };
-                compositor.press(button, state, time);
+                gathered.add(Step::Button { time, button, state })
             }
-            Request::Axis { time, axis, value } => match axis_of(axis) {
-                Some(axis) => change(&mut scrolling, time, |frame| frame.value(axis, value)),
-                None => bad_axis(),
-            },
-            Request::AxisDiscrete { time, axis, value, discrete } => match axis_of(axis) {
-                Some(axis) => change(&mut scrolling, time, |frame| {
-                    frame.value(axis, value).v120(axis, discrete.saturating_mul(120))
-                }),
-                None => bad_axis(),
-            },
-            Request::AxisStop { time, axis } => match axis_of(axis) {
-                Some(axis) => change(&mut scrolling, time, |frame| frame.stop(axis)),
-                None => bad_axis(),
-            },
-            Request::AxisSource { axis_source } => {
-                let source = match axis_source {
-                    WEnum::Value(wl_pointer::AxisSource::Wheel) => AxisSource::Wheel,
-                    WEnum::Value(wl_pointer::AxisSource::Finger) => AxisSource::Finger,
-                    WEnum::Value(wl_pointer::AxisSource::Continuous) => AxisSource::Continuous,
-                    WEnum::Value(wl_pointer::AxisSource::WheelTilt) => AxisSource::WheelTilt,
-                    _ => return object.post_error(Error::InvalidAxisSource, "no such source of scrolling"),
-                };
-                let time = compositor.desk.clock.now().as_millis();
-                change(&mut scrolling, time, |frame| frame.source(source));
+            Request::Frame => true,
+            other => {
+                scroll(compositor, object, &mut gathered.scrolling, other);
+                false
             }
-            Request::Frame => {
-                compositor.desk.notice_activity();
-                if let Some(frame) = scrolling.take() {
-                    compositor.scroll(frame);
-                }
+        };
+        if full {
+            let Gathered { steps, scrolling } = std::mem::take(&mut *gathered);
+            drop(gathered);
+            compositor.desk.notice_activity();
+            for step in steps {
+                compositor.step(step);
             }
-            _ => {}
+            if let Some(frame) = scrolling {
+                compositor.scroll(frame);
+            }
         }
     }
 }
 
+/// Scrolling is gathered until the end of its frame.
+fn scroll(
+    compositor: &Compositor,
+    object: &ZwlrVirtualPointerV1,
+    scrolling: &mut Option<AxisFrame>,
+    request: zwlr_virtual_pointer_v1::Request,
+) {
+    use zwlr_virtual_pointer_v1::{Error, Request};
+    let bad_axis = || object.post_error(Error::InvalidAxis, "no such axis");
+    match request {
+        Request::Axis { time, axis, value } => match axis_of(axis) {
+            Some(axis) => change(scrolling, time, |frame| frame.value(axis, value)),
+            None => bad_axis(),
+        },
+        Request::AxisDiscrete { time, axis, value, discrete } => match axis_of(axis) {
+            Some(axis) => change(scrolling, time, |frame| {
+                frame.value(axis, value).v120(axis, discrete.saturating_mul(120))
+            }),
+            None => bad_axis(),
+        },
+        Request::AxisStop { time, axis } => match axis_of(axis) {
+            Some(axis) => change(scrolling, time, |frame| frame.stop(axis)),
+            None => bad_axis(),
+        },
+        Request::AxisSource { axis_source } => {
+            let source = match axis_source {
+                WEnum::Value(wl_pointer::AxisSource::Wheel) => AxisSource::Wheel,
+                WEnum::Value(wl_pointer::AxisSource::Finger) => AxisSource::Finger,
+                WEnum::Value(wl_pointer::AxisSource::Continuous) => AxisSource::Continuous,
+                WEnum::Value(wl_pointer::AxisSource::WheelTilt) => AxisSource::WheelTilt,
+                _ => return object.post_error(Error::InvalidAxisSource, "no such source of scrolling"),
+            };
+            let time = compositor.desk.clock.now().as_millis();
+            change(scrolling, time, |frame| frame.source(source));
+        }
+        _ => {}
+    }
+}
+
 impl Compositor {
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::By { time, x, y } => {
+                let from = self.desk.pointer_at;
+                let to = self.desk.confine(from + Point::from((x, y)), from);
+                self.pointer_to(to, time);
+            }
+            Step::To { time, at } => {
+                let to = self.desk.confine(at, self.desk.pointer_at);
+                self.pointer_to(to, time);
+            }
+            Step::Button { time, button, state } => self.press(button, state, time),
+        }
+    }
+
     /// Where absolute positions of a pointer for this output lie.
     fn extent(&self, output: Option<&WeakOutput>) -> Option<Rectangle<i32, Logical>> {
         let desk = &self.desk;

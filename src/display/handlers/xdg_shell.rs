@@ -1,5 +1,6 @@
 //! Windows and their popups.
 
+use smithay::delegate_xdg_decoration;
 use smithay::desktop::PopupKind;
 use smithay::input::Seat;
 use smithay::output::Output;
@@ -13,7 +14,6 @@ use smithay::wayland::shell::xdg::decoration::XdgDecorationHandler;
 use smithay::wayland::shell::xdg::{
     PopupSurface, PositionerState, ToplevelSurface, XdgShellHandler, XdgShellState,
 };
-use smithay::{delegate_xdg_decoration, delegate_xdg_shell};
 use tracing::debug;
 
 use crate::display::Compositor;
@@ -163,5 +163,4 @@ fn answer(toplevel: &ToplevelSurface) {
     }
 }
 
-delegate_xdg_shell!(Compositor);
 delegate_xdg_decoration!(Compositor);

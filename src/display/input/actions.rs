@@ -30,6 +30,7 @@ impl Compositor {
             Action::Picker => self.toggle_overlay(OverlayKind::Picker),
             Action::Help => self.toggle_overlay(OverlayKind::Hotkeys),
             Action::NextKeyboardLayout => self.next_keyboard_layout(),
+            Action::HandOver => self.hand_over_hotkeys(),
             Action::Window(command) => self.desk.window_command(command),
             Action::SwitchVt(vt) => {
                 let kiosk = &self.desk.config.settings.kiosk;

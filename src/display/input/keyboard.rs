@@ -72,6 +72,8 @@ impl Compositor {
         let (code, state) = (event.key_code(), event.state());
         let serial = SERIAL_COUNTER.next_serial();
         let time = event.time_msec();
+        let handed_over = self.hotkeys_are_handed_over();
+        let own = |action: &Action| !handed_over || matches!(action, Action::HandOver | Action::SwitchVt(_));
         let hotkey = keyboard.input(self, code, state, serial, time, |compositor, modifiers, key| {
             if state == KeyState::Released {
                 // The release of a key whose press a client never saw is not for it either.
@@ -84,7 +86,8 @@ impl Compositor {
                 };
             }
             let sym = key.modified_sym();
-            let means = match compositor.action(modifiers, sym, key.raw_latin_sym_or_raw_current_sym()) {
+            let action = compositor.action(modifiers, sym, key.raw_latin_sym_or_raw_current_sym());
+            let means = match action.filter(own) {
                 Some(action) => Some(Means::Action(action)),
                 None if compositor.overlay().is_some() => {
                     Some(overlay_key(modifiers, sym).map_or(Means::Nothing, Means::Overlay))

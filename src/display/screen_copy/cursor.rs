@@ -49,7 +49,7 @@ pub(super) fn look(desk: &mut Desk, output: &Output) -> Option<Look> {
     (size.w > 0 && size.h > 0).then(|| Look { size: Size::from((size.w, size.h)), hot_spot })
 }
 
-/// A client that follows the pointer on an output.
+/// A client that follows the pointer on an output, or on a window.
 pub(super) struct CursorSession {
     object: ExtImageCopyCaptureCursorSessionV1,
     source: Source,
@@ -79,8 +79,7 @@ impl CursorSession {
     pub(super) fn update(&mut self, desk: &mut Desk) {
         let now = self.source.output(desk).and_then(|output| {
             let look = look(desk, &output)?;
-            let geometry = desk.space.output_geometry(&output)?;
-            let scale = output.current_scale().fractional_scale();
+            let (geometry, scale) = self.source.place(desk)?;
             let at = desk.pointer_at - geometry.loc.to_f64();
             let position: Point<i32, Physical> = at.to_physical(scale).to_i32_floor();
             let inside = geometry.to_f64().contains(desk.pointer_at);

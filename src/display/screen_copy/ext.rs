@@ -79,7 +79,8 @@ impl Session {
         }
         self.object.buffer_size(size.w.unsigned_abs(), size.h.unsigned_abs());
         self.object.shm_format(self.source.what.shm());
-        if let (What::Screen { .. }, Some(gpu)) = (self.source.what, backend.copy_formats(&output)) {
+        let gpu = backend.copy_formats(&output).filter(|_| self.source.what != What::Pointer);
+        if let Some(gpu) = gpu {
             self.object.dmabuf_device(gpu.device.to_ne_bytes().to_vec());
             let code = self.source.what.fourcc();
             let modifiers: Vec<u8> = gpu
@@ -120,7 +121,7 @@ impl Compositor {
                 session.update(&self.backend, &mut self.desk);
                 self.copies.sessions.push(session);
             }
-            // Its output was gone before.
+            // It was gone before.
             None => object.stopped(),
         }
     }
@@ -175,10 +176,8 @@ impl Dispatch<ExtOutputImageCaptureSourceManagerV1, ()> for Compositor {
     ) {
         if let ext_output_image_capture_source_manager_v1::Request::CreateSource { source, output } = request
         {
-            let screen = What::Screen { pointer: false };
-            let output = Output::from_resource(&output)
-                .map(|output| Source { output: output.downgrade(), what: screen });
-            init.init(source, output);
+            let output = Output::from_resource(&output);
+            init.init(source, output.map(|output| Source::output_screen(output.downgrade())));
         }
     }
 }
@@ -231,8 +230,8 @@ impl Dispatch<ExtImageCopyCaptureManagerV1, ()> for Compositor {
                     compositor.start_session(session, None, init);
                     return manager.post_error(Error::InvalidOption, "an option that is not there");
                 };
-                let what = What::Screen { pointer: options.contains(Options::PaintCursors) };
-                let source = known(&source).map(|source| Source { what, ..source });
+                let pointer = options.contains(Options::PaintCursors);
+                let source = known(&source).map(|source| source.painted(pointer));
                 compositor.start_session(session, source, init);
             }
             Request::CreatePointerCursorSession { session, source, pointer: _ } => {

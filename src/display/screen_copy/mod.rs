@@ -1,7 +1,8 @@
 //! Pictures of the screen for other programs: screenshots, recorders, and viewers at other machines.
 //!
 //! In: requests of two protocols, [`wlr`] (wlr-screencopy) and [`ext`] (ext-image-copy-capture), from clients that are not
-//! confined. Out: what an output shows, map and (if asked for) pointer included, in the client's buffer.
+//! confined. Out: what an output shows, map and (if asked for) pointer included, in the client's buffer; or one window, wherever it
+//! is and whatever lies over it.
 //!
 //! ```text
 //!  wlr ─┐                                  ┌─ nothing has changed: it goes on waiting
@@ -15,6 +16,7 @@ mod cursor;
 mod ext;
 mod picture;
 mod pixels;
+mod window;
 mod wlr;
 
 use std::collections::HashMap;
@@ -30,7 +32,7 @@ use smithay::reexports::wayland_protocols_wlr::screencopy::v1::server::zwlr_scre
 use smithay::reexports::wayland_server::backend::{GlobalId, ObjectId};
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
 use smithay::reexports::wayland_server::{DisplayHandle, Resource};
-use smithay::utils::{Buffer as BufferCoords, Rectangle, Size};
+use smithay::utils::{Buffer as BufferCoords, Logical, Rectangle, Size};
 use tracing::debug;
 
 use super::Compositor;
@@ -40,24 +42,67 @@ pub(crate) use picture::{Changed, CopyError, DmabufFormats, Job, Seen, copy, tak
 /// What is copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
-    output: WeakOutput,
+    of: Of,
     what: What,
 }
 
-/// What of an output.
+/// Whose picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Of {
+    Output(WeakOutput),
+    /// The window of this number.
+    Window(u32),
+}
+
+/// What of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum What {
-    /// All that it shows, with or without the pointer.
+    /// All that an output shows, with or without the pointer.
     Screen { pointer: bool },
+    /// All of a window, with or without the pointer.
+    Window { id: u32, pointer: bool },
     /// The pointer's image alone.
     Pointer,
 }
 
 impl Source {
-    /// The output, as long as it is there.
+    fn output_screen(output: WeakOutput) -> Self {
+        Self { of: Of::Output(output), what: What::Screen { pointer: false } }
+    }
+
+    fn window(id: u32) -> Self {
+        Self { of: Of::Window(id), what: What::Window { id, pointer: false } }
+    }
+
+    /// The same with the pointer painted, or not.
+    fn painted(self, pointer: bool) -> Self {
+        let what = match self.of {
+            Of::Output(_) => What::Screen { pointer },
+            Of::Window(id) => What::Window { id, pointer },
+        };
+        Self { what, ..self }
+    }
+
+    /// The output whose renderer makes the picture, as long as there is something to be seen.
     fn output(&self, desk: &Desk) -> Option<Output> {
-        let output = self.output.upgrade()?;
-        desk.outputs.iter().any(|state| state.output == output).then_some(output)
+        match &self.of {
+            Of::Output(output) => {
+                let output = output.upgrade()?;
+                desk.outputs.iter().any(|state| state.output == output).then_some(output)
+            }
+            Of::Window(id) => window::output(desk, *id),
+        }
+    }
+
+    /// Where it begins on the desk, how large it is there, and its pixels for a logical one.
+    fn place(&self, desk: &Desk) -> Option<(Rectangle<i32, Logical>, f64)> {
+        let output = self.output(desk)?;
+        let scale = output.current_scale().fractional_scale();
+        let place = match &self.of {
+            Of::Output(_) => desk.space.output_geometry(&output)?,
+            Of::Window(id) => window::place(desk, *id)?,
+        };
+        Some((place, scale))
     }
 
     /// Its size in the client's buffer.
@@ -65,6 +110,7 @@ impl Source {
         let output = self.output(desk)?;
         match self.what {
             What::Screen { .. } => output.current_mode().map(|mode| Size::from((mode.size.w, mode.size.h))),
+            What::Window { id, .. } => window::size(desk, &output, id),
             What::Pointer => cursor::look(desk, &output).map(|look| look.size),
         }
     }
@@ -160,19 +206,20 @@ pub(crate) struct Copies {
     copied: Vec<(Copy, Changed)>,
     sessions: Vec<ext::Session>,
     cursors: Vec<cursor::CursorSession>,
-    _globals: [GlobalId; 3],
+    _globals: [GlobalId; 4],
 }
 
 impl Copies {
     pub(crate) fn new(display: &DisplayHandle) -> Self {
         let [sources, manager] = ext::globals(display);
+        let windows = window::global(display);
         Self {
             seen: HashMap::new(),
             waiting: Vec::new(),
             copied: Vec::new(),
             sessions: Vec::new(),
             cursors: Vec::new(),
-            _globals: [wlr::global(display), sources, manager],
+            _globals: [wlr::global(display), sources, windows, manager],
         }
     }
 
@@ -207,6 +254,10 @@ impl Compositor {
             return copy.frame.failed(Failure::Unknown);
         }
         let Some(redraw) = self.desk.output_state(&output).map(|state| state.redraw) else { return };
+        if matches!(copy.source.of, Of::Window(_)) && self.desk.lock.is_on() {
+            // What is locked away is not to be had by another way.
+            return copy.frame.failed(Failure::Unknown);
+        }
         let away = !self.backend.is_active();
         if away && !copy.only_if_changed {
             // The screen is somebody else's.

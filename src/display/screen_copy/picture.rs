@@ -15,7 +15,7 @@ use smithay::reexports::wayland_server::protocol::wl_shm;
 use smithay::utils::{Buffer as BufferCoords, Physical, Rectangle, Size, Transform};
 use smithay::wayland::dmabuf::get_dmabuf;
 
-use super::{What, cursor, pixels};
+use super::{What, cursor, pixels, window};
 use crate::display::DisplayError;
 use crate::display::desk::Desk;
 use crate::display::error::chain;
@@ -77,7 +77,7 @@ impl What {
     pub(super) fn fourcc(self) -> Fourcc {
         match self {
             What::Screen { .. } => Fourcc::Xrgb8888,
-            What::Pointer => Fourcc::Argb8888,
+            What::Window { .. } | What::Pointer => Fourcc::Argb8888,
         }
     }
 
@@ -85,14 +85,14 @@ impl What {
     pub(super) fn shm(self) -> wl_shm::Format {
         match self {
             What::Screen { .. } => wl_shm::Format::Xrgb8888,
-            What::Pointer => wl_shm::Format::Argb8888,
+            What::Window { .. } | What::Pointer => wl_shm::Format::Argb8888,
         }
     }
 
     fn background(self) -> [f32; 4] {
         match self {
             What::Screen { .. } => BACKDROP,
-            What::Pointer => [0.0; 4],
+            What::Window { .. } | What::Pointer => [0.0; 4],
         }
     }
 }
@@ -123,6 +123,16 @@ where
                 size: Size::from((size.w, size.h)),
                 transform: output.current_transform(),
                 tracker: OutputDamageTracker::from_output(output),
+            })
+        }
+        What::Window { id, pointer } => {
+            let scale = output.current_scale().fractional_scale();
+            let size = window::size(desk, output, id)?;
+            Some(Drawing {
+                elements: window::elements(desk, renderer, output, id, pointer)?,
+                size,
+                transform: Transform::Normal,
+                tracker: OutputDamageTracker::new((size.w, size.h), scale, Transform::Normal),
             })
         }
         What::Pointer => {
@@ -180,7 +190,7 @@ where
         // What the client's buffer holds is not known: all of it is drawn.
         let mut once = match job.what {
             What::Screen { .. } => OutputDamageTracker::from_output(output),
-            What::Pointer => OutputDamageTracker::new(
+            What::Window { .. } | What::Pointer => OutputDamageTracker::new(
                 (size.w, size.h),
                 output.current_scale().fractional_scale(),
                 transform,

@@ -18,7 +18,7 @@ use smithay::reexports::wayland_server::{
 use smithay::utils::{Buffer as BufferCoords, Logical, Physical, Rectangle, Size};
 
 use super::pixels::PIXEL;
-use super::{Copy, Frame, Source, What};
+use super::{Copy, Frame, Source};
 use crate::display::Compositor;
 use crate::display::clients::is_unconfined;
 
@@ -133,7 +133,7 @@ impl Compositor {
         region: Option<Rectangle<i32, Logical>>,
     ) -> Option<(Source, Rectangle<i32, BufferCoords>)> {
         let output = Output::from_resource(output)?;
-        let source = Source { output: output.downgrade(), what: What::Screen { pointer } };
+        let source = Source::output_screen(output.downgrade()).painted(pointer);
         source.output(&self.desk)?;
         let size = output.current_mode()?.size;
         let turn = output.current_transform().invert();

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::display::Placement;
+use crate::render::GlassRamVisualizationMode;
 
 /// What holds for some outputs. One that names nothing fits every output.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub struct OutputRule {
     pub opacity: Option<f64>,
     /// The process that its map watches, when that is another one: its number, or a name that one process has.
     pub target: Option<String>,
+    /// What its map shows, when that is not the same as everywhere.
+    pub map_mode: Option<GlassRamVisualizationMode>,
 }
 
 /// Outputs that share one large map, each of which shows its part of it.
@@ -52,6 +55,8 @@ pub struct SpanRule {
     pub outputs: Vec<String>,
     /// The process that its map watches, when that is another one.
     pub target: Option<String>,
+    /// What its map shows, when that is not the same as everywhere.
+    pub map_mode: Option<GlassRamVisualizationMode>,
 }
 
 /// How a display can be told from others.

@@ -64,8 +64,9 @@ impl Desk {
             let Some(placed) = self.windows.get_mut(place.id) else { continue };
             let screen = &screens[place.screen];
             placed.shown = Some(screen.name.clone());
-            let size = placed.window.geometry().size;
-            placed.placed_size = size;
+            let geometry = placed.window.geometry();
+            let size = geometry.size;
+            placed.placed_as = geometry;
             let floats = matches!(place.layer, Layer::Float | Layer::Above);
             let (told, at) = if floats {
                 (
@@ -91,10 +92,10 @@ impl Desk {
         self.queue_redraw_all();
     }
 
-    /// A window has drawn itself in another size than it was placed with: one that floats may have to move for it.
+    /// A window has drawn itself otherwise than it was placed: one that floats may have to move for it.
     pub(crate) fn rearrange_if_resized(&mut self, window: &Window) {
         let resized = self.windows.of(window).is_some_and(|placed| {
-            placed.mapped && placed.floating() && placed.placed_size != window.geometry().size
+            placed.mapped && placed.floating() && placed.placed_as != window.geometry()
         });
         if resized {
             self.arrange_windows();
@@ -112,7 +113,7 @@ fn corner(placed: &Placed, area: Rectangle<i32, Logical>, size: Size<i32, Logica
                 if edges.contains(Edges::TOP) { end.y - size.h } else { from.loc.y },
             ))
         }
-        None => float_at(area, size, placed.at),
+        None => float_at(area, size, placed.at.map(|at| at + placed.overhang())),
     }
 }
 

@@ -122,7 +122,7 @@ impl WindowGrab {
                 let from = self.from.loc;
                 if let Some(placed) = desk.windows.get_mut(self.id) {
                     placed.home = key(&output);
-                    placed.at = Some(from + by - area.loc);
+                    placed.at = Some(from + by - area.loc - placed.overhang());
                 }
             }
             Held::Resize(edges) => {
@@ -288,7 +288,8 @@ impl PointerGrab<Compositor> for WindowGrab {
                 let now = desk.windows.get(self.id).and_then(|p| desk.space.element_location(&p.window));
                 if let Some(placed) = desk.windows.get_mut(self.id) {
                     placed.resizing = None;
-                    placed.at = area.zip(now).map(|(area, now)| now - area.loc).or(placed.at);
+                    let overhang = placed.overhang();
+                    placed.at = area.zip(now).map(|(area, now)| now - area.loc - overhang).or(placed.at);
                 }
                 desk.arrange_windows();
             }

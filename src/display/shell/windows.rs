@@ -41,14 +41,15 @@ pub(crate) struct Placed {
     pub(super) fullscreen: bool,
     /// What a person has decided; without that a dialog floats and everything else is tiled.
     pub(super) floats: Option<bool>,
-    /// Where it floats, from the corner of the clients' part of its output; in the middle without.
+    /// Where it floats, from the corner of the clients' part of its output: the corner of its geometry, or of its own surface when
+    /// its client has said nothing of a geometry. In the middle without.
     pub(super) at: Option<Point<i32, Logical>>,
     /// The size that a person gave it while it floats.
     pub(super) size: Option<Size<i32, Logical>>,
     /// It is being resized: these edges move, and the others stay where this rectangle has them.
     pub(super) resizing: Option<(Edges, Rectangle<i32, Logical>)>,
-    /// The size it had when it was placed last.
-    pub(super) placed_size: Size<i32, Logical>,
+    /// Its geometry on its own surface when it was placed last.
+    pub(super) placed_as: Rectangle<i32, Logical>,
     /// When it had the keyboard last, counted in changes of the focus.
     pub(super) used: u64,
 }
@@ -64,6 +65,17 @@ impl Placed {
 
     pub(super) fn floating(&self) -> bool {
         self.floats.unwrap_or_else(|| floats_by_itself(&self.window))
+    }
+
+    /// From the point that [`Self::at`] is of to the corner of its geometry. A subsurface that reaches out of a window without a
+    /// geometry of its own makes the window larger, and does not push it aside.
+    pub(super) fn overhang(&self) -> Point<i32, Logical> {
+        let said = self.window.toplevel().is_none_or(|toplevel| {
+            with_states(toplevel.wl_surface(), |states| {
+                states.cached_state.get::<SurfaceCachedState>().current().geometry.is_some()
+            })
+        });
+        if said { Point::default() } else { self.window.geometry().loc }
     }
 }
 
@@ -107,6 +119,16 @@ impl Windows {
             .map(|placed| (placed.window.clone(), placed.mapped))
     }
 
+    /// The window of this number, while it shows something.
+    pub(crate) fn shown(&self, id: u32) -> Option<&Window> {
+        self.get(id).filter(|placed| placed.mapped).map(|placed| &placed.window)
+    }
+
+    /// The number of the window of which this holds.
+    pub(crate) fn number_of(&self, holds: impl Fn(&Window) -> bool) -> Option<u32> {
+        self.list.iter().find(|placed| holds(&placed.window)).map(|placed| placed.id)
+    }
+
     /// The name of the output that this window is shown on.
     pub(crate) fn shown_on(&self, window: &Window) -> Option<String> {
         self.of(window)?.shown.clone()
@@ -125,7 +147,7 @@ impl Windows {
             at: None,
             size: None,
             resizing: None,
-            placed_size: Size::default(),
+            placed_as: Rectangle::default(),
             used: 0,
         });
     }

@@ -1,9 +1,10 @@
-//! X11 programs: Xwayland is started when the first one comes, and started anew when it has died.
+//! X11 programs: Xwayland is started when the first one comes, ended some time after the last one has gone, and started anew when
+//! it has died.
 //!
 //! ```text
 //!  sockets: we listen ──► first program ──► launch: Xwayland takes the sockets ──► manager: its windows are ours
 //!       ▲                                                                              │
-//!       └────────────────────────── it ends, or is killed ◄────────────────────────────┘
+//!       └─────────────── it is of no use any more, or is killed ◄───────────────────────┘
 //! ```
 //!
 //! `DISPLAY` is in the environment of programs only where Xwayland is installed. An X11 window is a window like any other: a tile,
@@ -20,6 +21,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use calloop::generic::Generic;
+use calloop::timer::{TimeoutAction, Timer};
 use calloop::{Interest, LoopHandle, Mode, PostAction, RegistrationToken};
 use smithay::desktop::Window;
 use smithay::reexports::wayland_server::DisplayHandle;
@@ -47,6 +49,8 @@ pub(crate) struct Xwayland {
     handle: LoopHandle<'static, Compositor>,
     state: State,
     early_deaths: u32,
+    /// How long it stays without programs; zero is for ever.
+    patience: Duration,
     /// Managers of servers that have died, whose last events are still to come.
     #[expect(clippy::vec_box, reason = "they come in boxes, and are not moved out of them")]
     ending: Vec<Box<X11Wm>>,
@@ -66,12 +70,18 @@ enum State {
         death: RegistrationToken,
         /// There as soon as Xwayland is ready.
         manager: Option<Box<X11Wm>>,
+        /// Nobody was connected at the last look.
+        idle: bool,
     },
 }
 
 impl Xwayland {
     /// Listens for X11 programs. `None` where Xwayland is not installed, or nobody can listen.
-    pub(crate) fn listen(display: &DisplayHandle, handle: &LoopHandle<'static, Compositor>) -> Option<Self> {
+    pub(crate) fn listen(
+        display: &DisplayHandle,
+        handle: &LoopHandle<'static, Compositor>,
+        patience: Duration,
+    ) -> Option<Self> {
         let program = match installed() {
             Ok(program) => program,
             Err(reason) => {
@@ -100,6 +110,7 @@ impl Xwayland {
             handle: handle.clone(),
             state: State::Off,
             early_deaths: 0,
+            patience,
             ending: Vec::new(),
             unmanaged: Vec::new(),
         };
@@ -205,20 +216,52 @@ impl Xwayland {
                 return Err(error.error.into());
             }
         };
-        self.state = State::Running { since: Instant::now(), server, death, manager: None };
+        self.state = State::Running { since: Instant::now(), server, death, manager: None, idle: false };
+        self.watch_programs();
         Ok(())
+    }
+
+    /// Looks from time to time whether anybody still needs it.
+    fn watch_programs(&self) {
+        let (State::Running { death, .. }, false) = (&self.state, self.patience.is_zero()) else { return };
+        let (running, patience) = (*death, self.patience);
+        let armed = self.handle.insert_source(Timer::from_duration(patience), move |_, (), compositor| {
+            if compositor.end_idle_xwayland(running) {
+                TimeoutAction::ToDuration(patience)
+            } else {
+                TimeoutAction::Drop
+            }
+        });
+        if let Err(error) = armed {
+            warn!(%error, "no timer: Xwayland stays when its last program has gone");
+        }
+    }
+
+    /// Whether the server that has this lifeline is of no use any more: nobody was connected at the last look, and nobody is now.
+    /// `None` when that one is gone.
+    fn useless(&mut self, lifeline: RegistrationToken) -> Option<bool> {
+        let State::Running { death, idle, .. } = &mut self.state else { return None };
+        if *death != lifeline {
+            return None;
+        }
+        // Where that cannot be told, it stays.
+        let now = self.sockets.programs().is_ok_and(|programs| programs == 0);
+        Some(std::mem::replace(idle, now) && now)
     }
 
     /// Everything that belonged to the one that has died goes, and somebody listens again.
     fn died(&mut self) {
-        let State::Running { since, server, death, manager } = std::mem::replace(&mut self.state, State::Off)
+        let State::Running { since, server, death, manager, idle } =
+            std::mem::replace(&mut self.state, State::Off)
         else {
             return;
         };
         self.handle.remove(server);
         self.handle.remove(death);
         self.ending.extend(manager);
-        self.early_deaths = if since.elapsed() < EARLY { self.early_deaths + 1 } else { 0 };
+        // Ended on purpose, it has been of use before.
+        let early = since.elapsed() < EARLY && !idle;
+        self.early_deaths = if early { self.early_deaths + 1 } else { 0 };
         if self.early_deaths >= EARLY_DEATHS {
             error!(
                 "Xwayland has died {EARLY_DEATHS} times right after its start: X11 programs are not served any more"
@@ -256,6 +299,20 @@ impl Compositor {
             *manager = Some(Box::new(wm));
         }
         self.offer_selections_to_x11();
+    }
+
+    /// Ends Xwayland when nobody has needed it for long enough. Returns whether to look again.
+    fn end_idle_xwayland(&mut self, lifeline: RegistrationToken) -> bool {
+        match self.desk.xwayland.as_mut().and_then(|xwayland| xwayland.useless(lifeline)) {
+            Some(true) => {
+                info!("the last X11 program has gone");
+                // Without its connection to us it ends by itself.
+                self.xwayland_died();
+                false
+            }
+            Some(false) => true,
+            None => false,
+        }
     }
 
     fn xwayland_died(&mut self) {

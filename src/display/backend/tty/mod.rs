@@ -26,7 +26,7 @@ use smithay::output::Output;
 use smithay::reexports::input::{Device, DeviceCapability, Libinput};
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::utils::{Physical, Size};
-use smithay::wayland::dmabuf::DmabufFeedbackBuilder;
+use smithay::wayland::dmabuf::{DmabufFeedback, DmabufFeedbackBuilder};
 use smithay::wayland::drm_syncobj::{DrmSyncobjState, supports_syncobj_eventfd};
 use tracing::{debug, info, warn};
 
@@ -49,6 +49,8 @@ pub(crate) struct Tty {
     libinput: Libinput,
     /// Every input device there is, and what they are set to.
     devices: Vec<Device>,
+    /// For each card, which buffers are best for windows on its outputs; empty where there is one card only.
+    feedbacks: Vec<(DrmNode, DmabufFeedback)>,
     /// The lamps of the keyboards.
     leds: LedState,
     handle: LoopHandle<'static, Compositor>,
@@ -81,6 +83,7 @@ impl Tty {
             session,
             libinput: libinput.clone(),
             devices: Vec::new(),
+            feedbacks: Vec::new(),
             leds: LedState::default(),
             handle: handle.clone(),
             only,
@@ -131,6 +134,17 @@ impl Tty {
         for other in &self.cards[1..] {
             let theirs = other.renderer().dmabuf_formats();
             formats = formats.iter().filter(|format| theirs.contains(format)).copied().collect();
+        }
+        if self.cards.len() > 1 {
+            self.feedbacks = self
+                .cards
+                .iter()
+                .filter_map(|card| {
+                    let device = card.render_node().dev_id();
+                    let feedback = DmabufFeedbackBuilder::new(device, formats.iter().copied()).build();
+                    Some((card.node(), feedback.ok()?))
+                })
+                .collect();
         }
         match DmabufFeedbackBuilder::new(card.render_node().dev_id(), formats).build() {
             Ok(feedback) => {
@@ -192,6 +206,12 @@ impl Tty {
         self.cards.iter_mut().try_for_each(|card| {
             card.renderer_mut().import_dmabuf(dmabuf, None).map(drop).map_err(|error| chain(&error))
         })
+    }
+
+    /// Which buffers are best for windows on this output, where that is not the same on all.
+    pub(super) fn dmabuf_feedback(&self, output: &Output) -> Option<&DmabufFeedback> {
+        let card = self.cards.iter().find(|card| card.crtc_of(output).is_some())?;
+        self.feedbacks.iter().find(|(node, _)| *node == card.node()).map(|(_, feedback)| feedback)
     }
 
     pub(super) fn rescan(&mut self, settings: &Settings) -> Changes {

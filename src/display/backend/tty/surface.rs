@@ -1,6 +1,6 @@
 //! One output of a card: frames onto its planes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smithay::backend::allocator::gbm::{GbmAllocator, GbmDevice};
 use smithay::backend::allocator::{Format, Fourcc};
@@ -20,7 +20,7 @@ use tracing::{debug, trace, warn};
 use crate::display::desk::Desk;
 use crate::display::error::chain;
 use crate::display::map_view::MapView;
-use crate::display::pacing::interval;
+use crate::display::pacing::{interval, next_vblank};
 use crate::display::redraw::Drawn;
 use crate::display::scene::{self, BACKDROP, Purpose};
 use crate::display::status::MapPath;
@@ -264,15 +264,10 @@ impl Surface {
         let late = in_flight
             .due
             .map_or(0, |due| (time + frame / 2).saturating_sub(due).as_nanos() / frame.as_nanos().max(1));
+        let now = Duration::from(desk.clock.now());
         let Desk { outputs, worker, .. } = desk;
         if let Some(state) = outputs.iter_mut().find(|state| state.output == self.output) {
-            state.frames.presented(in_flight.path, late as u64);
-            state.presented_at = Some(time);
-            if let Some(taken) = state.map.presented(worker.as_ref()) {
-                let ago = Duration::from(desk.clock.now()).saturating_sub(time);
-                let shown = Instant::now().checked_sub(ago).unwrap_or(taken);
-                state.latencies.add(shown.saturating_duration_since(taken));
-            }
+            state.presented(in_flight.path, time, late as u64, now, worker.as_ref());
         }
         let was_fresh = in_flight.fresh && self.fresh;
         if was_fresh {
@@ -337,26 +332,4 @@ fn failed(desk: &mut Desk, output: &Output, reason: &str) -> Drawn {
         }
     }
     Drawn::Failed
-}
-
-/// The first vblank after `now`, counted on from the last one that was seen.
-fn next_vblank(last: Option<Duration>, now: Duration, frame: Duration) -> Option<Duration> {
-    let frame_ns = frame.as_nanos().max(1);
-    let since = now.checked_sub(last?)?.as_nanos();
-    let ahead = u64::try_from((since / frame_ns + 1) * frame_ns).ok()?;
-    Some(last? + Duration::from_nanos(ahead))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_next_vblank_is_counted_on_from_the_last() {
-        let ms = Duration::from_millis;
-        assert_eq!(next_vblank(None, ms(5), ms(10)), None);
-        assert_eq!(next_vblank(Some(ms(100)), ms(101), ms(10)), Some(ms(110)));
-        assert_eq!(next_vblank(Some(ms(100)), ms(110), ms(10)), Some(ms(120)));
-        assert_eq!(next_vblank(Some(ms(100)), ms(157), ms(10)), Some(ms(160)));
-    }
 }
