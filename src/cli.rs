@@ -71,6 +71,18 @@ enum Command {
 }
 
 impl Cli {
+    /// Reads the command line. Where it is wrong, the program ends with the reason and status 2; a machine that wants a session's
+    /// answer in JSON gets the reason so, too.
+    pub fn read() -> Self {
+        let words: Vec<_> = std::env::args_os().collect();
+        Self::try_parse_from(&words).unwrap_or_else(|error| {
+            if error.use_stderr() && msg::wants_json(&words) {
+                msg::refuse(&error);
+            }
+            error.exit()
+        })
+    }
+
     /// Sends the log to stderr, filtered by `RUST_LOG`; without that, what the person should know: warnings, and in the
     /// session what it does. The Vulkan loader talks through wgpu_hal whenever a driver is not there; what fails for us is
     /// an error of ours.

@@ -61,7 +61,7 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<String>,
     },
-    /// The output's or span's map shows again what is configured for it, or the session's own target.
+    /// The output's or span's map shows again what is configured for it, or the session's own target, and in its mode.
     Follow {
         /// The output or span.
         output: String,
@@ -80,6 +80,9 @@ pub enum Request {
     Mode {
         /// The new mode.
         mode: Mode,
+        /// On this output or span only; everywhere, whatever was said about single ones, when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
     },
     /// Where the map lies.
     Placement {

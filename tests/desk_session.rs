@@ -101,6 +101,13 @@ fn machines_get_their_errors_as_json_too() {
     let failed = session.msg_output(&["--json", "--socket", &socket, "state"]);
     let reply: Value = serde_json::from_slice(&failed.stdout).expect("one JSON value");
     assert!(reply["Err"].as_str().expect("words").contains("no session listens"), "{reply}");
+    // Also what never reaches a session.
+    let failed = session.msg_output(&["--json", "mode", "stars"]);
+    assert_eq!(failed.status.code(), Some(2));
+    let reply: Value = serde_json::from_slice(&failed.stdout).expect("one JSON value");
+    let words = reply["Err"].as_str().expect("words");
+    assert!(words.starts_with("invalid value 'stars'") && words.contains("heatmap"), "{words}");
+    assert!(!words.contains("Usage"), "{words}");
 }
 
 #[test]

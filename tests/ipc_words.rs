@@ -69,11 +69,11 @@ fn output_state() -> impl Strategy<Value = OutputState> {
         option::of(target()),
         option::of(program()),
     );
-    (any::<[String; 4]>(), any::<[u32; 3]>(), placement(), more).prop_map(
+    (any::<[String; 4]>(), any::<[u32; 3]>(), (placement(), mode()), more).prop_map(
         |(
             [connector, make, model, serial],
             [width, height, refresh_mhz],
-            placement,
+            (placement, mode),
             ([x, y], scale_thousandths, transform, [mirrors, off, problem], target, program),
         )| OutputState {
             connector,
@@ -92,6 +92,7 @@ fn output_state() -> impl Strategy<Value = OutputState> {
             off,
             problem,
             target,
+            mode,
             program,
         },
     )
@@ -135,19 +136,29 @@ fn output() -> impl Strategy<Value = Output> {
         any::<String>().prop_map(|reason| MapPath::Composited { reason }),
         Just(MapPath::Off),
     ];
-    (output_state(), map, any::<[u64; 6]>(), option::of(any::<[u64; 4]>())).prop_map(
-        |(state, map, [presented, map_on_plane, map_composited, missed, late, failed], latency)| Output {
-            state,
-            map,
-            frames: Frames { presented, map_on_plane, map_composited, missed, late, failed },
-            latency: latency.map(|[pictures, p50_us, p99_us, max_us]| Latency {
-                pictures,
-                p50_us,
-                p99_us,
-                max_us,
-            }),
-        },
-    )
+    (output_state(), map, any::<[u64; 6]>(), option::of((any::<[u64; 8]>(), vec(any::<u64>(), 0..9))))
+        .prop_map(|(state, map, [presented, map_on_plane, map_composited, missed, late, failed], latency)| {
+            Output {
+                state,
+                map,
+                frames: Frames { presented, map_on_plane, map_composited, missed, late, failed },
+                latency: latency.map(|(numbers, refreshes)| {
+                    let [pictures, p50_us, p99_us, max_us, prepared_us, drawn_us, committed_us, shown_us] =
+                        numbers;
+                    Latency {
+                        pictures,
+                        p50_us,
+                        p99_us,
+                        max_us,
+                        prepared_us,
+                        drawn_us,
+                        committed_us,
+                        shown_us,
+                        refreshes,
+                    }
+                }),
+            }
+        })
 }
 
 fn config() -> impl Strategy<Value = ConfigState> {
@@ -220,7 +231,7 @@ fn request() -> impl Strategy<Value = Request> {
         any::<String>().prop_map(|output| Request::Follow { output }),
         (any::<bool>(), option::of(any::<String>())).prop_map(|(on, output)| Request::Power { on, output }),
         Just(Request::Unwatch),
-        mode().prop_map(|mode| Request::Mode { mode }),
+        (mode(), option::of(any::<String>())).prop_map(|(mode, output)| Request::Mode { mode, output }),
         (option::of(any::<bool>()), option::of(any::<bool>()), option::of(scale()))
             .prop_map(|(glow, animation, scale)| Request::Look { glow, animation, scale }),
         (placement(), option::of(any::<String>()))

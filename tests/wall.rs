@@ -2,7 +2,7 @@
 
 mod session;
 
-use memory_glass::ipc::{Output, OutputState, Placement, Request, Response};
+use memory_glass::ipc::{Mode, Output, OutputState, Placement, Request, Response};
 use session::{Exercise, Session, until};
 
 const FIRST: &str = "HEADLESS-1";
@@ -93,6 +93,57 @@ fn each_output_shows_what_was_asked_for_it() {
     configure(&session, "");
     assert_eq!(target(&session, SECOND), None);
     second.assert_as_found();
+}
+
+#[test]
+fn each_output_shows_it_in_its_own_way() {
+    let target = Exercise::start("mixed", 4);
+    let config = format!("[[output]]\nconnector = \"{SECOND}\"\nmap-mode = \"phase\"\n");
+    let pid = target.pid().to_string();
+    let session = Session::start_with(&config, &["--outputs", "2", "--socket", "wall", "--target", &pid]);
+    let modes = |session: &Session| (output(session, FIRST).mode, output(session, SECOND).mode);
+    assert_eq!(modes(&session), (Mode::Heatmap, Mode::Phase));
+    let pictures = |session: &Session| {
+        session.msg(&["freeze", "on"]);
+        let shown = [FIRST, SECOND].map(|name| grim(session, name));
+        session.msg(&["freeze", "off"]);
+        shown
+    };
+    until("one process, two pictures", || {
+        let [first, second] = pictures(&session);
+        (first != second).then_some(())
+    });
+
+    session.msg(&["mode", "volume", "--output", FIRST]);
+    assert_eq!(modes(&session), (Mode::Volume, Mode::Phase));
+    assert_eq!(session.state().mode, Mode::Heatmap, "everywhere else");
+    session.msg(&["mode", "kinetic", "--output", SECOND]);
+    assert_eq!(modes(&session), (Mode::Volume, Mode::Kinetic));
+    // What was said about single ones is over; what is configured for one is not.
+    session.msg(&["mode", "time-series"]);
+    assert_eq!(modes(&session), (Mode::TimeSeries, Mode::Phase));
+    configure(&session, "mode = \"heatmap\"\n");
+    assert_eq!(modes(&session), (Mode::Heatmap, Mode::Heatmap));
+    until("two pictures of the same", || {
+        let [first, second] = pictures(&session);
+        (first == second).then_some(())
+    });
+    let complaint = session.refused(&["mode", "volume", "--output", "DP-9"]);
+    assert!(complaint.contains("no output DP-9"), "{complaint}");
+}
+
+/// The pixels of one output.
+fn grim(session: &Session, output: &str) -> Vec<u8> {
+    let file = session.path(&format!("{output}.ppm"));
+    let grim = std::process::Command::new("grim")
+        .env("XDG_RUNTIME_DIR", session.path("run"))
+        .env("WAYLAND_DISPLAY", "wall")
+        .args(["-t", "ppm", "-o", output])
+        .arg(&file)
+        .output()
+        .expect("grim is installed");
+    assert!(grim.status.success(), "{}", String::from_utf8_lossy(&grim.stderr));
+    std::fs::read(file).expect("a picture")
 }
 
 #[test]
@@ -192,10 +243,14 @@ fn pages_are_on_the_screen_soon_after_their_window() {
     let target = Exercise::start("mixed", 4);
     let session = Session::start(&["--target", &target.pid().to_string()]);
     let latency = until("pictures are measured", || {
-        outputs(&session)[0].latency.filter(|latency| latency.pictures > 10)
+        outputs(&session)[0].latency.clone().filter(|latency| latency.pictures > 10)
     });
     assert!(0 < latency.p50_us && latency.p50_us <= latency.p99_us && latency.p99_us <= latency.max_us);
     assert!(session.msg(&["outputs"]).contains("from the end of a window to the screen"));
+    // Each is counted with the refresh that it came with.
+    let counted = outputs(&session)[0].latency.clone().expect("measured");
+    assert_eq!(counted.refreshes.iter().sum::<u64>(), counted.pictures);
+    assert!(counted.prepared_us > 0 && counted.drawn_us > 0, "{counted:?}");
 }
 
 #[test]

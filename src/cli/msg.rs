@@ -2,6 +2,7 @@
 
 mod words;
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -62,6 +63,9 @@ enum Message {
     Mode {
         /// The new mode
         mode: Mode,
+        /// On this output or span only
+        #[arg(long, value_name = "NAME")]
+        output: Option<String>,
     },
     /// Where the map lies
     Placement {
@@ -199,6 +203,21 @@ enum Switch {
     Off,
 }
 
+/// Whether this command line, which may be wrong, asks for a session's answer as it is.
+pub(super) fn wants_json(words: &[OsString]) -> bool {
+    words.iter().skip(1).any(|word| word == "msg") && words.iter().any(|word| word == "--json")
+}
+
+/// Says what is wrong with the command line as the session would say it: in one line, without the usage that follows.
+pub(super) fn refuse(error: &clap::Error) {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let words = words.join(" ");
+    let reply: Reply = Err(words.strip_prefix("error: ").unwrap_or(&words).to_owned());
+    print(&format!("{}\n", serde_json::to_string(&reply).expect("strings are JSON")));
+}
+
 impl MsgArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let json = self.json;
@@ -259,7 +278,7 @@ impl Message {
             Message::Unwatch { output: None } => Request::Unwatch,
             Message::Unwatch { output: Some(output) } => Request::Follow { output },
             Message::Power { state, output } => Request::Power { on: state == Switch::On, output },
-            Message::Mode { mode } => Request::Mode { mode },
+            Message::Mode { mode, output } => Request::Mode { mode, output },
             Message::Placement { placement, output } => Request::Placement { placement, output },
             Message::Palette { palette } => Request::Palette { palette },
             Message::Look { glow, animation, scale } => {

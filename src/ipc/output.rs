@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Placement, Target};
+use super::{Mode, Placement, Target};
 
 /// What events say about an output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub struct OutputState {
     /// The process that its map shows.
     #[serde(default)]
     pub target: Option<Target>,
+    /// What its map shows of it.
+    #[serde(default)]
+    pub mode: Mode,
     /// In a kiosk, its program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<Program>,
@@ -80,10 +83,11 @@ pub struct Output {
     pub latency: Option<Latency>,
 }
 
-/// Times from the end of a capture window until the map that shows it is on the screen, over the last thousand pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// From the end of a capture window until the map that shows it is on the screen: times over the last thousand pictures, refreshes
+/// over all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Pictures that were measured, the older ones included.
+    /// Pictures that were measured.
     pub pictures: u64,
     /// Half of them took no longer, microseconds.
     pub p50_us: u64,
@@ -91,6 +95,22 @@ pub struct Latency {
     pub p99_us: u64,
     /// The longest.
     pub max_us: u64,
+    /// Half of them took no longer from the end of the window until the GPU was given the picture, microseconds.
+    #[serde(default)]
+    pub prepared_us: u64,
+    /// From there until the GPU had drawn it.
+    #[serde(default)]
+    pub drawn_us: u64,
+    /// From there until a frame with it was handed to the display.
+    #[serde(default)]
+    pub committed_us: u64,
+    /// From there until that frame was on the screen.
+    #[serde(default)]
+    pub shown_us: u64,
+    /// How many pictures came with the first refresh of the output after the end of their window, with the second, and so on; the
+    /// last number is of those that came later.
+    #[serde(default)]
+    pub refreshes: Vec<u64>,
 }
 
 /// How the map gets onto the screen.

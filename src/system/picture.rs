@@ -103,6 +103,11 @@ impl Pipeline {
 
     /// What is to be shown of it now.
     pub fn picture(&self) -> Picture {
+        self.picture_as(self.view.mode)
+    }
+
+    /// What is to be shown of it now, in this mode.
+    pub fn picture_as(&self, mode: GlassRamVisualizationMode) -> Picture {
         let (curve, layout, density) = self.shown();
         let total_bytes = layout.pages() * layout.page_size();
         let (mut order, mut density) = (curve.order(), Arc::clone(density));
@@ -111,7 +116,7 @@ impl Pipeline {
             own.scene
         };
         let window = self.window_length;
-        let scene = match self.view.mode {
+        let scene = match mode {
             GlassRamVisualizationMode::Heatmap => Scene::Heatmap,
             GlassRamVisualizationMode::PhaseTransition => own(scenes::phases(&self.recorder)),
             GlassRamVisualizationMode::MemoryAvalanche => {

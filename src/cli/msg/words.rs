@@ -70,31 +70,42 @@ fn output_words(output: &Output) -> String {
     }
     let _ = write!(
         text,
-        "  display  {}\n  map      {} of {}, {map}\n  frames   {} shown, {} with the map on a plane, {} with it composited; \
+        "  display  {}\n  map      {} of {}, {}, {map}\n  frames   {} shown, {} with the map on a plane, {} with it composited; \
          {} late, {} failed\n",
         display.join(" · "),
-        word(state.placement),
+        word(state.mode),
         target(state.target.as_ref()),
+        word(state.placement),
         frames.presented,
         frames.map_on_plane,
         frames.map_composited,
         frames.missed,
         frames.failed,
     );
-    if let Some(Latency { p50_us, p99_us, max_us, .. }) = latency {
-        let ms = |us: &u64| *us as f64 / 1000.0;
-        let _ = writeln!(
-            text,
-            "  latency  {:.1} ms, 99 of 100 within {:.1} ms, longest {:.1} ms, from the end of a window to the screen",
-            ms(p50_us),
-            ms(p99_us),
-            ms(max_us)
-        );
+    if let Some(latency) = latency {
+        text.push_str(&latency_words(latency));
     }
     if let Some(program) = &state.program {
         text.push_str(&program_words(program));
     }
     text
+}
+
+fn latency_words(latency: &Latency) -> String {
+    let ms = |us: u64| us as f64 / 1000.0;
+    let soon: u64 = latency.refreshes.iter().take(2).sum();
+    format!(
+        "  latency  {:.1} ms, 99 of 100 within {:.1} ms, longest {:.1} ms, from the end of a window to the screen\n           \
+         {:.1} ms to the GPU, {:.1} ms on it, {:.1} ms to the frame, {:.1} ms to the screen; {soon} of {} by the second refresh\n",
+        ms(latency.p50_us),
+        ms(latency.p99_us),
+        ms(latency.max_us),
+        ms(latency.prepared_us),
+        ms(latency.drawn_us),
+        ms(latency.committed_us),
+        ms(latency.shown_us),
+        latency.pictures,
+    )
 }
 
 fn program_words(program: &Program) -> String {

@@ -100,8 +100,16 @@ impl Session {
                 Ok(()) => Response::Done,
                 Err(error) => return Answer::Now(Err(error.to_string())),
             },
-            Request::Mode { mode } => {
-                self.set_mode(compositor, mode);
+            Request::Mode { mode, output: None } => {
+                self.set_mode(compositor, mode, None);
+                Response::Done
+            }
+            Request::Mode { mode, output: Some(name) } => {
+                let outputs = compositor.called(&name);
+                if outputs.is_empty() {
+                    return Answer::Now(Err(no_output(&name)));
+                }
+                self.set_mode(compositor, mode, Some(&outputs));
                 Response::Done
             }
             Request::Look { glow, animation, scale } => {

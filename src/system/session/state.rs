@@ -17,6 +17,7 @@ use super::watching::{View, Watched};
 use super::words;
 use crate::capture::Attacher;
 use crate::config::{Config, Overrides};
+use crate::display::settings::OutputIdentity;
 use crate::display::{Compositor, DisplayError, MapPointer, Notice, OutputStatus};
 use crate::ipc::{ConfigState, Event, Keyboard, Look, Mode, Palette, State};
 use crate::render::{Caption, Picture};
@@ -28,6 +29,9 @@ const TELEMETRY: Duration = Duration::from_secs(1);
 
 /// The session, as the sources of the loop share it. Each borrows it for as long as it works, and none calls another.
 pub(super) type Shared = Rc<RefCell<Session>>;
+
+/// What an output's map shows: a process, if any, in a mode.
+pub(super) type Shown = (Option<u32>, Mode);
 
 /// What a running session is.
 pub(super) struct Session {
@@ -44,8 +48,8 @@ pub(super) struct Session {
     pub(super) look: Look,
     /// Frames between windows are being shown.
     pub(super) animating: bool,
-    /// The pictures that stand still, each with the process that it shows.
-    pub(super) frozen: Option<Vec<(Option<u32>, Picture)>>,
+    /// The pictures that stand still, each with what it shows.
+    pub(super) frozen: Option<Vec<(Shown, Picture)>>,
     /// The watched processes, and those that have ended and are still to be seen.
     pub(super) watched: Vec<Watched>,
     /// Which outputs show which of them.
@@ -169,11 +173,12 @@ impl Session {
     /// Every output with what its map shows.
     fn output_states(&self, compositor: &Compositor) -> Vec<crate::ipc::OutputState> {
         let views = compositor.views();
-        let shown = |connector: &str| {
-            let (_, output) = views.iter().find(|(name, _)| name == connector)?;
-            Some(self.watched_by(self.view(output)?)?.target())
+        let state = |status: &OutputStatus| {
+            let view = views.iter().find(|(name, _)| *name == status.identity.connector);
+            let target = view.and_then(|(_, output)| Some(self.watched_by(self.view(output)?)?.target()));
+            let mode = view.map_or(self.config.mode, |(_, output)| self.mode_of(output));
+            words::output_state(status, target, mode)
         };
-        let state = |status: &OutputStatus| words::output_state(status, shown(&status.identity.connector));
         compositor.status().iter().map(state).collect()
     }
 
@@ -222,10 +227,7 @@ impl Session {
 
     /// Puts what is to be seen now on the screen.
     pub(super) fn show(&self, compositor: &mut Compositor) {
-        let mut pids: Vec<Option<u32>> =
-            compositor.views().iter().map(|(_, output)| self.view(output)).collect();
-        // With no output there, for the one that comes.
-        pids.push(self.views.main);
+        let mut pids: Vec<Option<u32>> = self.shown(compositor).into_iter().map(|(pid, _)| pid).collect();
         pids.sort_unstable();
         pids.dedup();
         for pid in pids {
@@ -233,33 +235,55 @@ impl Session {
         }
     }
 
-    /// Puts the picture of this process on the outputs that show it.
+    /// Everything that the outputs show, and what one that comes will show.
+    fn shown(&self, compositor: &Compositor) -> Vec<Shown> {
+        let mut all: Vec<Shown> = vec![(self.views.main, self.config.mode)];
+        for (_, output) in compositor.views() {
+            let shown = (self.view(&output), self.mode_of(&output));
+            if !all.contains(&shown) {
+                all.push(shown);
+            }
+        }
+        all
+    }
+
+    /// Puts the pictures of this process on the outputs that show it.
     pub(super) fn show_view(&self, compositor: &mut Compositor, pid: Option<u32>) {
-        let palette = words::color_palette(self.palette);
-        let still = self.frozen.as_ref().and_then(|all| all.iter().find(|(shown, _)| *shown == pid));
+        for shown in self.shown(compositor).into_iter().filter(|(of, _)| *of == pid) {
+            self.show_one(compositor, shown);
+        }
+    }
+
+    fn show_one(&self, compositor: &mut Compositor, shown: Shown) {
+        let (pid, palette) = (shown.0, words::color_palette(self.palette));
+        // What stands still stays as it is, whatever is asked for meanwhile.
+        let still = self.frozen.as_ref().and_then(|all| {
+            let same = all.iter().find(|(still, _)| *still == shown);
+            same.or_else(|| all.iter().find(|(still, _)| still.0 == pid))
+        });
         let picture = match still {
             Some((_, still)) => Picture { palette, ..still.clone() },
-            None => self.picture(pid),
+            None => self.picture(shown),
         };
         let taken = pid.and_then(|pid| self.watched_by(pid)).and_then(Watched::taken);
         let taken = taken.filter(|_| still.is_none());
         let picture = Arc::new(picture);
-        if pid == self.views.main {
+        if shown == (self.views.main, self.config.mode) {
             compositor.keep(Arc::clone(&picture));
         }
         for (connector, output) in compositor.views() {
-            if self.view(&output) == pid {
+            if (self.view(&output), self.mode_of(&output)) == shown {
                 compositor.show_on(&connector, Arc::clone(&picture), taken);
             }
         }
     }
 
-    /// What there is to be seen of this process.
-    fn picture(&self, pid: Option<u32>) -> Picture {
+    /// What there is to be seen of a process.
+    fn picture(&self, (pid, mode): Shown) -> Picture {
         pid.and_then(|pid| self.watched_by(pid)).map_or_else(
             || self.nothing(),
             |watched| {
-                let mut picture = watched.pipeline.picture();
+                let mut picture = watched.pipeline.picture_as(words::mode(mode));
                 if let Some(moving) = &watched.moving {
                     moving.place(&mut picture);
                 }
@@ -298,9 +322,21 @@ impl Session {
         self.publish(compositor);
     }
 
-    /// The map shows something else, from the next frame on.
-    pub(super) fn set_mode(&mut self, compositor: &mut Compositor, mode: Mode) {
-        self.config.mode = mode;
+    /// The maps of these outputs show something else, from the next frame on; all of them, whatever was said about single ones,
+    /// without any.
+    pub(super) fn set_mode(
+        &mut self,
+        compositor: &mut Compositor,
+        mode: Mode,
+        outputs: Option<&[OutputIdentity]>,
+    ) {
+        match outputs {
+            Some(outputs) => self.views.set_mode(outputs, mode),
+            None => {
+                self.config.mode = mode;
+                self.views.forget_modes();
+            }
+        }
         self.dress();
         self.show(compositor);
         self.publish(compositor);
@@ -331,26 +367,40 @@ impl Session {
         if self.frozen.is_some() {
             return;
         }
-        let Some(watched) = self.main_mut() else { return };
-        let pipeline = &mut watched.pipeline;
-        let gesture = match pointer {
-            MapPointer::Moved(point) => {
-                pipeline.pointer_moved(point.map(|point| PointerAt { whole: point.whole, at: point.at }))
-            }
-            MapPointer::Pressed(down) => pipeline.pointer_pressed(down),
-            MapPointer::Scrolled { down, right } => {
-                let looked = if right.abs() > down.abs() {
-                    pipeline.pan(right.signum() as i64)
-                } else {
-                    pipeline.zoom(down < 0.0)
-                };
-                if let Err(error) = looked {
-                    warn!(%error, "this stretch of memory cannot be shown");
+        // The map under the pointer may be that of another process, in another mode.
+        let output = compositor.pointed_at();
+        let pid = output.as_ref().map_or(self.views.main, |output| self.view(output));
+        let mode = output.as_ref().map_or(self.config.mode, |output| self.mode_of(output));
+        let mut changed = false;
+        for watched in &mut self.watched {
+            let here = Some(watched.pid()) == pid;
+            let pipeline = &mut watched.pipeline;
+            let gesture = match pointer {
+                // What the pointer has left is told so, too, and what is let go somewhere else.
+                MapPointer::Moved(point) => {
+                    if here {
+                        pipeline.view_mut().mode = words::mode(mode);
+                    }
+                    let point = point.filter(|_| here);
+                    pipeline.pointer_moved(point.map(|point| PointerAt { whole: point.whole, at: point.at }))
                 }
-                Gesture::Changed
-            }
-        };
-        if gesture != Gesture::Nothing {
+                MapPointer::Pressed(down) if here || !down => pipeline.pointer_pressed(down),
+                MapPointer::Scrolled { down, right } if here => {
+                    let looked = if right.abs() > down.abs() {
+                        pipeline.pan(right.signum() as i64)
+                    } else {
+                        pipeline.zoom(down < 0.0)
+                    };
+                    if let Err(error) = looked {
+                        warn!(%error, "this stretch of memory cannot be shown");
+                    }
+                    Gesture::Changed
+                }
+                MapPointer::Pressed(_) | MapPointer::Scrolled { .. } => Gesture::Nothing,
+            };
+            changed |= gesture != Gesture::Nothing;
+        }
+        if changed {
             self.show(compositor);
         }
     }
@@ -361,12 +411,15 @@ impl Session {
             return;
         }
         self.frozen = frozen.then(|| {
-            let shown = self.watched.iter().map(|watched| Some(watched.pid())).chain([None]);
-            shown
-                .map(|pid| {
-                    let mut still = self.picture(pid);
+            let others = self.watched.iter().map(|watched| Some(watched.pid())).chain([None]);
+            let others = others.map(|pid| (pid, self.config.mode));
+            self.shown(compositor)
+                .into_iter()
+                .chain(others)
+                .map(|shown| {
+                    let mut still = self.picture(shown);
                     still.caption.status = format!("standing still · {}", still.caption.status);
-                    (pid, still)
+                    (shown, still)
                 })
                 .collect()
         });
@@ -443,7 +496,10 @@ impl Session {
                 self.views_settled(compositor);
                 self.publish(compositor);
             }
-            Notice::Mode(mode) => self.set_mode(compositor, words::mode_of(mode)),
+            Notice::Mode(mode) => {
+                let outputs = self.in_hand(compositor);
+                self.set_mode(compositor, words::mode_of(mode), outputs.as_deref());
+            }
             Notice::Glow => self.set_look(compositor, Look { glow: !self.look.glow, ..self.look }),
             Notice::Animation => {
                 self.set_look(compositor, Look { animation: !self.look.animation, ..self.look });
@@ -467,7 +523,8 @@ impl Session {
                 Err(error) => warn!(error, "no list of processes"),
             },
             Notice::Watch(pid) => {
-                if let Err(error) = self.start_attach(Asker::Picker, pid.to_string(), View::Main) {
+                let view = self.in_hand(compositor).map_or(View::Main, View::Outputs);
+                if let Err(error) = self.start_attach(Asker::Picker, pid.to_string(), view) {
                     compositor.picked(Err(error));
                 }
             }

@@ -1,12 +1,14 @@
-//! Which process each output's map shows: what somebody said about it since the session began, else what its rule or its span
-//! says, else the session's own target.
+//! Which process each output's map shows, and what of it: what somebody said about it since the session began, else what its rule
+//! or its span says, else what holds for the whole session.
 
 use std::collections::BTreeMap;
 
 use super::state::Session;
 use super::watching::Watched;
+use super::words;
 use crate::display::Compositor;
 use crate::display::settings::OutputIdentity;
+use crate::ipc::Mode;
 
 /// What decides about views, besides the configuration.
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub(super) struct Views {
     pub(super) main: Option<u32>,
     /// What somebody said about single outputs, by their identity.
     by_hand: BTreeMap<String, u32>,
+    /// What single outputs are to show of theirs, as somebody said, by their identity.
+    modes: BTreeMap<String, Mode>,
     /// The configured words, and the processes that they were found to mean.
     configured: BTreeMap<String, u32>,
 }
@@ -29,7 +33,18 @@ impl Views {
     pub(super) fn release(&mut self, outputs: &[OutputIdentity]) {
         for output in outputs {
             self.by_hand.remove(&output.key());
+            self.modes.remove(&output.key());
         }
+    }
+
+    /// The maps of these outputs show this from now on.
+    pub(super) fn set_mode(&mut self, outputs: &[OutputIdentity], mode: Mode) {
+        self.modes.extend(outputs.iter().map(|output| (output.key(), mode)));
+    }
+
+    /// What was said about single outputs holds no more.
+    pub(super) fn forget_modes(&mut self) {
+        self.modes.clear();
     }
 
     /// The process that a configured word was found to mean.
@@ -54,6 +69,29 @@ impl Session {
             || self.configured_word(output).and_then(|word| views.configured.get(&word).copied());
         let there = |pid: &u32| self.watched_by(*pid).is_some();
         by_hand.filter(there).or_else(|| configured().filter(there)).or(views.main)
+    }
+
+    /// What this output's map shows of it.
+    pub(super) fn mode_of(&self, output: &OutputIdentity) -> Mode {
+        let by_hand = self.views.modes.get(&output.key()).copied();
+        by_hand.or_else(|| self.configured_mode(output)).unwrap_or(self.config.mode)
+    }
+
+    fn configured_mode(&self, output: &OutputIdentity) -> Option<Mode> {
+        let settings = self.config.display_settings();
+        let span = settings.span(output).and_then(|span| span.map_mode);
+        span.or(settings.rule(output).map_mode).map(words::mode_of)
+    }
+
+    /// The outputs that keys and the picker are about when there is more than one: the one that has the keyboard, with all of its
+    /// span.
+    pub(super) fn in_hand(&self, compositor: &Compositor) -> Option<Vec<OutputIdentity>> {
+        if compositor.views().len() < 2 {
+            return None;
+        }
+        let output = compositor.active()?;
+        let span = self.config.display_settings().span(&output).map(|span| span.name.clone());
+        Some(span.map_or_else(|| vec![output], |span| compositor.called(&span)))
     }
 
     /// What is held of this process.
@@ -85,7 +123,7 @@ impl Session {
 
     /// The processes that somebody asked for, or that an output shows or will show when it is there.
     pub(super) fn wanted(&self) -> Vec<u32> {
-        let Views { main, by_hand, configured } = &self.views;
+        let Views { main, by_hand, configured, modes: _ } = &self.views;
         main.iter().chain(by_hand.values()).chain(configured.values()).copied().collect()
     }
 

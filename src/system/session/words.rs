@@ -78,7 +78,7 @@ pub(super) fn next_palette(palette: Palette) -> Palette {
     }
 }
 
-pub(super) fn output_state(status: &OutputStatus, target: Option<Target>) -> OutputState {
+pub(super) fn output_state(status: &OutputStatus, target: Option<Target>, mode: Mode) -> OutputState {
     let identity = status.identity.clone();
     OutputState {
         connector: identity.connector,
@@ -89,6 +89,7 @@ pub(super) fn output_state(status: &OutputStatus, target: Option<Target>) -> Out
         height: status.resolution.1.unsigned_abs(),
         refresh_mhz: (status.refresh_hz * 1000.0).round() as u32,
         placement: placement(status.placement),
+        mode,
         x: status.position.0,
         y: status.position.1,
         scale_thousandths: (status.scale * 1000.0).round() as u32,
@@ -160,6 +161,11 @@ pub(super) fn output(status: &OutputStatus, state: OutputState) -> Output {
             p50_us: microseconds(latency.median),
             p99_us: microseconds(latency.p99),
             max_us: microseconds(latency.max),
+            prepared_us: microseconds(latency.stages.prepared),
+            drawn_us: microseconds(latency.stages.drawn),
+            committed_us: microseconds(latency.stages.committed),
+            shown_us: microseconds(latency.stages.shown),
+            refreshes: latency.refreshes.to_vec(),
         }),
     }
 }
