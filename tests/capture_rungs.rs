@@ -178,6 +178,55 @@ fn what_the_target_does_to_its_mappings_are_events() {
 }
 
 #[test]
+fn the_missing_rung_reports_the_first_touch_of_new_pages() {
+    until_undisturbed(|| {
+        let Some((mut target, mut monitor, _)) = watched(Rung::Missing) else { return true };
+        let fresh = target.ask(&format!("mmap {LENGTH}"));
+        target.ask(&format!("small {fresh} {LENGTH}"));
+        // The mapping is watched from the next window on.
+        let before = window(&mut monitor);
+        let whole = PageRange::new(fresh, fresh + LENGTH);
+        assert!(monitor.regions().iter().any(|region| region.range().intersection(&whole) == Some(whole)));
+        let mut dropped = before.dropped;
+        let mut look = |target: &mut Target, command: &str| {
+            target.ask(command);
+            let window = window(&mut monitor);
+            dropped += window.dropped;
+            window
+        };
+        let (written, read) = (format!("write {fresh} 20 3"), format!("read {} 20 3", fresh + PAGE));
+        let first = look(&mut target, &written);
+        let reading = look(&mut target, &read);
+        let again = look(&mut target, &written);
+        let after_reading = look(&mut target, &format!("write {} 20 3", fresh + PAGE));
+        if dropped > 0 {
+            return false;
+        }
+        let every_third = |from: u64| (0..20).map(|page| from + page * 3).collect::<BTreeSet<_>>();
+        assert_eq!(of(&first.written, fresh), every_third(0));
+        assert_eq!(of(&reading.written, fresh), BTreeSet::new(), "a page that is read is not written");
+        assert!(of(&reading.unseen, fresh).is_disjoint(&every_third(1)), "and that is known");
+        let reads = |event: &&FaultEvent| matches!(event, FaultEvent::PageFault { flags: 0, .. });
+        assert_eq!(reading.events.iter().filter(reads).count(), 20, "{:?}", reading.events);
+        assert_eq!(of(&again.written, fresh), BTreeSet::new(), "only the first touch is seen");
+        assert!(of(&again.unseen, fresh).is_superset(&every_third(0)), "and that is said");
+        assert_eq!(of(&after_reading.written, fresh), every_third(1), "the first write after a read is seen");
+        assert_eq!(target.ask(&format!("read {fresh} 1 1")), 2);
+        // More than a window's share: the target is let go, and is right.
+        target.ask(&format!("write {fresh} {PAGES} 1"));
+        let burst = window(&mut monitor);
+        let (seen, unseen) = (of(&burst.written, fresh), of(&burst.unseen, fresh));
+        assert!(
+            (0..PAGES).all(|page| seen.contains(&page) != unseen.contains(&page)),
+            "written or not known"
+        );
+        assert_eq!(target.ask(&format!("read {fresh} 1 1")), 3);
+        assert_untouched(target.pid());
+        true
+    });
+}
+
+#[test]
 fn soft_dirty_bits_report_what_was_written_and_the_target_is_never_stopped() {
     let Some((mut target, mut monitor, start)) = watched(Rung::SoftDirty) else { return };
     assert_eq!(monitor.attach_metrics().stop, None);

@@ -73,6 +73,7 @@ pub use processes::{ProcessSummary, may_trace_anyone, may_watch, processes};
 pub use range::PageRange;
 pub use region::{MemoryRegion, RegionKind};
 pub use source::WindowSource;
+pub use sync::FaultReader;
 pub use target::TargetInfo;
 pub use uffd::{UffdCapability, UffdFeatureFlags, UffdIoctlMode, UffdMsg, UffdioRange, UserfaultFd};
 pub use watch::RefusedRegion;

@@ -200,7 +200,7 @@ impl UserfaultFd {
         }
     }
 
-    fn failed(&self, operation: &'static str, errno: Errno) -> GlassRamError {
+    pub(crate) fn failed(&self, operation: &'static str, errno: Errno) -> GlassRamError {
         CaptureError::System { operation, pid: self.pid, errno }.into()
     }
 }

@@ -5,7 +5,8 @@
 //! the next one. What they have that the asynchronous rung lacks is the single event: its thread, its order, its time.
 //!
 //! * **write-protect** ([`Rung::WpSync`]): writes to the pages that were drawn;
-//! * **missing** ([`Rung::Missing`]): the first touch of pages that did not exist.
+//! * **missing** ([`Rung::Missing`]): the first touch of pages that did not exist, and, where that was a read, the first write
+//!   after it ([`read_first`]).
 //!
 //! A [`Reader`] thread answers every event at once; whoever looks at the windows is never waited for. Should the whole
 //! monitor stand still, the [`watchdog`] releases the target within its bound. The events that the kernel
@@ -14,6 +15,8 @@
 
 #![allow(unsafe_code)]
 
+mod fault_reader;
+mod read_first;
 mod reader;
 mod watchdog;
 
@@ -34,6 +37,8 @@ use super::tracking::Look;
 use super::uffd::UserfaultFd;
 use super::watch::{RefusedRegion, Stopped, refuse_second};
 use super::{CaptureError, FaultEvent};
+pub use fault_reader::FaultReader;
+use read_first::ReadFirst;
 use reader::Reader;
 pub(super) use reader::SyncMetrics;
 use watchdog::Watchdog;
@@ -59,6 +64,7 @@ pub(super) struct SyncTracker {
     pages: File,
     random: fastrand::Rng,
     armed: Vec<PageRange>,
+    read_first: ReadFirst,
     table_read: Instant,
     table_size: Option<(u64, u64)>,
     vitals: super::vitals::Vitals,
@@ -83,6 +89,7 @@ impl SyncTracker {
             pages: super::target::open_proc(pid, "pagemap").map_err(Stopped::Failed)?,
             random: fastrand::Rng::new(),
             armed: Vec::new(),
+            read_first: ReadFirst::default(),
             table_read: Instant::now(),
             table_size: vitals.size(),
             vitals,
@@ -116,22 +123,29 @@ impl SyncTracker {
         let released = self.watchdog.has_released();
         // What was let go half way was seen for a part of the window only.
         let mut seen = if taken.exhausted || released { Vec::new() } else { std::mem::take(&mut self.armed) };
-        let mut written: Vec<PageRange> = taken
-            .events
-            .iter()
-            .filter_map(|event| match event {
-                FaultEvent::PageFault { address, flags, .. } if flags & 1 != 0 => {
-                    let page = address / page_size * page_size;
-                    Some(PageRange::new(page, page + page_size))
+        let page_of = |address: u64| {
+            let page = address / page_size * page_size;
+            PageRange::new(page, page + page_size)
+        };
+        let touched = |write: bool| {
+            taken.events.iter().filter_map(move |event| match event {
+                FaultEvent::PageFault { address, flags, .. } if (flags & 1 != 0) == write => {
+                    Some(page_of(*address))
                 }
                 _ => None,
             })
-            .collect();
+        };
+        let mut written: Vec<PageRange> = touched(true).collect();
+        if self.rung == Rung::Missing {
+            self.read_first.note(touched(false));
+            written.append(&mut self.read_first.written(&self.pages, page_size));
+            seen.extend_from_slice(self.read_first.untouched());
+        }
         range::merge(&mut written);
         let whole: Vec<PageRange> = self.regions.iter().map(MemoryRegion::range).collect();
         seen.extend_from_slice(&written);
         range::merge(&mut seen);
-        // Of pages that exist already the missing rung learns nothing; of those that do not, everything, unless it was let go.
+        // Of pages that existed before it the missing rung learns nothing.
         let unseen = range::subtract(&whole, &seen);
         let moved = taken.events.iter().any(|event| !matches!(event, FaultEvent::PageFault { .. }));
         let mut changed = false;
@@ -144,7 +158,8 @@ impl SyncTracker {
             changed = self.rebuild(target)?;
             (self.table_size, self.table_read) = (size, Instant::now());
         }
-        if self.rung == Rung::Missing && (taken.exhausted || released) {
+        // The watchdog has ended every registration, and a share of the missing rung ends with them, too.
+        if released || self.rung == Rung::Missing && taken.exhausted {
             self.register_all(target);
         }
         self.arm(target);

@@ -11,7 +11,6 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -87,8 +86,8 @@ impl Watchdog {
     }
 
     /// What the reader moves.
-    pub fn beat(&self) -> Arc<Beat> {
-        Arc::new(Beat(&self.shared().beat))
+    pub fn beat(&self) -> Beat {
+        Beat(&self.shared().beat)
     }
 
     /// These ranges are registered now.
