@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Damaged;
 use super::numbers::{Bytes, put, put_text};
-use crate::capture::{MemoryRegion, PageRange, Window};
+use crate::capture::{MemoryRegion, PageRange, ThreadWrites, Window};
 
 /// The written ranges.
 const WRITTEN: u64 = 1;
@@ -13,6 +13,10 @@ const WRITTEN: u64 = 1;
 const REGIONS: u64 = 2;
 /// The ranges that were not armed; left out where all were.
 const UNSEEN: u64 = 3;
+/// Who wrote; left out where nobody is known to have.
+const THREADS: u64 = 4;
+/// Faults of a thread are kept in these parts of one.
+const FAULT_PARTS: f64 = 256.0;
 
 /// No instant is farther from the start, no window longer: 36 years.
 pub(super) const MAX_TIME: u64 = 1 << 60;
@@ -29,9 +33,19 @@ pub(super) struct Context {
 
 /// Appends `window`; with the table `key`, whether or not it has changed, when there is one.
 pub(super) fn encode(window: &Window, key: Option<&[MemoryRegion]>, context: Context, bytes: &mut Vec<u8>) {
-    // Threads and single events are not recorded.
-    let Window { index, started, length, written, unseen, regions, writable_pages, active_threads, .. } =
-        window;
+    // Single events are not recorded.
+    let Window {
+        index,
+        started,
+        length,
+        written,
+        unseen,
+        regions,
+        writable_pages,
+        active_threads,
+        threads,
+        ..
+    } = window;
     for number in [
         *index,
         nanoseconds(started.saturating_duration_since(context.origin)),
@@ -48,6 +62,11 @@ pub(super) fn encode(window: &Window, key: Option<&[MemoryRegion]>, context: Con
         content.clear();
         put_spans(&mut content, unseen, context.page_size);
         section(bytes, UNSEEN, &content);
+    }
+    if !threads.is_empty() {
+        content.clear();
+        put_threads(&mut content, threads, context.page_size);
+        section(bytes, THREADS, &content);
     }
     if let Some(table) = regions.as_deref().or(key) {
         content.clear();
@@ -86,6 +105,7 @@ pub(super) fn decode(content: &[u8], context: Context) -> Result<Decoded, Damage
         match tag {
             WRITTEN => window.written = spans(&mut content, context.page_size)?,
             UNSEEN => window.unseen = spans(&mut content, context.page_size)?,
+            THREADS => window.threads = threads(&mut content, context.page_size)?,
             REGIONS => {
                 let changed = content.number()? != 0;
                 table = Some((regions(&mut content, context.page_size)?, changed));
@@ -160,6 +180,42 @@ fn spans(bytes: &mut Bytes<'_>, page_size: u64) -> Result<Vec<PageRange>, Damage
 fn count(bytes: &mut Bytes<'_>, least: usize) -> Result<usize, Damaged> {
     let count = usize::try_from(bytes.number()?).map_err(|_| Damaged("a count is out of range"))?;
     (count <= bytes.0.len() / least).then_some(count).ok_or(Damaged("a count is past the end"))
+}
+
+/// Pages as their distance from the one before.
+fn put_threads(bytes: &mut Vec<u8>, threads: &[ThreadWrites], page_size: u64) {
+    put(bytes, threads.len() as u64);
+    for ThreadWrites { tid, name, pages, faults } in threads {
+        put(bytes, u64::from(*tid));
+        put_text(bytes, name);
+        put(bytes, (faults * FAULT_PARTS).round() as u64);
+        put(bytes, pages.len() as u64);
+        let mut at = 0;
+        for page in pages {
+            put(bytes, page / page_size - at);
+            at = page / page_size;
+        }
+    }
+}
+
+fn threads(bytes: &mut Bytes<'_>, page_size: u64) -> Result<Vec<ThreadWrites>, Damaged> {
+    const OUT_OF_RANGE: Damaged = Damaged("an address is out of range");
+    let number = count(bytes, 4)?;
+    let mut threads = Vec::with_capacity(number);
+    for _ in 0..number {
+        let tid = bytes.number_u32()?;
+        let name = bytes.text()?.into();
+        let faults = bytes.number()? as f64 / FAULT_PARTS;
+        let number = count(bytes, 1)?;
+        let mut pages = Vec::with_capacity(number);
+        let mut at = 0u64;
+        for _ in 0..number {
+            at = at.checked_add(bytes.number()?).ok_or(OUT_OF_RANGE)?;
+            pages.push(at.checked_mul(page_size).ok_or(OUT_OF_RANGE)?);
+        }
+        threads.push(ThreadWrites { tid, name, pages, faults });
+    }
+    Ok(threads)
 }
 
 fn put_regions(bytes: &mut Vec<u8>, table: &[MemoryRegion], page_size: u64) {

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use tempfile::tempdir;
 
 use super::*;
-use crate::capture::{CaptureEvent, ExitReason, MemoryRegion, PageRange, Rung, TargetInfo, Window};
+use crate::capture::{
+    CaptureEvent, ExitReason, MemoryRegion, PageRange, Rung, TargetInfo, ThreadWrites, Window,
+};
 
 const PAGE: u64 = 4096;
 const LENGTH: Duration = Duration::from_millis(100);
@@ -47,11 +49,22 @@ fn window(
         length: LENGTH,
         // Now and then some are not armed.
         unseen: if index % 3 == 1 { vec![pages(1 << 40, 3 + index), pages(1 << 41, 1)] } else { Vec::new() },
+        // As far as it was sampled.
+        threads: written
+            .iter()
+            .zip(900..)
+            .filter(|_| index % 4 != 2)
+            .map(|(range, tid)| ThreadWrites {
+                tid,
+                name: format!("thread ß{tid}").into(),
+                pages: (range.start..range.end).step_by(2 * PAGE as usize).collect(),
+                faults: 17.25 + index as f64,
+            })
+            .collect(),
         written,
         regions: regions.map(Into::into),
         writable_pages: 4000 + index,
         active_threads: 3,
-        threads: Vec::new(),
         forked: Vec::new(),
         events: Vec::new(),
         dropped: 0,
