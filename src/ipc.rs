@@ -321,4 +321,11 @@ pub struct Telemetry {
     pub slow_down_factor: f64,
     /// Estimated memory that watching takes, MB.
     pub memory_overhead_mb: f64,
+    /// Of the pages that are not armed, the share that the slowdown budget allows to be armed for the next window: 1 while all are.
+    /// Null of a recording.
+    #[serde(default)]
+    pub armed_share: Option<f64>,
+    /// What the watch goes without, each with its reason.
+    #[serde(default)]
+    pub lost: Vec<String>,
 }

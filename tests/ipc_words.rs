@@ -215,6 +215,8 @@ fn telemetry() -> impl Strategy<Value = Telemetry> {
                     overhead_percent,
                     slow_down_factor,
                     memory_overhead_mb,
+                    armed_share: reconstruction_accuracy.map(f64::from),
+                    lost: flags.map(|lost| format!("{lost} (because)")).into(),
                 }
             },
         )

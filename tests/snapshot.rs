@@ -215,9 +215,11 @@ fn the_report_has_the_promised_fields() {
         "overhead_percent",
         "slow_down_factor",
         "memory_overhead_mb",
+        "armed_share",
     ] {
         assert!(report[number].is_number(), "{number}: {}", report[number]);
     }
+    assert!(report["lost"].as_array().unwrap().iter().all(|lost| lost["reason"].is_string()));
     for flag in ["memory_avalanche_detected", "phase_transition_detected"] {
         assert!(report[flag].is_boolean(), "{flag}: {}", report[flag]);
     }

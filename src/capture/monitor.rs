@@ -1,5 +1,6 @@
 //! Watching an attached process, window by window.
 
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use calloop::generic::Generic;
 use calloop::timer::Timer;
 use calloop::{Interest, Mode};
+use serde::Serialize;
 
 use super::anonymous::{Anonymizer, DisguisedPolicy};
 use super::arming::{ArmingPolicy, StaggeredArming};
@@ -64,12 +66,18 @@ impl Default for MonitorConfig {
 }
 
 /// Something that a watch goes without.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LostFeature {
     /// What is missing.
     pub what: &'static str,
     /// Why, and what to do about it.
     pub reason: String,
+}
+
+impl fmt::Display for LostFeature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.what, self.reason)
+    }
 }
 
 /// A process under watch. Dropping it detaches.
@@ -202,7 +210,7 @@ impl GlassRamMonitor {
                 Record::Named { tid, name, .. } => threads.named(tid, &name),
                 Record::Lost(records) => tracing::debug!(records, "perf records lost"),
                 // The table and the list of threads have the truth.
-                Record::Mapped | Record::Born | Record::Ended => {}
+                Record::Born | Record::Ended => {}
             });
         }
         if self.perf.is_err() {

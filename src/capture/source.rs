@@ -5,7 +5,9 @@ use std::time::Duration;
 use calloop::{EventSource, Poll, PostAction, Readiness, Token, TokenFactory};
 
 use super::recording::Replay;
-use super::{ArmingPolicy, CaptureEvent, GlassRamMonitor, Rung, TargetInfo, TargetMetrics};
+use super::{
+    ArmingPolicy, CaptureEvent, GlassRamMonitor, Governing, LostFeature, Rung, TargetInfo, TargetMetrics,
+};
 use crate::error::Result;
 
 /// A source of [`CaptureEvent`]s, for those who do not care which.
@@ -51,6 +53,22 @@ impl WindowSource {
         match self {
             Self::Live(monitor) => monitor.target_metrics(),
             Self::Replay(_) => TargetMetrics::default(),
+        }
+    }
+
+    /// How the slowdown budget is held; of a recording, nothing is known.
+    pub fn governing(&self) -> Option<Governing> {
+        match self {
+            Self::Live(monitor) => Some(monitor.governing()),
+            Self::Replay(_) => None,
+        }
+    }
+
+    /// What the watch goes without, and why.
+    pub fn lost(&self) -> Vec<LostFeature> {
+        match self {
+            Self::Live(monitor) => monitor.lost(),
+            Self::Replay(_) => Vec::new(),
         }
     }
 

@@ -75,11 +75,12 @@ pub struct SnapshotReport {
     #[serde(flatten)]
     pub target: TargetMetrics,
     /// What the watch went without, and why.
-    #[serde(skip)]
     pub lost: Vec<LostFeature>,
     /// How the slowdown budget was held at the end.
     #[serde(skip)]
     pub governing: Option<Governing>,
+    /// The same in a number: of the pages that were not armed, the share that was to be; null of a recording.
+    pub armed_share: Option<f64>,
     /// Why watching ended early, if it did.
     #[serde(skip)]
     pub ended: Option<String>,
@@ -187,6 +188,7 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
         target: metrics,
         lost,
         governing,
+        armed_share: governing.map(|governing: Governing| governing.share()),
         ended: pipeline.ended().map(str::to_owned),
         files,
     })
@@ -325,8 +327,8 @@ impl fmt::Display for SnapshotReport {
         if let Some(governing) = &self.governing {
             writeln!(f, "  armed     {governing}")?;
         }
-        for LostFeature { what, reason } in &self.lost {
-            writeln!(f, "  without   {what} ({reason})")?;
+        for lost in &self.lost {
+            writeln!(f, "  without   {lost}")?;
         }
         if let Some(ended) = &self.ended {
             writeln!(f, "  ended     {ended}")?;

@@ -196,7 +196,7 @@ fn layout_words(keyboard: &Keyboard) -> String {
 }
 
 fn telemetry_words(telemetry: &Telemetry) -> String {
-    format!(
+    let mut text = format!(
         "{}: {} windows over {} pages\n  written   {:.0} pages/s by {} threads\n  map       order {}, accuracy {}, \
          {:.1} % of the pages watched\n  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), {:.1} MB; \
          estimated\n",
@@ -211,7 +211,14 @@ fn telemetry_words(telemetry: &Telemetry) -> String {
         telemetry.overhead_percent,
         telemetry.slow_down_factor,
         telemetry.memory_overhead_mb,
-    )
+    );
+    if let Some(share) = telemetry.armed_share.filter(|share| *share < 1.0) {
+        let _ = writeln!(text, "  armed     {:.1} % of the hot pages, as the budget allows", 100.0 * share);
+    }
+    for lost in &telemetry.lost {
+        let _ = writeln!(text, "  without   {lost}");
+    }
+    text
 }
 
 fn replay_words(state: &ReplayState) -> String {

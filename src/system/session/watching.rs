@@ -119,6 +119,15 @@ impl Watched {
             overhead_percent: metrics.overhead_percent,
             slow_down_factor: metrics.slow_down_factor,
             memory_overhead_mb: metrics.memory_overhead_mb,
+            armed_share: source
+                .and_then(|source| source.dispatcher.as_source_ref().governing())
+                .map(|governing| governing.share()),
+            lost: source
+                .map(|source| source.dispatcher.as_source_ref().lost())
+                .unwrap_or_default()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
     }
 }
