@@ -6,7 +6,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use memory_glass::capture::{CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, RegionKind, Window};
+use memory_glass::capture::{
+    CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, PageRange, RegionKind, Window,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::work::Worker;
@@ -253,6 +255,7 @@ fn huge_pages_are_whole_again_after_the_watch() {
     target.ask(&format!("write {start} {} 1", 8 * HUGE / PAGE));
     let rollup = format!("/proc/{}/smaps_rollup", target.pid());
     let huge = || support::status_of(&rollup, "AnonHugePages");
+    let kib = |text: &str| -> u64 { text.trim_end_matches(" kB").parse().expect("a number") };
     let before = huge();
     if before == "0 kB" {
         eprintln!("this machine makes no huge pages: nothing to see");
@@ -263,9 +266,75 @@ fn huge_pages_are_whole_again_after_the_watch() {
     target.ask(&format!("write {} 3 {}", start + 5 * PAGE, HUGE / PAGE));
     // Exact to the page although the pages are huge.
     assert_eq!(written(&mut monitor, start, 8 * HUGE), [5, 5 + 512, 5 + 1024]);
-    assert_ne!(huge(), before, "the first write splits a huge page");
+    assert_eq!(kib(&before) - kib(&huge()), 3 * HUGE / 1024, "only those that were written are split");
+    window(&mut monitor);
+    assert_eq!(kib(&before) - kib(&huge()), 3 * HUGE / 1024, "and no more of them later");
     monitor.detach().expect("detached");
     assert_eq!(huge(), before);
+}
+
+/// Pages of a pool are written as a whole, as far as anyone can see.
+#[test]
+fn a_page_of_a_hugetlb_pool_counts_as_written_whole() {
+    const HUGE: u64 = 2 << 20;
+    let free = support::status_of("/proc/meminfo", "HugePages_Free");
+    if free.parse::<u64>().is_ok_and(|free| free < 4) {
+        eprintln!("this machine has no pool of huge pages: nothing to see");
+        return;
+    }
+    let mut target = Target::start("obey");
+    let start = target.ask(&format!("mmap-hugetlb {}", 4 * HUGE));
+    target.ask(&format!("write {start} 4 512"));
+    let mut monitor = exact(target.pid());
+    let first = window(&mut monitor);
+    let region = first.regions.iter().flat_map(|regions| regions.iter()).find(|region| region.start == start);
+    assert_eq!(region.expect("watched").kind(), RegionKind::HugeTlb);
+    assert_eq!(within(&window(&mut monitor), start, 4 * HUGE), []);
+    target.ask(&format!("write {} 1 1", start + HUGE + 7 * PAGE));
+    let second = PageRange::new(start + HUGE, start + 2 * HUGE);
+    assert_eq!(within(&window(&mut monitor), start, 4 * HUGE), [second]);
+    assert_eq!(within(&window(&mut monitor), start, 4 * HUGE), []);
+    monitor.detach().expect("detached");
+    assert_untouched(target.pid());
+}
+
+/// A program that gets another user's rights takes none of ours along: the watch ends, and says so.
+#[test]
+fn an_exec_of_a_set_uid_program_ends_the_watch_and_says_so() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    if nix::unistd::geteuid().as_raw() != 0 {
+        eprintln!("only root makes programs set-uid root");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = directory.path().join("sleep");
+    std::fs::copy("/bin/sleep", &program).expect("copied");
+    let rights = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+    };
+    rights(directory.path(), 0o755);
+    rights(&program, 0o4755);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "read line; exec \"$0\" 60"]).arg(&program).uid(65534).gid(65534);
+    let mut target = Target::start_quietly(&mut shell);
+    let patience = Instant::now();
+    while status(target.pid(), "State").starts_with('R') {
+        assert!(patience.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut monitor = exact(target.pid());
+    window(&mut monitor);
+    assert!(status(target.pid(), "Uid").starts_with("65534\t65534"));
+    target.say("go");
+    while status(target.pid(), "Name") != "sleep" {
+        assert!(patience.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(status(target.pid(), "Uid").starts_with("65534\t0"), "it has another user's rights now");
+    assert_eq!(monitor.scan().expect("scanned"), CaptureEvent::Exited(ExitReason::Executed));
+    drop(monitor);
+    assert_untouched(target.pid());
 }
 
 #[test]
