@@ -69,18 +69,19 @@ fn a_thread_that_is_born_writes_and_dies_between_two_windows_is_seen() {
         return;
     }
     window(&mut monitor);
-    // Faults are sampled, so one such thread may be missed; of twenty, each with four thousand faults, some are not.
-    let seen = (0..20).any(|_| {
+    // Faults are sampled, but each of these threads has four thousand of them.
+    for _ in 0..20 {
         let tid = target.ask(&format!("thread {start} 4096 1")) as u32;
         let window = window(&mut monitor);
         assert_consistent(&window);
         assert!(!threads_of(target.pid()).contains(&tid));
-        let Some(thread) = window.threads.iter().find(|thread| thread.tid == tid) else { return false };
+        let thread = window.threads.iter().find(|thread| thread.tid == tid).expect("it has written");
         assert_eq!(&*thread.name, "short-lived", "its name outlives it");
-        // The sample may also be of its stack.
-        thread.pages.iter().any(|page| (start..start + 4096 * PAGE).contains(page))
-    });
-    assert!(seen, "none of twenty has written");
+        let there = thread.pages.iter().filter(|page| (start..start + 4096 * PAGE).contains(page)).count();
+        assert!(there > 10, "{there} samples of its four thousand faults");
+        // The kernel leaves samples out where they come too fast, never in.
+        assert!((300.0..4500.0).contains(&thread.faults), "{} faults are estimated", thread.faults);
+    }
 }
 
 /// Sixty windows a second on a target that writes all it has, all the time: the budget holds, by our own account.

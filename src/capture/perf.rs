@@ -1,10 +1,11 @@
-//! What perf tells of the target without ever stopping it: which thread took a fault where, and what became of its threads and
-//! mappings.
+//! What perf tells of the target without ever stopping it: which thread took a fault where, and what became of its threads.
+//! (Of its mappings, the table tells; records of them would cost the target a path name at every mmap(2) and brk(2).)
 //!
 //! The page-fault software event (perf_event_open(2)) is opened on each thread, on each processor, because only such events are
 //! passed on to threads that are born later and still have a ring to write to; all events of a processor share its ring.
-//! The kernel keeps each thread to [`SAMPLES`] samples a second and says how many faults a sample stands for. A target with so
-//! many threads that this would need too many descriptors is watched through events of whole processors.
+//! One fault in [`PERIOD`] of each thread is a sample. (A rate in its place would adapt to a thread, and a thread that lives shortly
+//! would end before; and a sample costs little beside the faults it stands for.) A target with so many threads that this would
+//! need too many descriptors is watched through events of whole processors.
 //!
 //! What does not fit into a ring is lost, never waited for. So the records are hints for the lifecycle; /proc has the truth.
 
@@ -22,8 +23,8 @@ use sys::bindings::{self, perf_event_attr, perf_event_mmap_page};
 
 use super::target::proc_path;
 
-/// Samples a second and thread, at most.
-const SAMPLES: u64 = 400;
+/// Faults of a thread that a sample stands for. Prime, so that it does not fall into step with strides.
+const PERIOD: u64 = 31;
 /// Bytes of a ring: what an unprivileged user may lock, and some 1500 samples.
 const RING: usize = 64 << 10;
 /// Events at most; with more threads times processors than that, processors are watched whole.
@@ -43,8 +44,6 @@ pub(super) enum Record {
     Named { tid: u32, name: String, exec: bool },
     /// A thread has ended.
     Ended,
-    /// Memory was mapped.
-    Mapped,
     /// So many records did not fit.
     Lost(u64),
 }
@@ -146,14 +145,10 @@ fn open_event(target: i32, processor: i32) -> Result<OwnedFd, Errno> {
     attributes.config = u64::from(bindings::PERF_COUNT_SW_PAGE_FAULTS);
     attributes.sample_type =
         u64::from(bindings::PERF_SAMPLE_TID | bindings::PERF_SAMPLE_ADDR | bindings::PERF_SAMPLE_PERIOD);
-    attributes.__bindgen_anon_1.sample_freq = SAMPLES;
-    attributes.set_freq(1);
+    attributes.__bindgen_anon_1.sample_period = PERIOD;
     attributes.set_inherit(u64::from(target > 0));
     attributes.set_inherit_thread(u64::from(target > 0));
     attributes.set_exclude_hv(1);
-    attributes.set_mmap(1);
-    attributes.set_mmap2(1);
-    attributes.set_mmap_data(1);
     attributes.set_task(1);
     attributes.set_comm(1);
     attributes.set_comm_exec(1);
@@ -194,7 +189,6 @@ fn parse(pid: u32, kind: u32, misc: u16, body: &[u8]) -> Option<Record> {
             let exec = u32::from(misc) & bindings::PERF_RECORD_MISC_COMM_EXEC != 0;
             Some(Record::Named { tid: word(4)?, name: String::from_utf8_lossy(name).into_owned(), exec })
         }
-        bindings::PERF_RECORD_MMAP | bindings::PERF_RECORD_MMAP2 if process == pid => Some(Record::Mapped),
         bindings::PERF_RECORD_LOST => Some(Record::Lost(long(8)?)),
         _ => None,
     }
