@@ -52,6 +52,10 @@ pub trait ArmingPolicy: fmt::Debug + Send {
 /// Bounds of the pages that are chosen together: a run costs the target a flush of its translations besides the faults.
 const RUNS: (u64, u64) = (8, 512);
 
+/// However seldom chosen pages are written again, so many are armed at most for each fault of the budget: what has been silent
+/// may be written all at once.
+const FOR_EACH_FAULT: f64 = 8.0;
+
 /// How much of the past a window leaves in the averages.
 const KEPT: f64 = 0.8;
 
@@ -105,7 +109,8 @@ impl ArmingPolicy for StaggeredArming {
         let run = run * end.page_size;
         let runs: u64 = due.iter().map(|range| (range.end - 1) / run - range.start / run + 1).sum();
         let pages = range::pages(&due, end.page_size);
-        let expected = pages as f64 * self.written_again + runs as f64 * end.run_cost;
+        let expected =
+            pages as f64 * self.written_again.max(1.0 / FOR_EACH_FAULT) + runs as f64 * end.run_cost;
         let chance = ((budget - self.others) / expected.max(1.0)).clamp(0.0, 1.0);
         for range in due {
             // Runs begin at multiples of their length, so that neighbouring ranges do not share one.

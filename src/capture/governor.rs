@@ -5,9 +5,10 @@
 //! memory of our own before the first attach ([`probe`](super::probe)), the flush's by the time that our own arming calls take while the
 //! target runs, since they wait for the processors to answer.
 //!
-//! The budget is a share of the time that the target's threads run. It is saved up for a second, so that a burst is seen
+//! The budget is a share of the time that the target's threads run. It is saved up for a moment, so that a burst is seen
 //! whole, and overdrawn when cold memory is written all at once (pages that are armed and silent cost nothing until then); the next
-//! windows pay it back. Which thread takes the faults matters: with one in four threads taking all of them, it alone is slowed. Where
+//! windows pay it back. Once it binds, what has been armed lately and is still silent counts as half spent, too: a program that goes over
+//! all of its memory now and then would otherwise find all of it armed each time. Which thread takes the faults matters: with one in four threads taking all of them, it alone is slowed. Where
 //! the threads are known ([`threads`](super::faults)), the busiest decides; where they are not, all faults are
 //! taken to be one thread's.
 
@@ -16,14 +17,22 @@ use std::time::Duration;
 
 use super::running::RunTimes;
 
-/// Seconds of a whole processor whose budget can be saved up, and overdrawn.
+/// Seconds whose budget can be saved up.
 const SAVED: f64 = 0.4;
+/// Seconds whose budget can be overdrawn; a burst that has cost more is forgiven the rest, lest the picture stands still.
+const OWED: f64 = 2.0;
+/// The part of the budget that is spent even in debt.
+const LEAST_SPENT: f64 = 0.1;
+/// What is left after one second of the faults that silent pages were expected to cost.
+const EXPOSED_PER_SECOND: f64 = 0.5;
 /// Time in which savings are spent and debts are paid, once the budget binds.
 const SPREAD: f64 = 0.25;
 /// A thread counts as running for at least this share of the time: an idle target may still be looked at.
 const LEAST_RUN: f64 = 0.02;
 /// What a flush costs until one was timed.
-const FIRST_FLUSH: f64 = 4e-6;
+const FIRST_FLUSH: f64 = 12e-6;
+/// What a flush costs the target, over the time that our call takes: it is interrupted, and then misses its translations.
+const FLUSH_AFTERMATH: f64 = 3.0;
 /// How much of the past a window leaves in the price of a flush.
 const KEPT: f64 = 0.9;
 
@@ -51,6 +60,16 @@ pub enum Governing {
     Sampling(f64),
 }
 
+impl Governing {
+    /// The share of the pages to be armed that is.
+    pub fn share(&self) -> f64 {
+        match self {
+            Governing::Unlimited | Governing::Exact => 1.0,
+            Governing::Sampling(share) => *share,
+        }
+    }
+}
+
 impl fmt::Display for Governing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -75,6 +94,8 @@ pub(super) struct Governor {
     running: f64,
     /// Seconds of fault time saved up (or owed, when negative).
     credit: f64,
+    /// Seconds of fault time that pages armed under the budget would cost, were they all written now. Fades as they stay silent.
+    exposed: f64,
     governing: Governing,
 }
 
@@ -88,6 +109,7 @@ impl Governor {
             rate,
             running: 1.0,
             credit: rate * SAVED,
+            exposed: 0.0,
             governing: if budget.is_some() { Governing::Exact } else { Governing::Unlimited },
         }
     }
@@ -115,8 +137,19 @@ impl Governor {
     pub fn allowance(&self, length: Duration) -> Option<f64> {
         self.budget?;
         let length = length.as_secs_f64();
-        let seconds = self.rate * length + self.credit * (length / SPREAD).min(1.0);
-        Some((seconds / self.fault_cost).max(0.0))
+        let regular = self.rate * length;
+        let seconds = regular + (self.credit - self.exposed) * (length / SPREAD).min(1.0);
+        Some(seconds.max(regular * LEAST_SPENT) / self.fault_cost)
+    }
+
+    /// So many pages were armed because the allowance covers them.
+    pub fn expose(&mut self, pages: u64) {
+        self.exposed += pages as f64 * self.fault_cost;
+    }
+
+    /// So many armed pages were written.
+    pub fn written(&mut self, pages: u64) {
+        self.exposed = (self.exposed - pages as f64 * self.fault_cost).max(0.0);
     }
 
     /// What arming one more run of pages costs, in faults.
@@ -158,14 +191,17 @@ impl Governor {
         shares: &[(u32, f64)],
     ) -> f64 {
         if let Some(call) = spent.arming_call {
-            self.flush_cost = self.flush_cost * KEPT + call.as_secs_f64() * (1.0 - KEPT);
+            let cost = FLUSH_AFTERMATH * call.as_secs_f64();
+            self.flush_cost = self.flush_cost * KEPT + cost * (1.0 - KEPT);
         }
         self.running = threads.running().clamp(1.0, processors());
         let cost = self.cost(spent);
         if let Some(budget) = self.budget {
             self.rate = budget * capacity(threads, shares);
-            let saved = budget * SAVED;
-            self.credit = (self.credit + self.rate * length.as_secs_f64() - cost).clamp(-saved, saved);
+            let length = length.as_secs_f64();
+            let credit = self.credit + self.rate * length - cost;
+            self.credit = credit.clamp(-self.rate * OWED, self.rate * SAVED);
+            self.exposed *= EXPOSED_PER_SECOND.powf(length);
         }
         cost
     }
@@ -204,11 +240,14 @@ mod tests {
         (0..windows)
             .map(|_| {
                 let spent = Spent { faults: armed, ..Spent::default() };
+                governor.written(armed);
                 let cost = governor.window(&spent, WINDOW, &busy, &[]);
                 armed = if governor.affords(hot, 0) {
                     hot
                 } else {
-                    (governor.allowance(WINDOW).unwrap_or(0.0) as u64).min(hot)
+                    let allowed = (governor.allowance(WINDOW).unwrap_or(0.0) as u64).min(hot);
+                    governor.expose(allowed);
+                    allowed
                 };
                 cost / WINDOW.as_secs_f64()
             })
@@ -231,6 +270,28 @@ mod tests {
     fn what_fits_is_seen_whole_and_what_does_not_uses_the_budget_up() {
         assert!(play(0.05, 500, 100).iter().all(|cost| (cost - 0.03).abs() < 1e-3));
         assert!(mean(&play(0.05, 65_536, 600)[120..]) > 0.045);
+    }
+
+    /// Pages that are armed and silent until all of them are written at once, every half second.
+    #[test]
+    fn a_program_that_sweeps_over_its_memory_now_and_then_is_held_to_the_budget_too() {
+        const ALL: u64 = 100_000;
+        let busy = RunTimes::from([(1, 1.0)]);
+        let mut governor = Governor::new(Some(0.05), FAULT);
+        let (mut armed, mut spent) = (ALL, 0.0);
+        for window in 0..1200 {
+            let faults = if window % 30 == 0 { std::mem::take(&mut armed) } else { 0 };
+            governor.written(faults);
+            // However seldom a page is written: eight for each fault that is allowed.
+            let more = (8.0 * governor.allowance(WINDOW).unwrap_or(0.0)) as u64;
+            let more = more.min(ALL - armed);
+            governor.expose(more);
+            armed += more;
+            let cost = governor.window(&Spent { faults, ..Spent::default() }, WINDOW, &busy, &[]);
+            spent += if window >= 300 { cost } else { 0.0 };
+        }
+        let share = spent / (900.0 * WINDOW.as_secs_f64());
+        assert!((0.02..0.055).contains(&share), "{share}");
     }
 
     #[test]

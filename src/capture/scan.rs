@@ -10,7 +10,7 @@
 //!
 //! Pages that do not exist match neither, so sparse reservations cost no page tables.
 //!
-//! Such a question costs the kernel some 30 ns a page, written or not. "Is it armed?" alone has a short cut in the
+//! Such a question costs the kernel some 5 ns a page (30 where there is a file), written or not. "Is it armed?" alone has a short cut in the
 //! kernel (`pagemap_scan_pmd_entry`) and costs about 1 ns, so it is asked first, of everything, and the full question only
 //! where the answer was no. A page that is written between the two is still unarmed at the next scan, and found then.
 
@@ -34,7 +34,10 @@ const WORTH_A_CALL: u64 = 64 * 4096;
 /// Which pages a scan looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// Written pages of a private mapping.
+    /// Written pages of a mapping without a file. Whether a page is a file's is not asked: the kernel would have to look at each
+    /// page itself, not only at its entry in the table.
+    Anonymous,
+    /// Written pages of a private mapping of a file.
     Private,
     /// Written pages of a shared mapping.
     Shared,
@@ -56,6 +59,12 @@ impl Question {
             ..PmScanArg::default()
         };
         match self {
+            Question::Anonymous => PmScanArg {
+                category_mask: sys::PAGE_IS_WRITTEN | sys::PAGE_IS_PFNZERO,
+                category_inverted: sys::PAGE_IS_PFNZERO,
+                category_anyof_mask: EXISTS,
+                ..base
+            },
             Question::Private => PmScanArg {
                 category_mask: sys::PAGE_IS_WRITTEN | sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE,
                 category_inverted: sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE,
@@ -272,7 +281,7 @@ mod tests {
             let mut window = || {
                 let (mut unarmed, mut found) = (Vec::new(), Vec::new());
                 pagemap.unarmed(scratch.range(), &mut unarmed).expect("scanned");
-                pagemap.written(&unarmed, Question::Private, true, |run| found.push(run.range)).expect("scanned");
+                pagemap.written(&unarmed, Question::Anonymous, true, |run| found.push(run.range)).expect("scanned");
                 found
             };
             let mut first = window();

@@ -129,10 +129,12 @@ impl AsyncTracker {
         length: Duration,
     ) -> Result<(Vec<PageRange>, Spent), Stopped> {
         let collected = self.watch.collect(target, |pages, flushes| governor.affords(pages, flushes))?;
+        let page_size = target.info.page_size;
+        governor.written(range::pages(&collected.written, page_size));
         let regions = Arc::clone(&self.watch.regions());
         let end = WindowEnd {
             regions: &regions,
-            page_size: target.info.page_size,
+            page_size,
             written: &collected.written,
             unseen: self.watch.unseen(),
             budget: (!collected.armed).then(|| governor.allowance(length)).flatten(),
@@ -145,10 +147,13 @@ impl AsyncTracker {
             governor.armed(None);
             return Ok((collected.written, spent));
         }
-        let everything = arming == Arming::Everything;
-        let due = range::pages(&collected.written, 1) + range::pages(self.watch.unseen(), 1);
+        let (everything, bound) = (arming == Arming::Everything, end.budget.is_some());
+        let due = range::pages(&collected.written, page_size) + range::pages(self.watch.unseen(), page_size);
         let armed = self.watch.arm(target, &collected.written, arming)?;
-        let left = range::pages(self.watch.unseen(), 1);
+        let left = range::pages(self.watch.unseen(), page_size);
+        if bound {
+            governor.expose(due.saturating_sub(left));
+        }
         governor.armed((!everything && left > 0).then(|| 1.0 - left as f64 / due.max(1) as f64));
         (spent.flushes, spent.arming_call) = (armed.flushes, armed.median_call);
         Ok((collected.written, spent))

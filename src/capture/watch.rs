@@ -322,7 +322,13 @@ pub(super) fn refuse_second(
 
 /// How written pages of a region are told from others, once its marks are set.
 fn question(region: &MemoryRegion) -> Question {
-    if region.is_shared() { Question::Shared } else { Question::Private }
+    match region.kind() {
+        _ if region.is_shared() => Question::Shared,
+        RegionKind::Anonymous | RegionKind::Heap | RegionKind::Stack if region.inode == 0 => {
+            Question::Anonymous
+        }
+        _ => Question::Private,
+    }
 }
 
 /// A region that is not registered any more has changed once more; the next reading of the table will say how.
