@@ -9,6 +9,7 @@ use smithay::utils::{Point, Rectangle, Size};
 use super::Content;
 use super::picker::{Candidate, Picker, PickerKey};
 use super::picture::{self, Layout};
+use crate::display::hotkey::Hotkeys;
 use crate::render::Image;
 use crate::render::text::Lettering;
 
@@ -93,4 +94,30 @@ fn the_picker_with_a_filter_and_a_refusal_at_twice_the_pixels() {
     picker.key(PickerKey::Text("001".into()));
     picker.key(PickerKey::Enter);
     compare("picker-refusal-2x", Content::Picker(picker), (640, 480), 2.0);
+}
+
+#[test]
+fn the_picker_when_no_process_fits() {
+    let mut picker = picker();
+    picker.key(PickerKey::Text("postgres".into()));
+    compare("picker-nothing", Content::Picker(picker), (640, 480), 1.0);
+}
+
+fn hotkeys() -> Content {
+    Content::Hotkeys(super::help::lines(&Hotkeys::default()))
+}
+
+#[test]
+fn the_hotkeys_on_a_usual_screen() {
+    compare("hotkeys", hotkeys(), (960, 1080), 1.0);
+}
+
+#[test]
+fn the_hotkeys_on_half_a_small_screen() {
+    compare("hotkeys-small", hotkeys(), (512, 480), 1.0);
+}
+
+#[test]
+fn the_hotkeys_at_one_and_a_half_times_the_pixels() {
+    compare("hotkeys-1.5x", hotkeys(), (800, 700), 1.5);
 }

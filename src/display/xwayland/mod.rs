@@ -240,12 +240,12 @@ impl Xwayland {
     /// Whether the server that has this lifeline is of no use any more: nobody was connected at the last look, and nobody is now.
     /// `None` when that one is gone.
     fn useless(&mut self, lifeline: RegistrationToken) -> Option<bool> {
-        let State::Running { death, idle, .. } = &mut self.state else { return None };
+        let State::Running { death, idle, manager, .. } = &mut self.state else { return None };
         if *death != lifeline {
             return None;
         }
-        // Where that cannot be told, it stays.
-        let now = self.sockets.programs().is_ok_and(|programs| programs == 0);
+        // Where that cannot be told, it stays; and who has called it waits until it is ready.
+        let now = manager.is_some() && self.sockets.programs().is_ok_and(|programs| programs == 0);
         Some(std::mem::replace(idle, now) && now)
     }
 

@@ -68,11 +68,13 @@ impl Sockets {
 
 /// A line of unix(7)'s table: address, references, protocol, flags, type, state, inode, path; an abstract one begins with an @.
 fn is_connected_to(line: &str, path: &str) -> bool {
+    // Who waits to be let in is connecting.
+    const CONNECTING: &str = "02";
     const CONNECTED: &str = "03";
     let mut words = line.split_ascii_whitespace();
     let state = words.nth(5);
     let name = words.nth(1).map(|name| name.strip_prefix('@').unwrap_or(name));
-    state == Some(CONNECTED) && name == Some(path)
+    matches!(state, Some(CONNECTING | CONNECTED)) && name == Some(path)
 }
 
 impl Drop for Sockets {
