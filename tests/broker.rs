@@ -349,6 +349,51 @@ fn who_floods_it_is_held_back_and_nobody_else() {
     assert!(broker.snapshot_as(NOBODY, own.pid()).status.success());
 }
 
+/// Between the question whose process it is and the attach, its number goes to a process of root's: at another instant in each round.
+#[test]
+fn a_number_that_changes_hands_never_hands_over_the_new_process() {
+    const ROUNDS: u32 = 60;
+    let last_pid = "/proc/sys/kernel/ns_last_pid";
+    let broker = Broker::start("");
+    // How long an attach takes here decides which instants are worth trying.
+    let own = target_of(NOBODY);
+    let begun = Instant::now();
+    assert!(broker.snapshot_as(NOBODY, own.pid()).status.success());
+    let usual = begun.elapsed();
+    drop(own);
+    let mut reused = 0;
+    for round in 0..ROUNDS {
+        let mut own = target_of(NOBODY);
+        let pid = own.pid();
+        let client = broker
+            .client(NOBODY, &["snapshot", &pid.to_string(), "--seconds", "0.01", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        std::thread::sleep(usual * round / ROUNDS);
+        own.kill();
+        // Another program on this machine may be faster; then the round tells nothing.
+        fs::write(last_pid, (pid - 1).to_string()).expect("root may");
+        let mut roots = Command::new("sleep").arg("60").spawn().expect("started");
+        let output = client.wait_with_output().expect("our own child");
+        if roots.id() == pid {
+            reused += 1;
+            if output.status.success() {
+                let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+                assert_ne!(report["comm"], "sleep", "round {round}: root's process was handed over");
+            } else {
+                assert!(!output.stderr.is_empty(), "round {round}: refused without a word");
+            }
+            assert_untouched(pid);
+        }
+        roots.kill().and_then(|()| roots.wait()).expect("our own child");
+    }
+    let attached = |line: &&Value| line["event"] == "attached" && line["target"]["uid"] == 0;
+    assert_eq!(broker.log().iter().filter(attached).count(), 0);
+    assert!(reused > ROUNDS / 4, "only {reused} of {ROUNDS} numbers were given to another process");
+}
+
 /// Waiting for a child whose standard output is piped.
 trait Finish {
     fn wait_with_output_after(&mut self) -> Vec<u8>;

@@ -6,6 +6,7 @@
 #![allow(dead_code, unsafe_code)]
 
 pub mod blocked;
+pub mod churn;
 pub mod load;
 pub mod programs;
 pub mod work;

@@ -31,6 +31,7 @@ fn play(role: &str) {
         "monitor-once" => super::monitor_once(argument),
         "monitor-sync" => super::monitor_sync(argument),
         "unprivileged" => super::unprivileged(argument),
+        "churn" => super::churn::churn(),
         "load" => super::load::load(argument),
         "filtered" => filtered(),
         "full" => full(),

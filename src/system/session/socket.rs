@@ -2,10 +2,12 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::sys::stat::{Mode, fchmod};
 
@@ -53,8 +55,13 @@ fn open_in(directory: &Path) -> Result<(UnixListener, Place), (PathBuf, String)>
     for number in 2..=SESSIONS + 1 {
         let at = |error: &dyn std::fmt::Display| (path.clone(), error.to_string());
         let lock_path = path.with_extension("sock.lock");
-        let lock =
-            File::options().create(true).truncate(false).write(true).open(lock_path).map_err(|e| at(&e))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(lock_path)
+            .map_err(|error| at(&error))?;
         match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => {
                 // Nobody has the lock, so what is there was left by a session that was killed.
@@ -108,5 +115,20 @@ mod tests {
         let (_third, place) = open_in(directory.path()).unwrap();
         assert_eq!(place.path(), path);
         assert!(open_in(Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn what_a_link_in_its_place_points_to_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "whole").unwrap();
+        let link = |name: &str| std::os::unix::fs::symlink(&victim, directory.path().join(name)).unwrap();
+        link(SOCKET_NAME);
+        let (_listener, place) = open_in(directory.path()).unwrap();
+        assert!(!fs::symlink_metadata(place.path()).unwrap().is_symlink());
+        link("memory-glass-2.sock.lock");
+        let (path, reason) = open_in(directory.path()).unwrap_err();
+        assert!(path.ends_with("memory-glass-2.sock") && reason.contains("symbolic links"), "{reason}");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "whole");
     }
 }
