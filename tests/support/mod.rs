@@ -167,7 +167,7 @@ fn monitor(pid: &str) {
 /// A monitor that watches the process for some windows, lets it go, and ends.
 fn monitor_once(pid: &str) {
     programs::ready();
-    let mut monitor = GlassRamMonitor::new(pid.parse().expect("a process number")).expect("attached");
+    let mut monitor = attached_in_time(pid, MonitorConfig::default());
     for _ in 0..3 {
         monitor.scan().expect("scanned");
     }
@@ -176,13 +176,29 @@ fn monitor_once(pid: &str) {
 
 /// A monitor on the synchronous rung, to be stopped and killed: watches the process until then.
 fn monitor_sync(pid: &str) {
-    let config = MonitorConfig { rung: Some(Rung::WpSync), ..MonitorConfig::exact() };
-    let monitor = GlassRamMonitor::with_config(pid.parse().expect("a process number"), config);
-    let mut monitor = monitor.expect("attached");
+    let mut monitor =
+        attached_in_time(pid, MonitorConfig { rung: Some(Rung::WpSync), ..MonitorConfig::exact() });
     programs::ready();
     loop {
         let _ = monitor.scan();
         std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+/// Attaches, as soon as what a killed monitor has left (its helper, which finishes, and its watchdog, which notices) is gone.
+fn attached_in_time(pid: &str, config: MonitorConfig) -> GlassRamMonitor {
+    let pid = pid.parse().expect("a process number");
+    let patience = std::time::Instant::now();
+    loop {
+        match GlassRamMonitor::with_config(pid, config) {
+            Ok(monitor) => return monitor,
+            Err(error) => {
+                let error = error.to_string();
+                let passing = error.contains("already traced") || error.contains("watched already");
+                assert!(passing && patience.elapsed().as_secs() < 10, "{error}");
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
     }
 }
 

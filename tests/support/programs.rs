@@ -84,6 +84,10 @@ unsafe fn act(command: &str, n: &[u64]) -> u64 {
                 let shared = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
                 libc::mmap(std::ptr::null_mut(), length as usize, rw, shared, -1, 0) as u64
             }
+            ("mmap-hugetlb", &[length]) => {
+                let huge = anonymous | libc::MAP_HUGETLB;
+                libc::mmap(std::ptr::null_mut(), length as usize, rw, huge, -1, 0) as u64
+            }
             ("mmap-self", &[length]) => {
                 let file = libc::open(c"/proc/self/exe".as_ptr(), libc::O_RDONLY);
                 libc::mmap(std::ptr::null_mut(), length as usize, rw, libc::MAP_PRIVATE, file, 0) as u64
