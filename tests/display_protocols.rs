@@ -2,12 +2,17 @@
 
 mod wayland;
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
+use calloop::channel::Channel;
 use memory_glass::display::settings::{ModeChoice, OutputRule, Settings};
-use memory_glass::display::{OverlayKind, Placement};
+use memory_glass::display::{MapPointer, Notice, OverlayKind, Placement};
+use memory_glass::render::{Caption, ColorPalette, Picture};
+use memory_glass::sensing::DensityMap;
 use nix::time::{ClockId, clock_gettime};
 use wayland::{BLUE, Bench, GREEN, LEFT_BUTTON, RED, Said, WHITE, at};
 use wayland_client::Proxy;
@@ -182,6 +187,67 @@ fn a_locked_session_shows_and_hears_nothing_but_its_lock() {
         let open = [&window, &late].map(|window| Said::KeyboardEnter(window.panel.id()));
         heard.iter().any(|said| open.contains(said)).then_some(())
     });
+}
+
+/// Every cell of another brightness than its neighbours.
+fn picture(seed: usize) -> Arc<Picture> {
+    let density = DensityMap::from_shape_fn((64, 64), |(y, x)| ((x * 3 + y * 5 + seed) % 97) as f32 / 96.0);
+    let caption = Caption {
+        target: format!("test {seed}"),
+        status: "locked".into(),
+        order: 6,
+        bytes_per_cell: 4096.0,
+        total_bytes: 64 * 64 * 4096,
+        half_life: Duration::from_millis(250),
+    };
+    Arc::new(Picture::new(Arc::new(density), caption, ColorPalette::Viridis))
+}
+
+fn colours(bench: &mut Bench) -> usize {
+    bench.screen().pixels.into_iter().collect::<HashSet<u32>>().len()
+}
+
+/// What the pointer has done to the map since the last look.
+fn of_the_map(notices: &Channel<Notice>) -> Vec<MapPointer> {
+    std::iter::from_fn(|| notices.try_recv().ok())
+        .filter_map(|notice| match notice {
+            Notice::Map(pointer) => Some(pointer),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_locked_session_has_no_map_to_see_or_to_touch() {
+    let mut bench = Bench::with_map(Some(Placement::Beside));
+    let notices = bench.compositor.notices();
+    let locker = bench.program();
+    bench.compositor.show(picture(1));
+    bench.until("the map", |bench| (colours(bench) > 32).then_some(()));
+    bench.move_to(675.0, 200.0);
+    bench.compositor.puppet().button(LEFT_BUTTON, true);
+    let held = of_the_map(&notices);
+    assert!(matches!(held[..], [MapPointer::Moved(Some(_)), MapPointer::Pressed(true)]), "{held:?}");
+
+    // Whoever locks it has no surface: what is hidden is hidden all the same, and not to be had by the pointer.
+    let manager: ExtSessionLockManagerV1 = bench[locker].bind(1);
+    let handle = bench[locker].handle.clone();
+    let lock = manager.lock(&handle, ());
+    bench.until_said(locker, &Said::SessionLocked);
+    assert_eq!(of_the_map(&notices), [MapPointer::Moved(None), MapPointer::Pressed(false)]);
+    bench.compositor.puppet().button(LEFT_BUTTON, false);
+    bench.compositor.show(picture(2));
+    bench.compositor.set_placement(Placement::Full);
+    bench.move_to(600.0, 250.0);
+    bench.click(500.0, 300.0);
+    assert_eq!(colours(&mut bench), 1, "nothing but the backdrop");
+    assert_eq!(of_the_map(&notices), []);
+
+    lock.unlock_and_destroy();
+    bench.until("the map is back", |bench| (colours(bench) > 32).then_some(()));
+    bench.move_to(400.0, 200.0);
+    let moved = of_the_map(&notices);
+    assert!(matches!(moved[..], [MapPointer::Moved(Some(_))]), "{moved:?}");
 }
 
 #[test]

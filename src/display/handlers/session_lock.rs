@@ -26,6 +26,7 @@ impl SessionLockHandler for Compositor {
             keyboard.unset_grab(self);
         }
         self.desk.lock_session(confirmation);
+        self.leave_covered_map();
     }
 
     fn unlock(&mut self) {

@@ -30,9 +30,9 @@ pub enum MapPointer {
 }
 
 impl Compositor {
-    /// The point of the map's picture that lies here, where nothing lies over it.
+    /// The point of the map's picture that lies here, where nothing lies over it. Behind a lock there is no map.
     fn map_point(&self, at: Point<f64, Logical>) -> Option<MapPoint> {
-        if self.desk.under(at).is_some() {
+        if self.desk.lock.is_on() || self.desk.under(at).is_some() {
             return None;
         }
         self.desk.outputs.iter().find_map(|state| {
@@ -40,6 +40,14 @@ impl Compositor {
             let local = at - geometry.loc.to_f64();
             geometry.to_f64().contains(at).then(|| state.map.point(local)).flatten()
         })
+    }
+
+    /// The pointer is where it was, but the map may be covered now: what was held of it is let go.
+    pub(crate) fn leave_covered_map(&mut self) {
+        self.pointer_over_map(self.desk.pointer_at);
+        if self.desk.map_point.is_none() && self.desk.map_held {
+            self.map_pressed(false);
+        }
     }
 
     /// Tells the session where the pointer is on the map, while it is there and once when it has left.
