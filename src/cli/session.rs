@@ -26,7 +26,8 @@ pub(super) struct SessionArgs {
     replay: Option<PathBuf>,
     #[command(flatten)]
     start: StartArgs,
-    /// A graphics card to use, e.g. /dev/dri/card1; may be given several times [default: every card of the seat]
+    /// A graphics card to use, e.g. /dev/dri/card1; may be given several times. A link as in /dev/dri/by-path is followed anew when a
+    /// card is plugged in [default: every card of the seat]
     #[arg(long, value_name = "DEVICE")]
     card: Vec<PathBuf>,
     /// Where the map lies [default: as configured, beside]

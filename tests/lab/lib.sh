@@ -21,9 +21,12 @@ wait_for() {
 # --- Displays ---
 
 # wall N: a vkms card with N outputs (connectors k0, k1, …), each with a primary, an overlay and a cursor plane
-# and a writeback connector. Prints its node.
+# and a writeback connector. Prints its node; whatever number that has after it was pulled, /dev/dri/wall leads to it.
 wall() {
     local outputs=$1 config=/sys/kernel/config/vkms/wall i kind plane
+    mkdir -p /run/udev/rules.d
+    echo 'SUBSYSTEM=="drm", KERNEL=="card*", DEVPATH=="*/wall/drm/card*", SYMLINK+="dri/wall"' >/run/udev/rules.d/90-wall.rules
+    udevadm control --reload
     modprobe vkms create_default_dev=0
     mkdir "$config"
     for ((i = 0; i < outputs; i++)); do

@@ -105,13 +105,13 @@ impl Compositor {
         match event {
             UdevEvent::Added { device_id, path } => {
                 let known = DrmNode::from_dev_id(device_id).ok().and_then(|node| tty.card_index(node));
-                let wanted = tty.only.is_empty() || tty.only.contains(&path);
-                if known.is_some() || !wanted {
+                if known.is_some() || !tty.is_wanted(&path) {
                     return;
                 }
                 match tty.open_card(&path) {
                     Ok(card) => {
                         let changes = card.rescan(settings);
+                        tty.choose_sync_card(desk);
                         self.apply(changes);
                     }
                     Err(error) => warn!(%error, "a new card is not used"),
@@ -132,6 +132,7 @@ impl Compositor {
                     warn!(card = %card.path().display(), "a card is gone");
                     tty.handle.remove(card.token());
                     let outputs: Vec<Output> = card.outputs().cloned().collect();
+                    tty.choose_sync_card(desk);
                     card.close(&mut tty.session);
                     self.apply(Changes { added: Vec::new(), removed: outputs });
                 }

@@ -10,7 +10,7 @@ mod edid;
 mod events;
 mod surface;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use calloop::LoopHandle;
 use smithay::backend::allocator::dmabuf::Dmabuf;
@@ -54,9 +54,11 @@ pub(crate) struct Tty {
     /// The lamps of the keyboards.
     leds: LedState,
     handle: LoopHandle<'static, Compositor>,
-    /// The only cards to use, when some were asked for.
+    /// The only cards to use, as they were asked for, if some were.
     only: Vec<PathBuf>,
     planes: PlanePolicy,
+    /// The card on which clients' timelines are waited for.
+    sync_node: Option<DrmNode>,
     /// On our way to another VT, or to the end: nothing is drawn.
     leaving: bool,
 }
@@ -69,10 +71,12 @@ impl Tty {
         let (session, notifier) =
             LibSeatSession::new().map_err(|error| DisplayError::NoSeat { reason: chain(&error) })?;
         let seat = session.seat();
-        // A card may be named by a link, as in /dev/dri/by-path, but is announced by its node.
-        let node = |path: &PathBuf| path.canonicalize().unwrap_or(path.clone());
-        let only: Vec<PathBuf> = config.cards.iter().map(node).collect();
-        let paths = if only.is_empty() { all_gpus(&seat).unwrap_or_default() } else { only.clone() };
+        let only = config.cards.clone();
+        let paths = if only.is_empty() {
+            all_gpus(&seat).unwrap_or_default()
+        } else {
+            only.iter().map(node).collect()
+        };
         if paths.is_empty() {
             return Err(DisplayError::NoDrmDevice { seat });
         }
@@ -88,6 +92,7 @@ impl Tty {
             handle: handle.clone(),
             only,
             planes: config.planes,
+            sync_node: None,
             leaving: false,
         };
         let mut reasons = Vec::new();
@@ -124,11 +129,8 @@ impl Tty {
         if outputs.is_empty() {
             warn!("no display is connected: waiting for one");
         }
+        self.choose_sync_card(desk);
         let Some(card) = self.cards.first() else { return outputs };
-        if supports_syncobj_eventfd(card.device()) {
-            let state = DrmSyncobjState::new::<Compositor>(&desk.display, card.device().clone());
-            desk.protocols.drm_syncobj = Some(state);
-        }
         // A window may lie on the outputs of any card.
         let mut formats = card.renderer().dmabuf_formats();
         for other in &self.cards[1..] {
@@ -156,6 +158,24 @@ impl Tty {
             Err(error) => warn!(%error, "clients get no GPU buffers"),
         }
         outputs
+    }
+
+    /// The card on which clients' timelines are waited for. One that is pulled must not be kept open for that.
+    fn choose_sync_card(&mut self, desk: &mut Desk) {
+        if self.cards.iter().any(|card| Some(card.node()) == self.sync_node) {
+            return;
+        }
+        let able = self.cards.iter().find(|card| supports_syncobj_eventfd(card.device()));
+        self.sync_node = able.map(Card::node);
+        match (able.map(|card| card.device().clone()), &mut desk.protocols.drm_syncobj) {
+            (Some(device), Some(state)) => state.update_device(device),
+            (Some(device), state) => *state = Some(DrmSyncobjState::new::<Compositor>(&desk.display, device)),
+            (None, state) => {
+                if let Some(state) = state.take() {
+                    desk.retire(state.into_global());
+                }
+            }
+        }
     }
 
     fn surface_mut(
@@ -313,12 +333,17 @@ impl Tty {
         }
     }
 
+    /// Whether the card of this node is one of those that were asked for.
+    fn is_wanted(&self, path: &Path) -> bool {
+        self.only.is_empty() || self.only.iter().any(|asked| node(asked) == path)
+    }
+
     fn card_index(&self, node: DrmNode) -> Option<usize> {
         self.cards.iter().position(|card| card.node() == node)
     }
 
     /// Opens one more card.
-    fn open_card(&mut self, path: &std::path::Path) -> Result<&mut Card, DisplayError> {
+    fn open_card(&mut self, path: &Path) -> Result<&mut Card, DisplayError> {
         let card = Card::open(path, &mut self.session, &self.handle, self.planes)?;
         debug!(card = %path.display(), "card opened");
         self.cards.push(card);
@@ -333,6 +358,12 @@ impl Drop for Tty {
     fn drop(&mut self) {
         self.planes_off();
     }
+}
+
+/// A card may be named by a link, as in /dev/dri/by-path, but is announced by its node, which may be another after each plug.
+fn node(path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// The VT in front, as the kernel says.
