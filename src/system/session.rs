@@ -13,6 +13,7 @@ mod environment;
 mod file;
 mod jobs;
 mod lines;
+mod memory;
 mod motion;
 mod playing;
 mod requests;
@@ -72,6 +73,7 @@ pub struct SessionOptions {
 
 /// Runs until the person quits or a signal ends it; the target is let go either way.
 pub fn run(options: SessionOptions) -> Result<()> {
+    memory::give_back();
     let backend = options.backend.unwrap_or_else(BackendKind::detect);
     let mut event_loop: EventLoop<'static, Compositor> =
         EventLoop::try_new().map_err(|error| setup("the event loop", &error))?;

@@ -31,11 +31,19 @@ pub struct HistoryRow {
 }
 
 /// The last windows, each with the share of every cell of the curve of [`HISTORY_ORDER`] that was written in it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct History {
     rows: VecDeque<HistoryRow>,
-    shares: VecDeque<Box<[u16]>>,
+    /// [`CELLS`] for each row, one after another.
+    shares: VecDeque<u16>,
     line: u32,
+}
+
+impl Default for History {
+    /// Addresses for all of it at once: the kernel gives a page when it is written, and has all of them back together.
+    fn default() -> Self {
+        Self { rows: VecDeque::with_capacity(ROWS), shares: VecDeque::with_capacity(ROWS * CELLS), line: 0 }
+    }
 }
 
 impl History {
@@ -44,17 +52,13 @@ impl History {
 
     /// Appends a window whose cells have these `shares`, 0..1, by their place on the curve; the oldest goes when it is full.
     pub(super) fn push(&mut self, row: HistoryRow, shares: &[f32]) {
-        let scaled = shares.iter().map(|share| (share * f32::from(u16::MAX)).round() as u16);
-        let room = if self.rows.len() == ROWS {
+        if self.rows.len() == ROWS {
             self.rows.pop_front();
-            self.shares.pop_front()
-        } else {
-            None
-        };
-        let mut room = room.unwrap_or_else(|| vec![0; CELLS].into_boxed_slice());
-        room.iter_mut().zip(scaled).for_each(|(cell, share)| *cell = share);
+            self.shares.drain(..CELLS);
+        }
+        let cells = shares.iter().copied().chain(std::iter::repeat(0.0)).take(CELLS);
+        self.shares.extend(cells.map(|share| (share * f32::from(u16::MAX)).round() as u16));
         self.rows.push_back(HistoryRow { line: self.line, ..row });
-        self.shares.push_back(room);
     }
 
     /// The pages have other places from now on.
@@ -84,7 +88,8 @@ impl History {
 
     /// The shares of row `index`, 0..1, by place on the curve.
     pub fn shares(&self, index: usize) -> impl Iterator<Item = f32> + '_ {
-        self.shares.get(index).into_iter().flat_map(|row| row.iter().copied().map(share))
+        let row = if index < self.rows.len() { index * CELLS..(index + 1) * CELLS } else { 0..0 };
+        self.shares.range(row).copied().map(share)
     }
 
     /// The map of row `index`, indexed `[y][x]`.

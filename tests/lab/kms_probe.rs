@@ -6,6 +6,7 @@
 //! kms-probe scanout PID CARD DIR [OUTPUT]  DIR/primary.png and so on of each plane's framebuffer, DIR/screen.png of what the
 //!                                          display controller makes of them; fails unless they agree pixel by pixel.
 //!                                          Of the first output, or of the connector of this name
+//! kms-probe handles PID CARD               how many buffers of the card the process has handles of
 //! kms-probe join IMAGE IMAGE RESULT        one picture beside the other
 //! kms-probe same IMAGE IMAGE               how many pixels differ; fails unless none does
 //! kms-probe map IMAGE X,Y,WxH  LAYOUT ANNOUNCEMENT  whether the part of IMAGE shows a block exercise on its map
@@ -52,6 +53,7 @@ fn main() -> Outcome<()> {
         ["scanout", pid, card, directory, output] => {
             scanout(pid.parse()?, card, Path::new(directory), Some(output))?;
         }
+        ["handles", pid, card] => println!("{}", steal(pid.parse()?, card)?.handles()),
         ["join", left, right, result] => join(&read_png(left)?, &read_png(right)?).write_png(result)?,
         ["same", one, other] => {
             let (one, other) = (read_png(one)?, read_png(other)?);
@@ -68,7 +70,7 @@ fn main() -> Outcome<()> {
             let share = share_of_colour(&read_png(image)?, u32::from_str_radix(colour, 16)?, part.parse()?);
             println!("{share:.3}");
         }
-        _ => return Err("usage: kms-probe planes|watch|scanout|join|same|map|colour …".into()),
+        _ => return Err("usage: kms-probe planes|watch|scanout|handles|join|same|map|colour …".into()),
     }
     Ok(())
 }
@@ -186,6 +188,21 @@ impl Card {
         }
     }
 
+    /// How many GEM handles this file description has. The kernel gives the lowest free number, and keeps no count that one could
+    /// read: each is tried with a small framebuffer.
+    fn handles(&self) -> usize {
+        const MOST: u32 = 1 << 14;
+        let there = |number: &u32| {
+            let Some(handle) = drm::control::from_u32(*number) else { return false };
+            match self.add_framebuffer(&Corner(handle), 24, 32) {
+                Ok(framebuffer) => self.destroy_framebuffer(framebuffer).is_ok(),
+                // A buffer that cannot be shown is there, too.
+                Err(error) => error.raw_os_error() != Some(nix::libc::ENOENT),
+            }
+        };
+        (1..=MOST).filter(there).count()
+    }
+
     /// The pixels of a framebuffer, read through its dma-buf.
     fn pixels(&self, shown: &Shown) -> Outcome<Image> {
         let handle: framebuffer::Handle =
@@ -207,6 +224,23 @@ impl Card {
             pixels
         };
         Ok(Image { width: shown.width, height: shown.height, pixels })
+    }
+}
+
+/// Some pixels of a buffer. Of fewer, no card makes a framebuffer.
+struct Corner(drm::buffer::Handle);
+impl drm::buffer::Buffer for Corner {
+    fn size(&self) -> (u32, u32) {
+        (16, 16)
+    }
+    fn format(&self) -> drm::buffer::DrmFourcc {
+        drm::buffer::DrmFourcc::Xrgb8888
+    }
+    fn pitch(&self) -> u32 {
+        64
+    }
+    fn handle(&self) -> drm::buffer::Handle {
+        self.0
     }
 }
 

@@ -5,6 +5,7 @@
 Its clients, targets and terminals are its own; the first target is the one that the session was started with.
 """
 
+import glob
 import json
 import os
 import random
@@ -15,7 +16,6 @@ import sys
 import time
 
 session, card, steps, seed, out = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
-number = card.removeprefix("/dev/dri/card")
 config = "/sys/kernel/config/vkms/wall"
 outputs = ["Virtual-2", "Virtual-3"]
 connectors = dict(zip(outputs, ["k0", "k1"]))
@@ -62,8 +62,21 @@ def plug(name, on):
     (plugged.add if on else plugged.discard)(name)
 
 
+def is_let_go():
+    """Whether nobody holds anything of the card that was pulled: until then the kernel gives its numbers to no other."""
+    for link in glob.glob("/proc/[0-9]*/fd/*"):
+        try:
+            if re.fullmatch(r"/dev/dri/card\d+ \(deleted\)", os.readlink(link)):
+                return False
+        except OSError:
+            pass
+    return not re.search(r"\bvkms\b", open("/sys/kernel/debug/dma_buf/bufinfo").read())
+
+
 def card_present(on):
     global present
+    if on:
+        wait("everything of the pulled card to be let go", is_let_go)
     write(f"{config}/enabled", "1" if on else "0")
     present = on
     if on:
@@ -166,17 +179,24 @@ def settle():
 
 
 def holdings():
-    """What the session holds: descriptors, framebuffers, shared buffers, memory."""
+    """What the session holds: descriptors, framebuffers, the card's buffers, shared buffers, memory."""
     time.sleep(2)
+    # It may have got another number each time that it was plugged.
+    number = os.path.realpath(card).removeprefix("/dev/dri/card")
+    handles = subprocess.run(["kms-probe", "handles", str(session), card], capture_output=True, text=True, check=True)
     framebuffers = open(f"/sys/kernel/debug/dri/{number}/framebuffer").read()
     shared = re.findall(r"Total (\d+) objects", open("/sys/kernel/debug/dma_buf/bufinfo").read())
-    resident = re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{session}/status").read())
+    status = open(f"/proc/{session}/status").read()
+    resident = {kind: int(re.search(rf"Rss{kind}:\s+(\d+)", status)[1]) for kind in ("Anon", "Shmem", "File")}
     return {
         "descriptors": len(os.listdir(f"/proc/{session}/fd")),
         "threads": len(os.listdir(f"/proc/{session}/task")),
         "framebuffers": len(re.findall(r"^framebuffer\[", framebuffers, re.M)),
+        "handles": int(handles.stdout),
         "shared_buffers": int(shared[0]) if shared else 0,
-        "resident_kib": int(resident[1]),
+        # What is its own. Pages of programs and libraries are the kernel's, who reads them in ahead and drops them as it likes.
+        "own_kib": resident["Anon"] + resident["Shmem"],
+        "file_kib": resident["File"],
     }
 
 
@@ -213,22 +233,20 @@ say(f"before: {first}")
 middle = None
 for at in range(1, steps + 1):
     step()
-    if at % 50 == 0:
-        say(f"{at} steps")
-    if at % 20 == 0:
+    if at % 20 == 0 or at == steps // 2:
         settle()
-    if at == steps // 2:
-        settle()
-        middle = holdings()
-        say(f"half-way: {middle}")
+    if at % 100 == 0 or at == steps // 2:
+        now = holdings()
+        say(f"{at} steps: {now}")
+        middle = now if at == steps // 2 else middle
 settle()
 last = holdings()
 say(f"after: {last}")
 json.dump({"seed": seed, "steps": steps, "before": first, "half": middle, "after": last}, open(f"{out}/storm.json", "w"))
-for what in ("descriptors", "threads", "framebuffers", "shared_buffers"):
+for what in ("descriptors", "threads", "framebuffers", "handles", "shared_buffers"):
     # The display's queue may hold one buffer more or less.
     if last[what] > first[what] + 2:
         raise SystemExit(f"{what}: {first[what]} before, {last[what]} after")
-grown = last["resident_kib"] - middle["resident_kib"]
+grown = last["own_kib"] - middle["own_kib"]
 if grown > 24 * 1024:
     raise SystemExit(f"in the second half the session has grown by {grown} KiB")
