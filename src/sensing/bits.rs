@@ -43,6 +43,21 @@ impl PageSet {
         &self.words
     }
 
+    /// The places of the ones of `word`, as the word of this index.
+    pub(super) fn places_of_word(word: u64, index: usize) -> impl Iterator<Item = usize> {
+        bits(word, index * 64)
+    }
+
+    /// The words' bytes: place i is bit i mod 8 of byte ⌊i/8⌋. None on machines on which they do not lie that way.
+    pub(super) fn bytes(&self) -> &[u8] {
+        if cfg!(target_endian = "little") { bytemuck::cast_slice(&self.words) } else { &[] }
+    }
+
+    /// As [`Self::bytes`]; bits behind the line's end must stay zero.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        if cfg!(target_endian = "little") { bytemuck::cast_slice_mut(&mut self.words) } else { &mut [] }
+    }
+
     /// Whether `place` is in it.
     ///
     /// # Panics
@@ -113,6 +128,17 @@ impl PageSet {
         })
     }
 
+    /// The places of a stretch that are not in it, ascending.
+    pub(super) fn missing_in(&self, places: Range<usize>) -> impl Iterator<Item = usize> + '_ {
+        let words = places.start / 64..places.end.div_ceil(64);
+        words.flat_map(move |index| {
+            let first = index * 64;
+            let head = u64::MAX << places.start.saturating_sub(first).min(63);
+            let tail = u64::MAX >> (first + 64).saturating_sub(places.end).min(63);
+            bits(!self.words[index] & head & tail, first)
+        })
+    }
+
     /// Takes every place out.
     pub fn clear(&mut self) {
         self.words.fill(0);
@@ -153,6 +179,14 @@ impl PageSet {
     /// The places in it, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.words.iter().enumerate().flat_map(|(index, word)| bits(*word, index * 64))
+    }
+
+    /// How many places are in one of the two alone; all of them where the lines are not the same.
+    pub(super) fn differing(&self, other: &Self) -> usize {
+        if self.pages != other.pages {
+            return self.pages.max(other.pages);
+        }
+        self.words.iter().zip(&other.words).map(|(a, b)| (a ^ b).count_ones() as usize).sum()
     }
 
     /// What both have.
@@ -203,6 +237,9 @@ mod tests {
             prop_assert_eq!(set.iter().collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(set.count(), model.len());
             prop_assert_eq!(set.complement().count() + set.count(), pages);
+            let within = start.min(pages)..(start + length).min(pages);
+            let few = PageSet::of(pages, places.iter().copied());
+            prop_assert!(few.missing_in(within.clone()).eq(within.filter(|place| !few.contains(*place))));
             prop_assert!(set.complement().all(|place| place < pages && !set.contains(place)));
             let mut fewer = set.clone();
             fewer.remove_range(start.min(pages)..(start + length / 2).min(pages));

@@ -31,7 +31,7 @@ pub use plan::{BudgetPlan, LEAST_BUDGET, MeasurementPlan, RunFollow};
 pub use reconstruct::{CompressedSensingCapability, CompressedSensingReconstructor, ReconstructionMetrics};
 pub use replay::{EstimateCheck, Onlooker, ReplayOptions, ReplayReport, replay};
 pub use sampled::{HeldOut, SampledMap};
-pub use solve::{Cells, Field, FusedLasso, HaarFista, Markov, Samples, Solver, SolverKind, Tv};
+pub use solve::{Cells, Field, FusedLasso, HaarFista, Markov, SampleChanges, Samples, Solver, SolverKind, Tv};
 pub use trace::WriteTrace;
 
 /// The share of each cell's pages that are written in a window, smoothed: 0.0 (none, ever) to 1.0 (all, always).

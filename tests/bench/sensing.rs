@@ -8,7 +8,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use memory_glass::sensing::{
-    BudgetPlan, Cells, Field, HaarFista, MeasurementPlan as _, PageSet, Samples, Solver as _, SolverKind, Tv,
+    BudgetPlan, Cells, Field, HaarFista, MeasurementPlan as _, PageSet, SampleChanges, Samples, Solver as _,
+    SolverKind, Tv,
 };
 
 const PAGES_A_CELL: usize = 4;
@@ -104,6 +105,55 @@ fn plain_nearest(seen: &[u64], written: &[u64], out: &mut [f32]) {
     }
 }
 
+/// One sample in a hundred changes, and then is as before: against the whole fill.
+fn refills(random: &mut Random, [seen, written]: [&PageSet; 2], cells: &Cells, whole: f64, baseline: f64) {
+    let pages = cells.pages();
+    let turned = |places: &[usize]| {
+        let mut other = written.clone();
+        for &place in places {
+            if written.contains(place) { other.remove(place) } else { other.insert(place) }
+        }
+        other
+    };
+    let strewn: Vec<usize> = seen.iter().filter(|_| random.unit() < 0.01).collect();
+    // As many in stretches of 80 pages, as where a run of writes begins or ends.
+    let stretch = |start: usize| (start..(start + 80).min(pages)).filter(|place| seen.contains(*place));
+    let in_runs: Vec<usize> =
+        (0..pages).step_by(80).filter(|_| random.unit() < 0.01).flat_map(stretch).collect();
+    // Half as many go, and come three pages further on.
+    let mut elsewhere = seen.clone();
+    let mut found = written.clone();
+    for place in seen.iter().filter(|place| place + 3 < pages && random.unit() < 0.005) {
+        elsewhere.remove(place);
+        elsewhere.insert(place + 3);
+        if written.contains(place) {
+            found.remove(place);
+            found.insert(place + 3);
+        }
+    }
+    for (name, seen_then, written_then) in [
+        ("turn, strewn", seen, turned(&strewn)),
+        ("turn, in runs", seen, turned(&in_runs)),
+        ("go and come, strewn", &elsewhere, found),
+    ] {
+        let windows = [(seen, written), (seen_then, &written_then)];
+        let mut changes = [SampleChanges::default(), SampleChanges::default()];
+        changes[0].find(windows[1], windows[0]);
+        changes[1].find(windows[0], windows[1]);
+        let (mut tv, mut density, mut touched) = (Tv::new(), Vec::new(), Vec::new());
+        tv.fill(seen, written, cells, &mut density);
+        let mut now = 0;
+        let part = time(|| {
+            now = 1 - now;
+            let (seen, written) = windows[now];
+            tv.refill(seen, written, &changes[now], cells, &mut density, &mut touched);
+            black_box((&density, &touched));
+        });
+        report(&format!("tv, {} samples {name}", changes[1].count()), part, baseline);
+        println!("    a whole fill takes {:.1}× the time of that", whole / part[0]);
+    }
+}
+
 fn solvers(order: u32) {
     let count = 1usize << (2 * order);
     let pages = count * PAGES_A_CELL;
@@ -127,20 +177,7 @@ fn solvers(order: u32) {
     });
     report("tv", whole, baseline[0]);
 
-    // One in a hundred samples has another state than before; then it has its own again.
-    let changed: Vec<usize> = seen.iter().filter(|_| random.unit() < 0.01).collect();
-    let mut other = written.clone();
-    for place in &changed {
-        if written.contains(*place) { other.remove(*place) } else { other.insert(*place) }
-    }
-    let mut now = false;
-    let part = time(|| {
-        now = !now;
-        tv.refill(&seen, if now { &other } else { &written }, &changed, &cells, &mut density);
-        black_box(&density);
-    });
-    report(&format!("tv, {} samples changed", changed.len()), part, baseline[0]);
-    println!("    a whole fill takes {:.1}× the time of that", whole[0] / part[0]);
+    refills(&mut random, [&seen, &written], &cells, whole[0], baseline[0]);
 
     let mut copy = vec![0.0f32; count];
     let took = time(|| {
@@ -182,13 +219,14 @@ fn windows(pages: usize) {
     let (standing, mut tv, mut field) = (PageSet::empty(pages), Tv::new(), Field::default());
     let (mut armed, mut written) = (PageSet::empty(pages), PageSet::empty(pages));
     let mut times: [Vec<f64>; 3] = Default::default();
-    let (mut spent, rounds) = (0, 40);
+    // As many as a few seconds allow.
+    let (mut spent, rounds) = (0, if pages > 1 << 18 { 12 } else { 40 });
     for round in 0..rounds {
         let begun = Instant::now();
         plan.set_budget(budget);
         armed.clone_from(plan.arm(&standing));
         times[0].push(begun.elapsed().as_secs_f64() * 1e6);
-        written.clone_from(&truths[round / 10].intersection(&armed));
+        written.clone_from(&truths[round * 4 / rounds].intersection(&armed));
         let begun = Instant::now();
         plan.observe(&armed, &written);
         times[1].push(begun.elapsed().as_secs_f64() * 1e6);

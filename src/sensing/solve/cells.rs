@@ -42,6 +42,21 @@ impl Cells {
         place * self.cells / self.pages..((place + 1) * self.cells).div_ceil(self.pages)
     }
 
+    /// [`Self::pages_of`] of all cells, one after another.
+    pub fn iter(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (cells, whole, part) = (self.cells, self.pages / self.cells, self.pages % self.cells);
+        // The next cell's first page, and the cells' part of a page that is before it.
+        let (mut next, mut left) = (0, 0);
+        (0..cells).map(move |_| {
+            let first = next;
+            (next, left) = (next + whole, left + part);
+            if left >= cells {
+                (next, left) = (next + 1, left - cells);
+            }
+            first..(next + usize::from(left > 0)).max(first + 1)
+        })
+    }
+
     /// Writes the share of each cell's pages that are in `set`.
     pub fn shares(&self, set: &PageSet, shares: &mut Vec<f32>) {
         debug_assert_eq!(set.pages(), self.pages);
@@ -49,8 +64,7 @@ impl Cells {
         if self.pages == 4 * self.cells {
             return quarters(set.words(), shares);
         }
-        for (d, share) in shares.iter_mut().enumerate() {
-            let pages = self.pages_of(d);
+        for (pages, share) in self.iter().zip(shares) {
             let total = pages.len() as f32;
             *share = set.count_in(pages) as f32 / total;
         }
@@ -86,6 +100,7 @@ mod tests {
         fn cells_are_those_of_the_layout(pages in 1usize..3000, order in 1u32..6) {
             let cells = Cells::new(pages, 1 << (2 * order));
             let layout = AddressLayout::new(4096, std::iter::once(0..4096 * pages as u64));
+            prop_assert!(cells.iter().eq((0..cells.count()).map(|d| cells.pages_of(d))));
             for d in 0..cells.count() {
                 let expected = layout.pages_of_cell(d as u32, cells.count() as u32).unwrap();
                 let own = cells.pages_of(d);

@@ -6,12 +6,15 @@
 //! the posterior mean and variance of a two-state chain; [`HaarFista`] is compressed sensing's classic, to compare with.
 
 mod cells;
+mod changes;
 mod fused_lasso;
 mod haar;
 mod markov;
+mod refill;
 mod tv;
 
 pub use cells::Cells;
+pub use changes::SampleChanges;
 pub use fused_lasso::FusedLasso;
 pub use haar::HaarFista;
 pub use markov::Markov;
@@ -170,6 +173,38 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn what_a_solver_has_solved_before_makes_no_difference(
+            pages in 1usize..600, order in 1u32..5, averaged in any::<bool>(), fourfold in any::<bool>(),
+            start in prop::collection::vec((0u8..3, -0.5f32..1.0), 1024),
+            windows in prop::collection::vec(prop::collection::vec((0usize..1024, 0u8..3, -0.5f32..1.0), 0..9), 1..5),
+        ) {
+            // Few changes a window, so that a solver may go on from what it has.
+            let pages = if fourfold { 4usize << (2 * order) } else { pages };
+            let cells = Cells::new(pages, 1 << (2 * order));
+            let mut states = start;
+            let mut warm = SolverKind::ALL.map(SolverKind::solver);
+            for changes in windows {
+                for (place, state, prior) in changes {
+                    states[place] = (state, prior);
+                }
+                let seen = PageSet::of(pages, (0..pages).filter(|place| states[*place].0 > 0));
+                let written = PageSet::of(pages, (0..pages).filter(|place| states[*place].0 > 1));
+                let prior: Vec<f32> = (states.iter().take(pages))
+                    .map(|(_, prior)| if *prior < 0.0 { f32::NAN } else { *prior })
+                    .collect();
+                for prior in [None, Some(prior.as_slice())] {
+                    let samples = Samples { seen: &seen, written: &written, prior, averaged };
+                    for solver in &mut warm {
+                        let (mut field, mut expected) = (Field::default(), Field::default());
+                        solver.solve(&samples, &cells, &mut field);
+                        solver.kind().solver().solve(&samples, &cells, &mut expected);
+                        prop_assert_eq!(field, expected, "{}", solver.kind());
+                    }
+                }
+            }
+        }
+
         #[test]
         fn no_solver_leaves_the_range_or_changes_what_was_seen(
             pages in 1usize..600, order in 1u32..4, truth in prop::collection::vec(any::<bool>(), 600),
