@@ -313,8 +313,11 @@ pub struct Telemetry {
     pub reconstruction_accuracy: Option<f32>,
     /// The order of the map's Hilbert curve.
     pub hilbert_order: u32,
-    /// Share of the pages that are watched, percent.
+    /// Share of the writable pages whose writes the last window could see, percent.
     pub sampling_rate: f64,
+    /// The last change of the map's order or of the sampling rate, and why it was made; null until there was one.
+    #[serde(default)]
+    pub last_adjustment: Option<String>,
     /// Estimated share of a processor that watching costs the process, percent.
     pub overhead_percent: f64,
     /// Estimated factor by which its work takes longer.

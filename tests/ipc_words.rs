@@ -189,37 +189,36 @@ fn state() -> impl Strategy<Value = State> {
 
 fn telemetry() -> impl Strategy<Value = Telemetry> {
     let numbers = [number(), number(), number(), number(), number()];
-    (target(), any::<[u64; 2]>(), any::<[u32; 2]>(), any::<[bool; 2]>(), option::of(0f32..=1.0), numbers)
-        .prop_map(
-            |(
+    let counts = (any::<[u64; 2]>(), any::<[u32; 2]>(), any::<[bool; 2]>());
+    (target(), counts, option::of(0f32..=1.0), numbers, option::of(".{0,40}")).prop_map(
+        |(
+            target,
+            ([windows, pages], [active_threads, hilbert_order], flags),
+            reconstruction_accuracy,
+            numbers,
+            last_adjustment,
+        )| {
+            let [fault_rate, sampling_rate, overhead_percent, slow_down_factor, memory_overhead_mb] = numbers;
+            Telemetry {
                 target,
-                [windows, pages],
-                [active_threads, hilbert_order],
-                flags,
+                windows,
+                pages,
+                fault_rate,
+                active_threads,
+                memory_avalanche_detected: flags[0],
+                phase_transition_detected: flags[1],
                 reconstruction_accuracy,
-                numbers,
-            )| {
-                let [fault_rate, sampling_rate, overhead_percent, slow_down_factor, memory_overhead_mb] =
-                    numbers;
-                Telemetry {
-                    target,
-                    windows,
-                    pages,
-                    fault_rate,
-                    active_threads,
-                    memory_avalanche_detected: flags[0],
-                    phase_transition_detected: flags[1],
-                    reconstruction_accuracy,
-                    hilbert_order,
-                    sampling_rate,
-                    overhead_percent,
-                    slow_down_factor,
-                    memory_overhead_mb,
-                    armed_share: reconstruction_accuracy.map(f64::from),
-                    lost: flags.map(|lost| format!("{lost} (because)")).into(),
-                }
-            },
-        )
+                hilbert_order,
+                sampling_rate,
+                last_adjustment,
+                overhead_percent,
+                slow_down_factor,
+                memory_overhead_mb,
+                armed_share: reconstruction_accuracy.map(f64::from),
+                lost: flags.map(|lost| format!("{lost} (because)")).into(),
+            }
+        },
+    )
 }
 
 fn request() -> impl Strategy<Value = Request> {

@@ -74,59 +74,97 @@ pub struct AccuracyEstimate {
     pub high: f64,
 }
 
-/// One window's sums: what the held-out samples say of all pages that are not seen.
+/// What the held-out samples of one stratum say in one window of the pages that are not seen: sums of e, whether the map was
+/// wrong, and t, whether the page was written.
 #[derive(Debug, Clone, Copy, Default)]
-struct Evidence {
+struct Stratum {
+    /// Pages that are not seen.
+    unseen: f64,
+    /// Held-out samples.
+    samples: f64,
+    /// Σ w, Σ w·e and Σ w·t with the weights w = (1 − π)/π: how many unseen pages each sample stands for.
+    weight: f64,
     error: f64,
     activity: f64,
-    /// Variances and covariance of the two.
-    error_variance: f64,
-    activity_variance: f64,
-    covariance: f64,
-    /// The same of the sums by stretch of the line, with their number.
-    stretches: [f64; 3],
-    stretch_count: u32,
-    /// Held-out samples, and those that were written.
-    samples: u32,
+    /// Σ w².
+    squares: f64,
+    /// Σ s, Σ s·e, Σ s·t, Σ s·e², Σ s·t², Σ s·e·t with s = (1 − π)/π², of which the variance over the draw is made.
+    spread: [f64; 6],
+    /// Σ s²·e², by which it is seen how few samples that may rest on.
+    heavy: f64,
+}
+
+impl Stratum {
+    fn add(&mut self, other: &Self) {
+        self.unseen += other.unseen;
+        self.samples += other.samples;
+        self.weight += other.weight;
+        self.error += other.error;
+        self.activity += other.activity;
+        for (sum, own) in self.spread.iter_mut().zip(other.spread) {
+            *sum += own;
+        }
+        self.squares += other.squares;
+        self.heavy += other.heavy;
+    }
+
+    fn sample(&mut self, chance: f64, error: f64, activity: f64) {
+        let weight = (1.0 - chance) / chance;
+        self.samples += 1.0;
+        self.weight += weight;
+        self.error += weight * error;
+        self.activity += weight * activity;
+        self.squares += weight * weight;
+        let of = [1.0, error, activity, error * error, activity * activity, error * activity];
+        for (sum, value) in self.spread.iter_mut().zip(of) {
+            *sum += weight / chance * value;
+        }
+        self.heavy += (weight / chance * error).powi(2);
+    }
+
+    /// How many unseen pages a unit of weight stands for, once their number is known.
+    fn scale(&self) -> f64 {
+        if self.weight > 0.0 { self.unseen / self.weight } else { 0.0 }
+    }
+
+    /// The variance of error − `ratio`·activity of the unseen pages.
+    fn variance(&self, ratio: f64) -> f64 {
+        if self.samples < 1.0 {
+            return 0.0;
+        }
+        let [spread, error, activity, errors, activities, both] = self.spread;
+        let mean = (self.error - ratio * self.activity) / self.weight;
+        let around = errors - 2.0 * ratio * both + ratio * ratio * activities
+            - 2.0 * mean * (error - ratio * activity)
+            + mean * mean * spread;
+        let free = self.samples / (self.samples - 1.0).max(1.0);
+        around.max(0.0) * free * self.scale().powi(2)
+    }
+}
+
+/// One window's evidence.
+#[derive(Debug, Clone, Default)]
+struct Evidence {
+    /// By stratum, ascending.
+    strata: Vec<(u8, Stratum)>,
+    /// Pages that were seen written.
+    seen: f64,
+    /// Held-out samples that were written.
     active: u32,
-    /// The sum of the samples' weights: how many unseen pages each stands for.
-    weight: f64,
-    /// The sum of the squares of the weights.
-    weight_squares: f64,
     /// Pages that are not seen.
     unseen: usize,
 }
 
-/// Pages of a stretch of the line whose samples are not taken for independent.
-const STRETCH: usize = 128;
-
-/// The sums of one stretch.
-#[derive(Debug, Clone, Copy, Default)]
-struct Stretch {
-    index: usize,
-    error: f64,
-    activity: f64,
-    samples: u32,
-}
-
-impl Stretch {
-    fn close(self, window: &mut Evidence) {
-        if self.samples > 0 {
-            window.stretches[0] += self.error * self.error;
-            window.stretches[1] += self.activity * self.activity;
-            window.stretches[2] += self.error * self.activity;
-            window.stretch_count += 1;
-        }
-    }
-}
+/// Strata with fewer samples than this, in all windows, are joined with the next.
+const LEAST_SAMPLES: f64 = 10.0;
 
 /// The accuracy of maps whose truth is not known, page by page, from samples that were held out.
 ///
 /// Held-out samples are drawn at random with known chances π, and the map is made without them; so each of them stands
-/// for (1 − π)/π pages of its kind that were not seen (Horvitz and Thompson 1952). What the rest of the samples saw is
-/// exact. The sums are pooled over [`ESTIMATE_WINDOWS`] windows. The interval is Wilson's, on the error's count in units
-/// of a sample's weight, so that it does not close where errors are rare. Errors come in clusters (where a run ends, where
-/// a phase begins), so its width is that of the sums over stretches of `STRETCH` pages, where that is more.
+/// for (1 − π)/π pages of its kind that were not seen (Horvitz and Thompson 1952). How many of each kind were not seen is known, so
+/// the weights are scaled to that (poststratification: Holt and Smith 1979). What the rest of the samples saw is exact. The sums
+/// are pooled over [`ESTIMATE_WINDOWS`] windows. The interval is Wilson's, on the error's count in units of a sample's
+/// weight, so that it does not close where errors are rare.
 #[derive(Debug, Clone, Default)]
 pub struct HeldOutAccuracy {
     windows: VecDeque<Evidence>,
@@ -143,53 +181,36 @@ impl HeldOutAccuracy {
         self.windows.clear();
     }
 
-    /// Takes a window: the armed pages, the `written` ones among them, the held-out ones with their chances, and what
-    /// the map that was made without them says of them (0..1).
+    /// Takes a window: the armed pages, the `written` ones among them, the held-out ones with their chances, the stratum of each
+    /// page, and what the map that was made without them says of them (0..1).
     pub fn window(
         &mut self,
         armed: &PageSet,
         written: &PageSet,
         held_out: &PageSet,
         chance: impl Fn(usize) -> f64,
+        stratum: impl Fn(usize) -> u8,
         foretold: impl Fn(usize) -> f32,
     ) {
-        let mut window = Evidence {
-            activity: written.count() as f64,
-            unseen: armed.pages() - armed.count(),
-            ..Default::default()
-        };
-        let mut stretch = Stretch::default();
+        let mut strata = [Stratum::default(); 256];
+        for place in armed.complement() {
+            strata[usize::from(stratum(place))].unseen += 1.0;
+        }
+        let mut active = 0;
         for place in held_out.iter() {
-            if place / STRETCH != stretch.index {
-                stretch.close(&mut window);
-                stretch = Stretch { index: place / STRETCH, ..Default::default() };
-            }
-            let chance = chance(place).clamp(1e-6, 1.0);
-            let weight = (1.0 - chance) / chance;
             let truth = f64::from(u8::from(written.contains(place)));
             let error = (truth - f64::from(foretold(place))).abs();
-            window.error += weight * error;
-            window.activity += weight * truth;
-            // Of a sum over the pages that were not drawn, guessed from those that were: Σ e²·(1 − π)/π², over the draw.
-            let spread = weight / chance;
-            window.error_variance += error * error * spread;
-            window.activity_variance += truth * spread;
-            window.covariance += error * truth * spread;
-            window.samples += 1;
-            window.active += u32::from(truth > 0.0);
-            window.weight += weight;
-            window.weight_squares += weight * weight;
-            stretch.error += weight * error;
-            stretch.activity += weight * truth;
-            stretch.samples += 1;
+            strata[usize::from(stratum(place))].sample(chance(place).clamp(1e-6, 1.0), error, truth);
+            active += u32::from(truth > 0.0);
         }
-        stretch.close(&mut window);
-        self.push(window);
+        let strata = (0..=255u8).zip(strata).filter(|(_, sums)| sums.unseen + sums.samples > 0.0).collect();
+        let (seen, unseen) = (written.count() as f64, armed.pages() - armed.count());
+        self.push(Evidence { strata, seen, active, unseen });
     }
 
     /// Takes a window in which every page was seen, and so many were written.
     pub fn exact(&mut self, written: f64) {
-        self.push(Evidence { activity: written, ..Default::default() });
+        self.push(Evidence { seen: written, ..Default::default() });
     }
 
     fn push(&mut self, window: Evidence) {
@@ -199,51 +220,73 @@ impl HeldOutAccuracy {
         self.windows.push_back(window);
     }
 
+    /// The strata of all windows, none of them with too few samples where there are enough in all.
+    fn strata(&self) -> Vec<Stratum> {
+        let mut all = [Stratum::default(); 256];
+        for (stratum, sums) in self.windows.iter().flat_map(|window| &window.strata) {
+            all[usize::from(*stratum)].add(sums);
+        }
+        let mut joined: Vec<Stratum> = Vec::new();
+        for sums in all.iter().filter(|sums| sums.unseen + sums.samples > 0.0) {
+            match joined.last_mut().filter(|last| last.samples < LEAST_SAMPLES) {
+                Some(last) => last.add(sums),
+                None => joined.push(*sums),
+            }
+        }
+        if let [.., before, last] = joined.as_mut_slice()
+            && last.samples < LEAST_SAMPLES
+        {
+            before.add(&last.clone());
+            joined.pop();
+        }
+        joined
+    }
+
     /// The accuracy over the last windows, or `None` while there is too little evidence. Where every page was seen in all
     /// of them it is 1, and known.
     pub fn estimate(&self) -> Option<AccuracyEstimate> {
-        let mut sum = Evidence::default();
-        for window in &self.windows {
-            sum.error += window.error;
-            sum.activity += window.activity;
-            sum.error_variance += window.error_variance;
-            sum.activity_variance += window.activity_variance;
-            sum.covariance += window.covariance;
-            for (sum, own) in sum.stretches.iter_mut().zip(window.stretches) {
-                *sum += own;
-            }
-            sum.stretch_count += window.stretch_count;
-            sum.samples += window.samples;
-            sum.active += window.active;
-            sum.weight += window.weight;
-            sum.weight_squares += window.weight_squares;
-            sum.unseen += window.unseen;
-        }
         if self.windows.is_empty() {
             return None;
         }
-        if sum.unseen == 0 {
+        if self.windows.iter().all(|window| window.unseen == 0) {
             return Some(AccuracyEstimate { value: 1.0, low: 1.0, high: 1.0 });
         }
-        if sum.active < LEAST_EVIDENCE || sum.activity <= 0.0 {
+        let strata = self.strata();
+        let sum = |of: &dyn Fn(&Stratum) -> f64| {
+            strata.iter().map(|stratum| stratum.scale() * of(stratum)).sum::<f64>()
+        };
+        let error = sum(&|stratum| stratum.error);
+        let activity =
+            self.windows.iter().map(|window| window.seen).sum::<f64>() + sum(&|stratum| stratum.activity);
+        let active: u32 = self.windows.iter().map(|window| window.active).sum();
+        if active < LEAST_EVIDENCE || activity <= 0.0 {
             return None;
         }
-        let ratio = sum.error / sum.activity;
-        let of_ratio = |[error, activity, both]: [f64; 3]| {
-            (error - 2.0 * ratio * both + ratio * ratio * activity).max(0.0)
-        };
-        let alone = of_ratio([sum.error_variance, sum.activity_variance, sum.covariance]);
-        let stretches = f64::from(sum.stretch_count);
-        let variance = alone.max(of_ratio(sum.stretches) * stretches / (stretches - 1.0).max(1.0));
+        let ratio = error / activity;
+        let variance: f64 = strata.iter().map(|stratum| stratum.variance(ratio)).sum();
         // What an error counts that has not been seen yet: the weight of the sample that stands for a page.
-        let unit = sum.weight_squares / sum.weight.max(f64::MIN_POSITIVE);
-        let middle = sum.error + unit * Z * Z / 2.0;
-        let half = Z * (variance + unit * unit * Z * Z / 4.0).sqrt();
-        let accuracy = |error: f64| (1.0 - error / sum.activity).clamp(0.0, 1.0);
+        let squares = sum(&|stratum| stratum.scale() * stratum.squares);
+        let unit = squares / sum(&|stratum| stratum.weight).max(f64::MIN_POSITIVE);
+        let middle = error + unit * Z * Z / 2.0;
+        // Where the errors are few, or some of them count for many, their spread is not known well either: Student's quantile, of as many
+        // degrees of freedom as errors of one weight would tell as much.
+        let errors = sum(&|stratum| stratum.scale() * stratum.spread[3]);
+        let heavy = sum(&|stratum| stratum.scale().powi(3) * stratum.heavy);
+        let quantile = student(if heavy > 0.0 { errors * errors / heavy } else { f64::INFINITY });
+        let half = quantile * (variance + unit * unit * Z * Z / 4.0).sqrt();
+        let accuracy = |error: f64| (1.0 - error / activity).clamp(0.0, 1.0);
         Some(AccuracyEstimate {
-            value: accuracy(sum.error),
+            value: accuracy(error),
             low: accuracy(middle + half),
             high: accuracy(middle - half),
         })
     }
+}
+
+/// Student's quantile for a two-sided interval of 90 % (Cornish and Fisher's expansion, to the second term), for three
+/// degrees of freedom and more.
+fn student(freedom: f64) -> f64 {
+    let freedom = freedom.max(3.0);
+    let (z, cube, fifth) = (Z, Z.powi(3), Z.powi(5));
+    z + (cube + z) / (4.0 * freedom) + (5.0 * fifth + 16.0 * cube + 3.0 * z) / (96.0 * freedom * freedom)
 }

@@ -7,12 +7,14 @@
 //!
 //! Where that would cost the target too much, a [`MeasurementPlan`] says which pages to arm so that a budget of faults
 //! buys the best map, a [`Solver`] fills in the others, and [`HeldOutAccuracy`] says how true the result is. [`replay`]
-//! takes a [`WriteTrace`] through all of it.
+//! takes a [`WriteTrace`] through all of it. How fine the map is and how much is sampled follows the target ([`OrderControl`],
+//! [`RateControl`]).
 //!
 //! [`crate::system`] feeds it; [`crate::telemetry`] and [`crate::render`] read the map.
 
 mod accuracy;
 mod activity;
+mod adapt;
 mod bits;
 mod error;
 mod plan;
@@ -25,13 +27,16 @@ mod trace;
 
 pub use accuracy::{AccuracyEstimate, ESTIMATE_WINDOWS, HeldOutAccuracy, LEAST_EVIDENCE, Score};
 pub use activity::PageActivity;
+pub use adapt::{Adjusted, Adjustment, AdjustmentReason, OrderControl, RateControl, SamplingConfig};
 pub use bits::PageSet;
 pub use error::SensingError;
 pub use plan::{BudgetPlan, LEAST_BUDGET, MeasurementPlan, RunFollow};
 pub use reconstruct::{CompressedSensingCapability, CompressedSensingReconstructor, ReconstructionMetrics};
 pub use replay::{EstimateCheck, Onlooker, ReplayOptions, ReplayReport, replay};
 pub use sampled::{HeldOut, SampledMap};
-pub use solve::{Cells, Field, FusedLasso, HaarFista, Markov, SampleChanges, Samples, Solver, SolverKind, Tv};
+pub use solve::{
+    Cells, Field, FusedLasso, HaarFista, Markov, SampleChanges, Samples, Solver, SolverKind, Tv,
+};
 pub use trace::WriteTrace;
 
 /// The share of each cell's pages that are written in a window, smoothed: 0.0 (none, ever) to 1.0 (all, always).

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DensityMap, PageActivity};
+use super::{AccuracyEstimate, DensityMap, PageActivity, RateControl, SamplingConfig};
 use crate::Result;
 use crate::capture::{FaultEvent, PageRange};
 use crate::map::{AddressLayout, HilbertSkilling, InvalidOrder, LayoutChange};
@@ -52,6 +52,7 @@ pub struct CompressedSensingReconstructor {
     sparsity_threshold: f32,
     metrics: ReconstructionMetrics,
     new_pages: u64,
+    rate: RateControl,
 }
 
 impl CompressedSensingReconstructor {
@@ -64,7 +65,13 @@ impl CompressedSensingReconstructor {
             sparsity_threshold: 0.0,
             metrics: ReconstructionMetrics { accuracy: 1.0, ..Default::default() },
             new_pages: 0,
+            rate: RateControl::new(SamplingConfig::default()),
         })
+    }
+
+    /// Faults that a window of samples may cost, as a share of the pages.
+    pub fn sampling_rate(&self) -> f64 {
+        self.rate.rate()
     }
 
     /// The line that the map is laid on.
@@ -102,6 +109,12 @@ impl CompressedSensingReconstructor {
             self.activity.relay(&before, &self.layout);
         }
         Ok(change)
+    }
+
+    /// Draws at `order` from the next window on.
+    pub fn set_order(&mut self, order: u32) -> Result<(), InvalidOrder> {
+        self.curve = HilbertSkilling::try_new(order)?;
+        Ok(())
     }
 
     /// Lays the map on this line, which another has followed the target's regions with, and draws at `order` from now on.
@@ -185,8 +198,12 @@ impl CompressedSensingCapability for CompressedSensingReconstructor {
         self.metrics.accuracy
     }
 
-    /// Every page is seen whatever the accuracy: the rate is 1 and there is nothing above it.
-    fn adjust_sampling_rate(&mut self, _accuracy: f32) {}
+    /// The accuracy is taken as certain; where it is NaN, nothing is known and nothing changes.
+    fn adjust_sampling_rate(&mut self, accuracy: f32) {
+        let value = f64::from(accuracy);
+        let known = !value.is_nan();
+        self.rate.window(known.then_some(AccuracyEstimate { value, low: value, high: value }), 1.0);
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +225,19 @@ mod tests {
         }
         assert_eq!(reconstructor.accuracy(), 1.0);
         assert_eq!(reconstructor.metrics().sparsity, 3.0 / 64.0);
+    }
+
+    #[test]
+    fn the_sampling_rate_follows_the_accuracy_that_is_reached() {
+        let mut reconstructor = CompressedSensingReconstructor::new(3, 0.1);
+        let start = reconstructor.sampling_rate();
+        (0..100).for_each(|_| reconstructor.adjust_sampling_rate(f32::NAN));
+        assert_eq!(reconstructor.sampling_rate(), start);
+        (0..100).for_each(|_| reconstructor.adjust_sampling_rate(0.9));
+        let raised = reconstructor.sampling_rate();
+        assert!(raised > start);
+        (0..1000).for_each(|_| reconstructor.adjust_sampling_rate(1.0));
+        assert!(reconstructor.sampling_rate() < start);
     }
 
     #[test]

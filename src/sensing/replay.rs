@@ -67,6 +67,8 @@ pub struct EstimateCheck {
     pub worst: f64,
     /// See `worst`.
     pub mean: f64,
+    /// The mean of estimate less truth: what does not cancel out.
+    pub bias: f64,
     /// The share of the known ones whose interval holds the truth, 0..1.
     pub coverage: f64,
 }
@@ -123,8 +125,11 @@ pub fn replay(
         report.learn_ms += (learned - planned).as_secs_f64() * 1e3;
         report.plan_ms += (planned - began).as_secs_f64() * 1e3;
 
-        let held_out =
-            HeldOut { places: plan.held_out(), chance: |place: usize| plan.held_out_chance(place) };
+        let held_out = HeldOut {
+            places: plan.held_out(),
+            strata: plan.strata(),
+            chance: |place: usize| plan.held_out_chance(place),
+        };
         sampled.test(&samples, &cells, &held_out);
 
         cells.shares(truth, &mut truth_cells);
@@ -159,7 +164,7 @@ pub fn replay(
                     let mut pooled = Score::default();
                     plain[first..].iter().for_each(|window| pooled.merge(window));
                     let truth = pooled.accuracy();
-                    errors.push((estimate.value - truth).abs());
+                    errors.push(estimate.value - truth);
                     // A whole interval of rounding must not decide.
                     covered += usize::from(estimate.low - 1e-9 <= truth && truth <= estimate.high + 1e-9);
                 }
@@ -173,8 +178,9 @@ pub fn replay(
     }
     report.check.known = errors.len();
     if !errors.is_empty() {
-        report.check.worst = errors.iter().copied().fold(0.0, f64::max);
-        report.check.mean = errors.iter().sum::<f64>() / errors.len() as f64;
+        report.check.worst = errors.iter().map(|error| error.abs()).fold(0.0, f64::max);
+        report.check.mean = errors.iter().map(|error| error.abs()).sum::<f64>() / errors.len() as f64;
+        report.check.bias = errors.iter().sum::<f64>() / errors.len() as f64;
         report.check.coverage = covered as f64 / errors.len() as f64;
     }
     Ok(report)

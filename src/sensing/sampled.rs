@@ -9,6 +9,8 @@ use super::{AccuracyEstimate, PageSet};
 pub struct HeldOut<'a, Chance: Fn(usize) -> f64> {
     /// The samples.
     pub places: &'a PageSet,
+    /// Which kind each page of the line is of ([`super::MeasurementPlan::strata`]).
+    pub strata: &'a [u8],
     /// How likely a page that is not in the regular part of the sample was to be one of them, 0..1.
     pub chance: Chance,
 }
@@ -56,9 +58,10 @@ impl SampledMap {
             self.tester.solve(&samples, cells, &mut self.tested);
         }
         let (tester, tested) = (&self.tester, &self.tested);
-        self.accuracy.window(samples.seen, samples.written, held_out.places, &held_out.chance, |place| {
-            tester.page(place).unwrap_or_else(|| tested.density[cells.cells_of(place).start])
-        });
+        let foretold =
+            |place| tester.page(place).unwrap_or_else(|| tested.density[cells.cells_of(place).start]);
+        let (chance, stratum) = (&held_out.chance, |place: usize| held_out.strata[place]);
+        self.accuracy.window(samples.seen, samples.written, held_out.places, chance, stratum, foretold);
     }
 
     /// Takes a window in which every page was seen, and so many were written.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::picture::{Pinned, Zoom};
 use super::sampling::{SampledWindow, Sampling};
@@ -14,19 +14,25 @@ use crate::capture::{ArmingPolicy, MemoryRegion, PageRange, Rung, TargetInfo, Wi
 use crate::map::{AddressLayout, HilbertCapability as _, HilbertConfig, LayoutChange, LayoutFile};
 use crate::render::ColorPalette;
 use crate::sensing::{
-    AccuracyEstimate, Cells, CompressedSensingReconstructor, DensityMap, HeldOut, PageSet, SampledMap,
-    Samples, SolverKind,
+    AccuracyEstimate, Adjustment, Cells, CompressedSensingReconstructor, DensityMap, HeldOut, OrderControl,
+    PageSet, RateControl, SampledMap, Samples, SamplingConfig, SolverKind,
 };
 use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, WindowFacts};
 
 /// Time in which a cell that is written no more fades to a half.
 pub const HALF_LIFE: Duration = Duration::from_millis(250);
+/// How long the picture says that order or rate were changed, and why, in seconds.
+const NEWS: f64 = 5.0;
 
 /// capture → map → sensing → telemetry for one target; [`Self::picture`] is what render shows of it.
 #[derive(Debug)]
 pub struct Pipeline {
     pub(super) target: TargetInfo,
     rung: Rung,
+    order: OrderControl,
+    rate: RateControl,
+    /// What these two have changed since the last window.
+    adjustments: Vec<Adjustment>,
     hilbert: HilbertConfig,
     pub(super) palette: ColorPalette,
     pub(super) reconstructor: CompressedSensingReconstructor,
@@ -66,14 +72,19 @@ impl Pipeline {
         let order = hilbert.order_for(0);
         let reconstructor = CompressedSensingReconstructor::on(layout, order, HALF_LIFE)?;
         let density = Arc::new(DensityMap::zeros((1 << order, 1 << order)));
-        let target_pid = target.pid;
+        let (sampling, rate) =
+            (Sampling::new(u64::from(target.pid)), RateControl::new(SamplingConfig::default()));
+        sampling.set_rate(rate.rate());
         Ok(Self {
             target,
             rung,
+            order: OrderControl::new(hilbert.clone()),
+            rate,
+            adjustments: Vec::new(),
             hilbert,
             palette,
             reconstructor,
-            sampling: Sampling::new(u64::from(target_pid)),
+            sampling,
             sampled: SampledMap::new(SolverKind::default()),
             confidence: None,
             recorder: TelemetryRecorder::new(),
@@ -95,15 +106,22 @@ impl Pipeline {
     fn follow(&mut self) -> Result<()> {
         let page_size = self.target.page_size;
         let pages = self.regions.iter().map(|region| (region.end - region.start) / page_size).sum();
-        let change = self.reconstructor.follow(&self.regions, self.hilbert.order_for(pages))?;
+        self.line(pages);
+        let change = self.reconstructor.follow(&self.regions, self.order.order())?;
         self.relaid |= change == LayoutChange::Rebuilt;
         Ok(())
+    }
+
+    /// Takes the length of the line, which may ask for another order.
+    fn line(&mut self, pages: u64) {
+        self.adjustments.extend(self.order.line(pages));
     }
 
     /// Draws the map on other curves or fading at another pace; what was seen so far is forgotten.
     pub fn reshape(&mut self, hilbert: HilbertConfig, half_life: Duration) -> Result<()> {
         let layout = AddressLayout::new(self.target.page_size, []);
         self.reconstructor = CompressedSensingReconstructor::on(layout, hilbert.order_for(0), half_life)?;
+        self.order = OrderControl::new(hilbert.clone());
         self.hilbert = hilbert;
         self.follow()?;
         self.trail.forget_places();
@@ -118,6 +136,9 @@ impl Pipeline {
         self.regions.clear();
         self.sampled = SampledMap::new(SolverKind::default());
         self.confidence = None;
+        self.rate = RateControl::new(SamplingConfig::default());
+        self.sampling.set_rate(self.rate.rate());
+        self.adjustments.clear();
         self.recorder = TelemetryRecorder::starting_at(now);
         self.ended = None;
         self.reshape(self.hilbert.clone(), self.reconstructor.half_life())
@@ -135,17 +156,18 @@ impl Pipeline {
 
     /// Takes one window through every room up to telemetry.
     pub fn window(&mut self, window: &Window) -> Result<()> {
+        let started = Instant::now();
         if let Some(regions) = &window.regions {
             self.regions =
                 regions.iter().map(|region| PageRange { start: region.start, end: region.end }).collect();
             self.follow()?;
             self.mapped = Arc::clone(regions);
-            if self.relaid {
-                self.trail.forget_places();
-            }
         }
+        if self.reconstructor.curve().order() != self.order.order() {
+            self.reconstructor.set_order(self.order.order())?;
+        }
+        let page_size = self.target.page_size;
         let density = if window.unseen.is_empty() {
-            let page_size = self.target.page_size;
             let written = window.written.iter().map(|range| range.pages(page_size)).sum();
             self.sampled.exact(written);
             self.confidence = None;
@@ -155,8 +177,14 @@ impl Pipeline {
             let shown = self.sampling.take().unwrap_or_else(|| SampledWindow::alone(layout, window));
             self.sampled_window(window, &shown)?
         };
+        if self.relaid || density.dim() != self.density.dim() {
+            self.trail.forget_places();
+        }
         self.density = Arc::new(density);
         self.window_length = window.length;
+        let pages = self.reconstructor.layout().pages();
+        self.adjustments.extend(self.order.window(started.elapsed(), window.length, pages));
+        let adjustments = std::mem::take(&mut self.adjustments);
         let samples = self.samples(window);
         self.recorder.window(&WindowFacts {
             written: &window.written,
@@ -165,7 +193,9 @@ impl Pipeline {
             threads: &samples,
             length: window.length,
             writable_pages: window.writable_pages,
+            unseen_pages: window.unseen.iter().map(|range| range.pages(page_size)).sum(),
             active_threads: window.active_threads,
+            adjustments: &adjustments,
             hilbert_order: self.reconstructor.curve().order(),
             accuracy: self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32),
         });
@@ -176,7 +206,8 @@ impl Pipeline {
     /// The map of a window in which some pages were not armed.
     fn sampled_window(&mut self, window: &Window, shown: &SampledWindow) -> Result<DensityMap> {
         let pages = shown.layout.pages();
-        self.relaid |= self.reconstructor.adopt(&shown.layout, self.hilbert.order_for(pages))?;
+        self.line(pages);
+        self.relaid |= self.reconstructor.adopt(&shown.layout, self.order.order())?;
         let curve = *self.reconstructor.curve();
         let cells = Cells::new(pages.max(1) as usize, curve.cells() as usize);
         let samples =
@@ -192,8 +223,10 @@ impl Pipeline {
         self.sampled.test(
             &samples,
             &cells,
-            &HeldOut { places: &places, chance: |place| shown.held_out[&place] },
+            &HeldOut { places: &places, strata: &shown.strata, chance: |place| shown.held_out[&place] },
         );
+        self.adjustments.extend(self.rate.window(self.accuracy(), shown.allowed));
+        self.sampling.set_rate(self.rate.rate());
         let accuracy = self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32);
         let believed =
             shown.seen.complement().map(|place| (place, self.sampled.page(place, &samples, &cells)));
@@ -278,13 +311,21 @@ impl Pipeline {
             1 => "1 thread".to_owned(),
             threads => format!("{threads} threads"),
         };
-        format!(
+        let mut words = format!(
             "{} · {} ms windows · {} pages/s written · {threads} · accuracy {}",
             self.rung,
             self.window_length.as_millis(),
             thousands(telemetry.fault_rate.round() as u64),
             accuracy_in_words(self.accuracy()),
-        )
+        );
+        if self.confidence.is_some() {
+            words += &format!(" from {:.0} % of the pages", telemetry.sampling_rate);
+        }
+        let now = self.recorder.now().as_secs_f64();
+        if let Some(news) = telemetry.last_adjustment.filter(|last| last.at + NEWS > now) {
+            words += &format!(" · {}", news.adjustment);
+        }
+        words
     }
 }
 

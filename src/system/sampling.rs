@@ -24,18 +24,20 @@ pub struct SampledWindow {
     pub written: PageSet,
     /// What the plan believes of the others ([`crate::sensing::MeasurementPlan::prior`]).
     pub prior: Vec<f32>,
+    /// By what kind of evidence the map goes at each page ([`crate::sensing::MeasurementPlan::strata`]).
+    pub strata: Vec<u8>,
     /// The samples that were drawn at random, with the chances that they had.
     pub held_out: HashMap<usize, f64>,
-    /// Faults that this window might cost, as a share of the pages.
-    pub budget: f64,
+    /// Faults that the slowdown budget allows a window, as a share of the pages.
+    pub allowed: f64,
 }
 
 impl SampledWindow {
     /// A window whose samples another policy has chosen: nothing is believed of the rest, and no sample tests the map.
     pub fn alone(layout: &AddressLayout, window: &Window) -> Self {
         let (seen, written) = sets(layout, &window.written, &window.unseen);
-        let prior = vec![f32::NAN; seen.pages()];
-        Self { layout: layout.clone(), seen, written, prior, held_out: HashMap::new(), budget: 0.0 }
+        let (prior, strata) = (vec![f32::NAN; seen.pages()], vec![0; seen.pages()]);
+        Self { layout: layout.clone(), seen, written, prior, strata, held_out: HashMap::new(), allowed: 0.0 }
     }
 }
 
@@ -53,14 +55,17 @@ fn sets(layout: &AddressLayout, written: &[PageRange], unseen: &[PageRange]) -> 
 }
 
 /// A plan and the line that it is for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     live: Option<(AddressLayout, BudgetPlan)>,
     window: Option<SampledWindow>,
+    /// Faults that a window may cost, as a share of the pages: what is asked for, and what was allowed at last.
+    rate: f64,
+    allowed: f64,
 }
 
 /// A [`BudgetPlan`] as capture's policy. Clones share one plan.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Sampling {
     state: Arc<Mutex<State>>,
     seed: u64,
@@ -69,7 +74,14 @@ pub struct Sampling {
 impl Sampling {
     /// A plan that knows nothing yet. The same `seed` draws the same samples.
     pub fn new(seed: u64) -> Self {
-        Self { state: Arc::default(), seed }
+        let state = State { live: None, window: None, rate: 1.0, allowed: 1.0 };
+        Self { state: Arc::new(Mutex::new(state)), seed }
+    }
+
+    /// Spends no more than `rate` faults a window, as a share of the pages, from the next one on; less, where the slowdown budget
+    /// allows no more.
+    pub fn set_rate(&self, rate: f64) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).rate = rate;
     }
 
     /// What the last window showed, once; `None` where every page of it was armed.
@@ -99,8 +111,9 @@ impl State {
                 seen: seen.clone(),
                 written: written.clone(),
                 prior: plan.prior().to_vec(),
+                strata: plan.strata().to_vec(),
                 held_out,
-                budget: plan.budget(),
+                allowed: self.allowed,
             });
         }
         let Some(faults) = end.budget else {
@@ -108,7 +121,8 @@ impl State {
             return Arming::Everything;
         };
         // The plan's samples lie apart, so each costs a flush of translations besides its fault.
-        plan.set_budget(faults / (1.0 + end.run_cost) / pages as f64);
+        self.allowed = faults / (1.0 + end.run_cost) / pages as f64;
+        plan.set_budget(self.allowed.min(self.rate));
         // A page that was armed and stayed silent is armed still.
         let standing = seen.difference(&written);
         let chosen = plan.arm(&standing).difference(&standing);

@@ -21,7 +21,7 @@ use crate::capture::{
 use crate::map::HilbertConfig;
 use crate::render::{ColorPalette, Gpu, MapTarget, Painter};
 use crate::sensing::AccuracyEstimate;
-use crate::telemetry::{Avalanche, GlassRamTelemetry, PhaseChange};
+use crate::telemetry::{Avalanche, GlassRamTelemetry, PhaseChange, TimedAdjustment};
 use crate::{GlassRamError, Result};
 
 /// What to watch, for how long, and what to write.
@@ -71,6 +71,8 @@ pub struct SnapshotReport {
     pub phases: Vec<PhaseReport>,
     /// Cascades of writes into memory untouched before.
     pub avalanches: Vec<AvalancheReport>,
+    /// Changes of the map's order and of the sampling rate, and why they were made.
+    pub adjustments: Vec<TimedAdjustment>,
     /// What watching cost the target.
     #[serde(flatten)]
     pub target: TargetMetrics,
@@ -185,6 +187,7 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
         accuracy: pipeline.accuracy(),
         phases: recorder.phases().changes().map(PhaseReport::from).collect(),
         avalanches: avalanches.ended().chain(avalanches.current()).map(AvalancheReport::from).collect(),
+        adjustments: recorder.adjustments().copied().collect(),
         target: metrics,
         lost,
         governing,
@@ -318,6 +321,9 @@ impl fmt::Display for SnapshotReport {
         }
         for AvalancheReport { start, seconds, pages, epicentre } in &self.avalanches {
             writeln!(f, "  avalanche at {start:.1} s, {pages} pages in {seconds:.1} s from {epicentre:#x}")?;
+        }
+        for TimedAdjustment { at, adjustment } in &self.adjustments {
+            writeln!(f, "  adjusted  {adjustment} at {at:.1} s")?;
         }
         writeln!(
             f,

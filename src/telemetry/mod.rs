@@ -28,6 +28,6 @@ pub use features::Features;
 pub use history::{HISTORY_ORDER, History, HistoryRow};
 pub use phase::{PhaseChange, PhaseDetector, REGIME_ORDER, Regime};
 pub use profile::profile;
-pub use recorder::{GlassRamTelemetry, TelemetryRecorder, WindowFacts};
+pub use recorder::{GlassRamTelemetry, TelemetryRecorder, TimedAdjustment, WindowFacts};
 pub use threads::{ThreadMotion, ThreadSample, ThreadTracker, kinetic_energy};
 pub use touched::Touched;

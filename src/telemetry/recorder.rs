@@ -14,6 +14,7 @@ use super::threads::{ThreadSample, ThreadTracker};
 use super::touched::Touched;
 use crate::capture::PageRange;
 use crate::map::AddressLayout;
+use crate::sensing::Adjustment;
 
 /// The state of the watch, as of the last window.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -30,8 +31,20 @@ pub struct GlassRamTelemetry {
     pub reconstruction_accuracy: f32,
     /// The order of the map's Hilbert curve.
     pub hilbert_order: u32,
-    /// Share of the pages that are watched, percent.
+    /// Share of the writable pages whose writes the last window could see, percent: those that are watched, and were armed.
     pub sampling_rate: f64,
+    /// The last change of the map's order or of the sampling rate, and why it was made; none until there was one.
+    pub last_adjustment: Option<TimedAdjustment>,
+}
+
+/// An [`Adjustment`] with its time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TimedAdjustment {
+    /// When, in seconds from the begin of the watch.
+    pub at: f64,
+    /// What was changed, and why.
+    #[serde(flatten)]
+    pub adjustment: Adjustment,
 }
 
 /// What one capture window showed.
@@ -49,8 +62,12 @@ pub struct WindowFacts<'a> {
     pub length: Duration,
     /// Pages of the target's writable regions, watched or not.
     pub writable_pages: u64,
+    /// Watched pages that were not armed in it.
+    pub unseen_pages: u64,
     /// Threads of the target that ran in it.
     pub active_threads: u32,
+    /// Changes of the map's order and of the sampling rate that it led to.
+    pub adjustments: &'a [Adjustment],
     /// The order of the map drawn from it.
     pub hilbert_order: u32,
     /// The accuracy stated for that map; NaN where it is not known.
@@ -61,6 +78,8 @@ pub struct WindowFacts<'a> {
 const RATE_SPAN: Duration = Duration::from_secs(1);
 /// How long a phase transition is news.
 const NEWS: Duration = Duration::from_secs(2);
+/// Adjustments that are kept.
+const ADJUSTMENTS: usize = 64;
 
 /// Keeps [`GlassRamTelemetry`] up to date, and what its detectors and the history know.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +96,7 @@ pub struct TelemetryRecorder {
     phases: PhaseDetector,
     threads: ThreadTracker,
     history: History,
+    adjustments: VecDeque<TimedAdjustment>,
 }
 
 impl TelemetryRecorder {
@@ -115,6 +135,12 @@ impl TelemetryRecorder {
         self.threads.window(facts.threads, layout.pages(), 1 << (2 * facts.hilbert_order));
         self.written.clear();
         self.written.extend_from_slice(written);
+        for &adjustment in facts.adjustments {
+            if self.adjustments.len() == ADJUSTMENTS {
+                self.adjustments.pop_front();
+            }
+            self.adjustments.push_back(TimedAdjustment { at: to.as_secs_f64(), adjustment });
+        }
         let news = self.phases.changes().next_back().is_some_and(|change| change.detected + NEWS > to);
         self.telemetry = GlassRamTelemetry {
             fault_rate: self.rate(row.written, length),
@@ -123,7 +149,11 @@ impl TelemetryRecorder {
             phase_transition_detected: news,
             reconstruction_accuracy: facts.accuracy,
             hilbert_order: facts.hilbert_order,
-            sampling_rate: percent(layout.live_pages(), facts.writable_pages),
+            sampling_rate: percent(
+                layout.live_pages().saturating_sub(facts.unseen_pages),
+                facts.writable_pages,
+            ),
+            last_adjustment: self.adjustments.back().copied(),
         };
     }
 
@@ -165,6 +195,11 @@ impl TelemetryRecorder {
         &self.avalanches
     }
 
+    /// The last changes of the map's order and of the sampling rate, the newest last.
+    pub fn adjustments(&self) -> impl Iterator<Item = &TimedAdjustment> {
+        self.adjustments.iter()
+    }
+
     /// Where the threads write.
     pub fn threads(&self) -> &ThreadTracker {
         &self.threads
@@ -202,7 +237,9 @@ mod tests {
             threads: &[],
             length: Duration::from_millis(millis),
             writable_pages: 1000,
+            unseen_pages: 0,
             active_threads: 3,
+            adjustments: &[],
             hilbert_order: 5,
             accuracy: 1.0,
         }
@@ -231,6 +268,33 @@ mod tests {
         assert_eq!((telemetry.active_threads, telemetry.hilbert_order), (3, 5));
         assert_eq!(telemetry.sampling_rate, 90.0);
         assert_eq!(telemetry.reconstruction_accuracy, 1.0);
+        recorder.window(&WindowFacts { unseen_pages: 400, ..facts(&layout, &[], 100) });
+        assert_eq!(recorder.telemetry().sampling_rate, 50.0, "what is not armed is not seen");
+    }
+
+    #[test]
+    fn the_reason_of_each_adjustment_is_kept_with_its_time() {
+        use crate::sensing::{Adjusted, AdjustmentReason};
+        let (mut recorder, layout) = (TelemetryRecorder::new(), layout());
+        recorder.window(&facts(&layout, &[], 100));
+        assert_eq!(recorder.telemetry().last_adjustment, None);
+        let finer =
+            Adjustment { adjusted: Adjusted::Order { from: 4, to: 5 }, reason: AdjustmentReason::MorePages };
+        recorder.window(&WindowFacts { adjustments: &[finer], ..facts(&layout, &[], 100) });
+        recorder.window(&facts(&layout, &[], 100));
+        assert_eq!(
+            recorder.telemetry().last_adjustment,
+            Some(TimedAdjustment { at: 0.2, adjustment: finer })
+        );
+        let json = serde_json::to_value(recorder.telemetry()).unwrap();
+        assert_eq!(
+            json["last_adjustment"],
+            serde_json::json!({"at": 0.2, "what": "order", "from": 4, "to": 5, "reason": "more_pages"})
+        );
+        for _ in 0..2 * ADJUSTMENTS {
+            recorder.window(&WindowFacts { adjustments: &[finer], ..facts(&layout, &[], 100) });
+        }
+        assert_eq!(recorder.adjustments().count(), ADJUSTMENTS);
     }
 
     #[test]

@@ -196,10 +196,12 @@ fn layout_words(keyboard: &Keyboard) -> String {
 }
 
 fn telemetry_words(telemetry: &Telemetry) -> String {
+    let adjusted = telemetry.last_adjustment.as_ref();
+    let adjusted = adjusted.map_or(String::new(), |last| format!("  adjusted  {last}\n"));
     let mut text = format!(
         "{}: {} windows over {} pages\n  written   {:.0} pages/s by {} threads\n  map       order {}, accuracy {}, \
-         {:.1} % of the pages watched\n  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), {:.1} MB; \
-         estimated\n",
+         {:.1} % of the pages watched\n{adjusted}  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), \
+         {:.1} MB; estimated\n",
         target(Some(&telemetry.target)),
         telemetry.windows,
         telemetry.pages,

@@ -155,6 +155,18 @@ pub(super) fn weight_set(states: u8, age_class: usize) -> u8 {
     (states & 1) * 4 + age_class as u8
 }
 
+/// The kind of a page for which the map goes by `belief`, or by the samples beside it: errors are about as frequent on all of a kind.
+pub(super) fn stratum(contexts: &Contexts, belief: Option<f32>) -> u8 {
+    /// Classes of belief, before those of samples.
+    const CLASSES: usize = 16;
+    match belief {
+        Some(probability) => {
+            ((probability / (1.0 - probability)).ln() + 8.0).clamp(0.0, CLASSES as f32 - 1.0) as u8
+        }
+        None => (CLASSES + usize::from(contexts[4]) / SHARES) as u8,
+    }
+}
+
 impl Mixer {
     pub(super) fn new() -> Self {
         // Before anything is learned, the nearest sample is the best guess, and the farther one tells a little.

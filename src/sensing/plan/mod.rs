@@ -51,6 +51,9 @@ pub trait MeasurementPlan {
     /// The chance that a page which is not in the regular part of the sample had to be held out, 0..1.
     fn held_out_chance(&self, place: usize) -> f64;
 
+    /// Pages of the line for which the map goes by evidence of one kind have the same number, by the samples that are not held out.
+    fn strata(&self) -> &[u8];
+
     /// What the samples without the held-out ones let believe of each page: the probability that it was written in the
     /// last window, NaN where its nearest sample tells more. Only read where a page was not seen.
     fn prior(&self) -> &[f32];
@@ -136,6 +139,7 @@ pub struct BudgetPlan {
     started: bool,
     armed: PageSet,
     held_out: PageSet,
+    strata: Vec<u8>,
     prior: Vec<f32>,
     /// Kept between windows only for their memory.
     left: Vec<Side>,
@@ -166,6 +170,7 @@ impl BudgetPlan {
             started: false,
             armed: PageSet::empty(pages),
             held_out: PageSet::empty(pages),
+            strata: vec![0; pages],
             prior: vec![f32::NAN; pages],
             left: vec![Side::default(); pages],
             contexts: vec![Contexts::default(); pages],
@@ -213,6 +218,7 @@ impl BudgetPlan {
         (self.armed, self.held_out) = (armed, held_out);
         self.blocks.relay(pages, |block| blocks[block]);
         self.duel.relay(pages, |block| blocks[block]);
+        self.strata = vec![0; pages];
         self.prior = vec![f32::NAN; pages];
         self.left = vec![Side::default(); pages];
         self.contexts = vec![Contexts::default(); pages];
@@ -443,7 +449,9 @@ impl MeasurementPlan for BudgetPlan {
             } else {
                 state
             };
-            if !self.duel.belief_wins(place) {
+            let wins = self.duel.belief_wins(place);
+            self.strata[place] = mixer::stratum(&self.contexts[place], wins.then_some(self.prior[place]));
+            if !wins {
                 self.prior[place] = f32::NAN;
             }
             page.rate += (if seen { RATE_SEEN } else { RATE_UNSEEN }) * (state - page.rate);
@@ -464,6 +472,10 @@ impl MeasurementPlan for BudgetPlan {
 
     fn held_out_chance(&self, place: usize) -> f64 {
         Self::chance(self.rates.of(self.pages[place].class))
+    }
+
+    fn strata(&self) -> &[u8] {
+        &self.strata
     }
 
     fn prior(&self) -> &[f32] {

@@ -20,7 +20,8 @@ impl SampleChanges {
         assert!(before.0.pages() == now.0.pages(), "two windows of one line");
         self.new.clear();
         self.gone.clear();
-        let words = before.0.words().iter().zip(before.1.words()).zip(now.0.words().iter().zip(now.1.words()));
+        let words =
+            before.0.words().iter().zip(before.1.words()).zip(now.0.words().iter().zip(now.1.words()));
         for (index, ((seen_before, written_before), (seen, written))) in words.enumerate() {
             let new = seen & (!seen_before | (written_before ^ written));
             let gone = seen_before & !seen;

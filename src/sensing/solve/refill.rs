@@ -35,7 +35,11 @@ pub(super) fn refill(
     shares: &mut [f32],
     touched: &mut Vec<Range<usize>>,
 ) {
-    assert_eq!((filled.pages(), shares.len()), (samples.0.pages(), cells.count()), "the map that was solved last");
+    assert_eq!(
+        (filled.pages(), shares.len()),
+        (samples.0.pages(), cells.count()),
+        "the map that was solved last"
+    );
     touched.clear();
     touched.reserve(changes.count());
     let mut line = Line { seen: samples.0, written: samples.1, filled, shares, cells };
@@ -114,7 +118,7 @@ impl Line<'_> {
             for (pair, byte) in own_pairs.iter_mut().zip(now) {
                 *pair = PAIRS[usize::from(byte)];
             }
-            (8 * first + from) / 4..(8 * first + to + 3) / 4
+            (8 * first + from) / 4..(8 * first + to).div_ceil(4)
         }));
     }
 

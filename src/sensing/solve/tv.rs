@@ -157,7 +157,8 @@ impl Solver for Tv {
         for &(place, counted) in &self.part {
             let change = counted - f32::from(u8::from(self.filled.contains(place)));
             for d in cells.cells_of(place) {
-                field.density[d] = (field.density[d] + change / cells.pages_of(d).len() as f32).clamp(0.0, 1.0);
+                field.density[d] =
+                    (field.density[d] + change / cells.pages_of(d).len() as f32).clamp(0.0, 1.0);
             }
         }
         // A filled page may be either; a believed one has its probability.

@@ -116,6 +116,7 @@ impl Watched {
                 .filter(|accuracy| !accuracy.is_nan()),
             hilbert_order: numbers.hilbert_order,
             sampling_rate: numbers.sampling_rate,
+            last_adjustment: numbers.last_adjustment.map(|last| last.adjustment.to_string()),
             overhead_percent: metrics.overhead_percent,
             slow_down_factor: metrics.slow_down_factor,
             memory_overhead_mb: metrics.memory_overhead_mb,
