@@ -153,6 +153,8 @@ struct Evidence {
     active: u32,
     /// Pages that are not seen.
     unseen: usize,
+    /// What the map that is shown says else of them, in pages.
+    otherwise: f64,
 }
 
 /// Strata with fewer samples than this, in all windows, are joined with the next.
@@ -164,7 +166,8 @@ const LEAST_SAMPLES: f64 = 10.0;
 /// for (1 − π)/π pages of its kind that were not seen (Horvitz and Thompson 1952). How many of each kind were not seen is known, so
 /// the weights are scaled to that (poststratification: Holt and Smith 1979). What the rest of the samples saw is exact. The sums
 /// are pooled over [`ESTIMATE_WINDOWS`] windows. The interval is Wilson's, on the error's count in units of a sample's
-/// weight, so that it does not close where errors are rare.
+/// weight, so that it does not close where errors are rare. The map that is shown was made with the held-out samples as well, and
+/// where that makes it say something else it is likely to be right: the interval's upper end allows for it.
 #[derive(Debug, Clone, Default)]
 pub struct HeldOutAccuracy {
     windows: VecDeque<Evidence>,
@@ -182,7 +185,7 @@ impl HeldOutAccuracy {
     }
 
     /// Takes a window: the armed pages, the `written` ones among them, the held-out ones with their chances, the stratum of each
-    /// page, and what the map that was made without them says of them (0..1).
+    /// page, and what the map that was made without them says (0..1), and the one that is `shown`.
     pub fn window(
         &mut self,
         armed: &PageSet,
@@ -191,10 +194,13 @@ impl HeldOutAccuracy {
         chance: impl Fn(usize) -> f64,
         stratum: impl Fn(usize) -> u8,
         foretold: impl Fn(usize) -> f32,
+        shown: impl Fn(usize) -> f32,
     ) {
         let mut strata = [Stratum::default(); 256];
+        let mut otherwise = 0.0;
         for place in armed.complement() {
             strata[usize::from(stratum(place))].unseen += 1.0;
+            otherwise += f64::from((foretold(place) - shown(place)).abs());
         }
         let mut active = 0;
         for place in held_out.iter() {
@@ -205,7 +211,7 @@ impl HeldOutAccuracy {
         }
         let strata = (0..=255u8).zip(strata).filter(|(_, sums)| sums.unseen + sums.samples > 0.0).collect();
         let (seen, unseen) = (written.count() as f64, armed.pages() - armed.count());
-        self.push(Evidence { strata, seen, active, unseen });
+        self.push(Evidence { strata, seen, active, unseen, otherwise });
     }
 
     /// Takes a window in which every page was seen, and so many were written.
@@ -274,11 +280,12 @@ impl HeldOutAccuracy {
         let heavy = sum(&|stratum| stratum.scale().powi(3) * stratum.heavy);
         let quantile = student(if heavy > 0.0 { errors * errors / heavy } else { f64::INFINITY });
         let half = quantile * (variance + unit * unit * Z * Z / 4.0).sqrt();
+        let otherwise: f64 = self.windows.iter().map(|window| window.otherwise).sum();
         let accuracy = |error: f64| (1.0 - error / activity).clamp(0.0, 1.0);
         Some(AccuracyEstimate {
             value: accuracy(error),
             low: accuracy(middle + half),
-            high: accuracy(middle - half),
+            high: accuracy(middle - half - otherwise),
         })
     }
 }

@@ -50,18 +50,29 @@ impl SampledMap {
         cells: &Cells,
         held_out: &HeldOut<'_, impl Fn(usize) -> f64>,
     ) {
+        if held_out.places.count() == 0 {
+            // Nothing tests the map.
+            self.accuracy.window(
+                samples.seen,
+                samples.written,
+                held_out.places,
+                |_| 1.0,
+                |_| 0,
+                |_| 0.0,
+                |_| 0.0,
+            );
+            return;
+        }
         // What the samples that are not held out foretell of those that are.
         let regular = samples.seen.difference(held_out.places);
-        if held_out.places.count() > 0 {
-            let written = samples.written.intersection(&regular);
-            let samples = Samples { seen: &regular, written: &written, averaged: false, ..*samples };
-            self.tester.solve(&samples, cells, &mut self.tested);
-        }
-        let (tester, tested) = (&self.tester, &self.tested);
-        let foretold =
-            |place| tester.page(place).unwrap_or_else(|| tested.density[cells.cells_of(place).start]);
+        let written = samples.written.intersection(&regular);
+        let few = Samples { seen: &regular, written: &written, averaged: false, ..*samples };
+        let Self { solver, tester, accuracy, field, tested } = self;
+        tester.solve(&few, cells, tested);
+        let foretold = |place| page(&**tester, tested, place, &few, cells);
+        let shown = |place| page(&**solver, field, place, samples, cells);
         let (chance, stratum) = (&held_out.chance, |place: usize| held_out.strata[place]);
-        self.accuracy.window(samples.seen, samples.written, held_out.places, chance, stratum, foretold);
+        accuracy.window(samples.seen, samples.written, held_out.places, chance, stratum, foretold, shown);
     }
 
     /// Takes a window in which every page was seen, and so many were written.
@@ -76,17 +87,22 @@ impl SampledMap {
 
     /// What that map says of a page, 0..1.
     pub fn page(&self, place: usize, samples: &Samples<'_>, cells: &Cells) -> f32 {
-        self.solver.page(place).unwrap_or_else(|| {
-            if samples.seen.contains(place) {
-                f32::from(u8::from(samples.written.contains(place)))
-            } else {
-                self.field.density[cells.cells_of(place).start]
-            }
-        })
+        page(&*self.solver, &self.field, place, samples, cells)
     }
 
     /// The accuracy over the last windows, page by page; `None` while there is too little evidence.
     pub fn estimate(&self) -> Option<AccuracyEstimate> {
         self.accuracy.estimate()
     }
+}
+
+/// What a solver's last map says of a page, 0..1.
+fn page(solver: &dyn Solver, field: &Field, place: usize, samples: &Samples<'_>, cells: &Cells) -> f32 {
+    solver.page(place).unwrap_or_else(|| {
+        if samples.seen.contains(place) {
+            f32::from(u8::from(samples.written.contains(place)))
+        } else {
+            field.density[cells.cells_of(place).start]
+        }
+    })
 }
