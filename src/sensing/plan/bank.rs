@@ -57,7 +57,9 @@ impl FaultBank {
         let price = price.max(LEAST_PRICE).ln();
         let usual = self.usual.unwrap_or(price);
         self.usual = Some(usual + (price - usual) / USUAL);
-        worth(usual.exp()).clamp(LEAST_OF_EVEN * even, MOST_OF_EVEN * even)
+        // Who owes does not spend ahead as well: the debt would never end.
+        let most = if self.saved < 0.0 { 1.0 } else { MOST_OF_EVEN };
+        worth(usual.exp()).clamp(LEAST_OF_EVEN * even, most * even)
     }
 
     /// Takes note of what a window did cost.

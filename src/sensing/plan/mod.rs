@@ -365,13 +365,19 @@ impl BudgetPlan {
         let mut lessons = self.lessons.iter().rev();
         let mut places = regular.iter().peekable();
         let mut before: Option<usize> = None;
-        let (mut block, mut weight) = (usize::MAX, 0.0);
+        let (mut block, mut weights) = (usize::MAX, [0.0; 2]);
         while let Some(place) = places.next() {
             if place / BLOCK != block {
                 block = place / BLOCK;
-                let pages = block * BLOCK..((block + 1) * BLOCK).min(self.pages.len());
-                let seen = self.armed.count_in(pages.clone());
-                weight = (pages.len() - seen) as f32 / seen as f32;
+                // A sample stands for the unseen pages of its kind: silent ones are nearly all seen, hot ones are not.
+                let (mut seen, mut unseen) = ([0.0f32; 2], [0.0f32; 2]);
+                let first = block * BLOCK;
+                for (place, page) in (first..).zip(&self.pages[first..(first + BLOCK).min(self.pages.len())])
+                {
+                    let count = if self.armed.contains(place) { &mut seen } else { &mut unseen };
+                    count[page.kind()] += 1.0;
+                }
+                weights = [0, 1].map(|kind| unseen[kind] / seen[kind].max(1.0));
             }
             let after = places.peek().copied();
             let nearest = match (before, after) {
@@ -381,7 +387,7 @@ impl BudgetPlan {
             before = Some(place);
             let (Some(nearest), Some(lesson)) = (nearest, lessons.next()) else { continue };
             let errs = (written.contains(nearest) != lesson.written, lesson.foretold != lesson.written);
-            self.duel.sample(place, weight, errs.0, errs.1);
+            self.duel.sample(place, weights[self.pages[place].kind()], errs.0, errs.1);
         }
     }
 }
