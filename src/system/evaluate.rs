@@ -76,6 +76,8 @@ pub struct EvaluateReport {
     pub estimate_worst_error: f64,
     /// See `estimate_worst_error`.
     pub estimate_mean_error: f64,
+    /// The mean of estimate less truth.
+    pub estimate_bias: f64,
     /// The share of the stretches whose 90 % interval holds the truth.
     pub estimate_coverage: f64,
     /// The share of the stretches in which the estimate is known.
@@ -109,8 +111,8 @@ fn draw(
         score.add(&shares, &field.density);
         let (pages, faults) = (trace.pages() as f64, truth.intersection(armed).count() as f64);
         let title = format!(
-            "{name}, window {} of {}: {} pages of 4 KiB, a cell {:.1} of them; {:.1} % written, {:.1} % faulted (budget {:.1} %); \
-             accuracy {:.1} %",
+            "{name}, window {} of {}: {} pages of 4 KiB, {:.1} to a cell\n{:.1} % of them written, {:.1} % faulted (budget {:.1} %), \
+             accuracy of the map {:.1} %",
             window + 1,
             trace.windows().len(),
             trace.pages(),
@@ -180,6 +182,7 @@ pub fn run(path: &Path, options: &EvaluateOptions) -> Result<EvaluateReport> {
         estimate: replayed.estimate,
         estimate_worst_error: replayed.check.worst,
         estimate_mean_error: replayed.check.mean,
+        estimate_bias: replayed.check.bias,
         estimate_coverage: replayed.check.coverage,
         estimate_known: replayed.check.known as f64 / stretches,
         plan_ms: replayed.plan_ms,

@@ -13,7 +13,7 @@ const SIDE: usize = 256;
 const GAP: usize = 16;
 /// Lines of words above the maps, and under them a bar and its numbers.
 const LINE: usize = 18;
-const HEAD: usize = 3 * LINE;
+const HEAD: usize = 4 * LINE;
 const FOOT: usize = 44;
 const BAR: usize = 10;
 const BACKGROUND: u32 = 0xff10_1014;
@@ -26,7 +26,7 @@ const WRITTEN: u32 = 0xffff_c24d;
 /// What a window was and what was made of it.
 #[derive(Debug)]
 pub struct Panels<'a> {
-    /// Which window of which recording, and how it was bought.
+    /// Which window of which recording, and how it was bought: two lines.
     pub title: &'a str,
     /// The pages that were written.
     pub truth: &'a PageSet,
