@@ -225,7 +225,7 @@ pub enum Response {
     /// Ranges of addresses, in their order.
     Selection(Vec<AddressRange>),
     /// As of the last window; nothing when nothing is watched.
-    Telemetry(Option<Telemetry>),
+    Telemetry(Option<Box<Telemetry>>),
     /// How the recording is played.
     Replay(ReplayState),
 }

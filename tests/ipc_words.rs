@@ -299,7 +299,7 @@ fn response() -> impl Strategy<Value = Response> {
         state().prop_map(|state| Response::State(Box::new(state))),
         (any::<String>(), any::<u32>(), any::<u32>())
             .prop_map(|(path, width, height)| Response::Screenshot { path, width, height }),
-        option::of(telemetry()).prop_map(Response::Telemetry),
+        option::of(telemetry().prop_map(Box::new)).prop_map(Response::Telemetry),
         replay_state().prop_map(Response::Replay),
     ]
 }

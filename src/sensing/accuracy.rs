@@ -185,7 +185,7 @@ impl HeldOutAccuracy {
     }
 
     /// Takes a window: the armed pages, the `written` ones among them, the held-out ones with their chances, the stratum of each
-    /// page, and what the map that was made without them says (0..1), and the one that is `shown`.
+    /// page, and what is said of it (0..1) by the map that was made without them and by the one that is shown.
     pub fn window(
         &mut self,
         armed: &PageSet,
@@ -193,19 +193,19 @@ impl HeldOutAccuracy {
         held_out: &PageSet,
         chance: impl Fn(usize) -> f64,
         stratum: impl Fn(usize) -> u8,
-        foretold: impl Fn(usize) -> f32,
-        shown: impl Fn(usize) -> f32,
+        said: impl Fn(usize) -> (f32, f32),
     ) {
         let mut strata = [Stratum::default(); 256];
         let mut otherwise = 0.0;
         for place in armed.complement() {
             strata[usize::from(stratum(place))].unseen += 1.0;
-            otherwise += f64::from((foretold(place) - shown(place)).abs());
+            let (foretold, shown) = said(place);
+            otherwise += f64::from((foretold - shown).abs());
         }
         let mut active = 0;
         for place in held_out.iter() {
             let truth = f64::from(u8::from(written.contains(place)));
-            let error = (truth - f64::from(foretold(place))).abs();
+            let error = (truth - f64::from(said(place).0)).abs();
             strata[usize::from(stratum(place))].sample(chance(place).clamp(1e-6, 1.0), error, truth);
             active += u32::from(truth > 0.0);
         }

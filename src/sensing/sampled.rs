@@ -52,15 +52,8 @@ impl SampledMap {
     ) {
         if held_out.places.count() == 0 {
             // Nothing tests the map.
-            self.accuracy.window(
-                samples.seen,
-                samples.written,
-                held_out.places,
-                |_| 1.0,
-                |_| 0,
-                |_| 0.0,
-                |_| 0.0,
-            );
+            let (seen, written) = (samples.seen, samples.written);
+            self.accuracy.window(seen, written, held_out.places, |_| 1.0, |_| 0, |_| (0.0, 0.0));
             return;
         }
         // What the samples that are not held out foretell of those that are.
@@ -69,10 +62,11 @@ impl SampledMap {
         let few = Samples { seen: &regular, written: &written, averaged: false, ..*samples };
         let Self { solver, tester, accuracy, field, tested } = self;
         tester.solve(&few, cells, tested);
-        let foretold = |place| page(&**tester, tested, place, &few, cells);
-        let shown = |place| page(&**solver, field, place, samples, cells);
+        let said = |place| {
+            (page(&**tester, tested, place, &few, cells), page(&**solver, field, place, samples, cells))
+        };
         let (chance, stratum) = (&held_out.chance, |place: usize| held_out.strata[place]);
-        accuracy.window(samples.seen, samples.written, held_out.places, chance, stratum, foretold, shown);
+        accuracy.window(samples.seen, samples.written, held_out.places, chance, stratum, said);
     }
 
     /// Takes a window in which every page was seen, and so many were written.

@@ -7,9 +7,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use memory_glass::map::HilbertConfig;
 use memory_glass::sensing::{
-    BudgetPlan, Cells, Field, HaarFista, MeasurementPlan as _, PageSet, SampleChanges, Samples, Solver as _,
-    SolverKind, Tv,
+    AccuracyEstimate, BudgetPlan, Cells, Field, HaarFista, MeasurementPlan as _, OrderControl, PageSet,
+    RateControl, SampleChanges, Samples, SamplingConfig, Solver as _, SolverKind, Tv,
 };
 
 const PAGES_A_CELL: usize = 4;
@@ -245,8 +246,30 @@ fn windows(pages: usize) {
     }
 }
 
+/// What adapting the order and the rate takes a window, and choosing what is armed at the rate as it is.
+fn adjustment() {
+    let (mut order, mut rate) =
+        (OrderControl::new(HilbertConfig::default()), RateControl::new(SamplingConfig::default()));
+    let mut window = 0u64;
+    let took = time(|| {
+        window += 1;
+        // Around a bound of the order and of the goal, so that both have something to do.
+        let value = 0.97 + 0.03 * (window % 64) as f64 / 64.0;
+        let pages = 60_000 + window % 16_384;
+        let estimate = AccuracyEstimate { value, low: value - 0.002, high: value + 0.002 };
+        black_box((
+            order.line(pages),
+            order.window(Duration::from_millis(2), Duration::from_millis(100), pages),
+            rate.window(Some(estimate), 0.5),
+        ));
+    });
+    println!("adjustment of order and rate, a window");
+    report("order and rate (the goal is 1 ms)", took, 1000.0);
+}
+
 fn main() {
     println!("median [fastest–90th percentile] of 15, and the ratio to the baseline of the same run");
     [8, 10, 12].into_iter().for_each(solvers);
+    adjustment();
     [1 << 16, 1 << 20].into_iter().for_each(windows);
 }

@@ -5,7 +5,7 @@ use tracing::info;
 use super::control::{Asked, ClientId};
 use super::jobs::Asker;
 use super::state::Session;
-use super::watching::{View, Watched};
+use super::watching::View;
 use super::words;
 use crate::capture::PageRange;
 use crate::display::Compositor;
@@ -64,7 +64,9 @@ impl Session {
             },
             Request::Outputs => Response::Outputs(self.outputs(compositor)),
             Request::State => Response::State(Box::new(self.publish(compositor).clone())),
-            Request::Telemetry => Response::Telemetry(self.main().map(Watched::telemetry)),
+            Request::Telemetry => {
+                Response::Telemetry(self.main().map(|watched| Box::new(watched.telemetry())))
+            }
             Request::Replay { action } => return Answer::Now(self.steer(compositor, action)),
             Request::Targets => return later(self.start_targets(Some(id))),
             Request::Watch { target, output: None } => {
