@@ -10,16 +10,21 @@ start_target() {
     wait_for 30 grep -q '"pid"' "$OUT/exercise.json"
 }
 
-# start_session CARD [ARGUMENT...]: a session that shows $target and, as its client, a terminal all in one colour.
-start_session() {
-    local card=$1
-    shift
-    # Pixels are compared: the map has no names in it, and every page is seen in every window.
+# plain: where pixels are compared, the map has no names in it, and every page is seen in every window; unless there is a
+# configuration already.
+plain() {
     if [[ -z ${XDG_CONFIG_HOME:-} ]]; then
         export XDG_CONFIG_HOME=/tmp/plain
         mkdir -p "$XDG_CONFIG_HOME/memory-glass"
         printf 'outlines = false\nslowdown-budget = 1000\n' >"$XDG_CONFIG_HOME/memory-glass/config.toml"
     fi
+}
+
+# start_session CARD [ARGUMENT...]: a session that shows $target and, as its client, a terminal all in one colour.
+start_session() {
+    local card=$1
+    shift
+    plain
     memory-glass session --backend tty --card "$card" --target "$target" --order 6 "$@" \
         -- foot --override "colors.background=$background" --override cursor.blink=no sleep 3600 \
         >"$OUT/session.log" 2>&1 &
@@ -54,6 +59,7 @@ target_is_as_it_was() {
 
 # start_wall [ARGUMENT...]: a session on every card, with the same target and terminal.
 start_wall() {
+    plain
     memory-glass session --backend tty --target "$target" --order 6 "$@" \
         -- foot --override "colors.background=$background" --override cursor.blink=no sleep 36000 \
         >"$OUT/session.log" 2>&1 &
