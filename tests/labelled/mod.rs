@@ -151,7 +151,9 @@ pub fn score(trace: &Labelled) -> Scores {
             threads: &[],
             length: *length,
             writable_pages: layout.pages(),
+            unseen_pages: 0,
             active_threads: 1,
+            adjustments: &[],
             hilbert_order: 6,
             accuracy: 1.0,
         });
