@@ -203,6 +203,8 @@ mod tests {
 
     /// Unseen, seen silent, seen written.
     type State = Option<bool>;
+    /// Places of a window with their new states.
+    type Changed = Vec<(usize, State)>;
 
     fn sets(states: &[State]) -> (PageSet, PageSet) {
         let pages = states.len();
@@ -212,7 +214,7 @@ mod tests {
     }
 
     /// A line with samples as dense as `dense` in a hundred, and some windows' changes of it: places with their new states.
-    fn story() -> impl Strategy<Value = (usize, Vec<State>, Vec<Vec<(usize, State)>>)> {
+    fn story() -> impl Strategy<Value = (usize, Vec<State>, Vec<Changed>)> {
         (0usize..4, 1u32..60, 1usize..1500).prop_flat_map(|(order, dense, pages)| {
             // Every other line has four pages a cell.
             let cells = 1usize << (2 * (order + 1));
