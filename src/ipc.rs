@@ -301,7 +301,7 @@ pub struct Telemetry {
     pub windows: u64,
     /// Pages on the map.
     pub pages: u64,
-    /// Pages written a second, each window's counted once.
+    /// Pages written a second, each window's counted once; those that were not armed, as the map has them.
     pub fault_rate: f64,
     /// Threads that ran in the last window.
     pub active_threads: u32,

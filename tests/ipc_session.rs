@@ -158,8 +158,8 @@ fn what_is_shown_follows_and_can_be_photographed() {
     let words = session.msg(&["outputs"]);
     assert!(
         words.starts_with("HEADLESS-1  320×240 at 60.000 Hz")
-            && words.contains("over of ")
-            && words.contains(", composited: "),
+            && words.contains("heatmap of memory-glass ")
+            && words.contains(", over, composited: "),
         "{words}"
     );
 

@@ -167,11 +167,11 @@ impl Pipeline {
             self.reconstructor.set_order(self.order.order())?;
         }
         let page_size = self.target.page_size;
-        let density = if window.unseen.is_empty() {
+        let (density, believed_pages) = if window.unseen.is_empty() {
             let written = window.written.iter().map(|range| range.pages(page_size)).sum();
             self.sampled.exact(written);
             self.confidence = None;
-            self.reconstructor.window(&window.written, window.length)
+            (self.reconstructor.window(&window.written, window.length), 0.0)
         } else {
             let layout = self.reconstructor.layout();
             let shown = self.sampling.take().unwrap_or_else(|| SampledWindow::alone(layout, window));
@@ -193,6 +193,7 @@ impl Pipeline {
             threads: &samples,
             length: window.length,
             writable_pages: window.writable_pages,
+            believed_pages,
             unseen_pages: window.unseen.iter().map(|range| range.pages(page_size)).sum(),
             active_threads: window.active_threads,
             adjustments: &adjustments,
@@ -203,8 +204,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The map of a window in which some pages were not armed.
-    fn sampled_window(&mut self, window: &Window, shown: &SampledWindow) -> Result<DensityMap> {
+    /// The map of a window in which some pages were not armed, and how many of these it has as written.
+    fn sampled_window(&mut self, window: &Window, shown: &SampledWindow) -> Result<(DensityMap, f64)> {
         let pages = shown.layout.pages();
         self.line(pages);
         self.relaid |= self.reconstructor.adopt(&shown.layout, self.order.order())?;
@@ -228,9 +229,14 @@ impl Pipeline {
         self.adjustments.extend(self.rate.window(self.accuracy(), shown.allowed));
         self.sampling.set_rate(self.rate.rate());
         let accuracy = self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32);
-        let believed =
-            shown.seen.complement().map(|place| (place, self.sampled.page(place, &samples, &cells)));
-        Ok(self.reconstructor.sampled_window(&window.written, believed, accuracy, window.length))
+        let mut believed_pages = 0.0;
+        let believed = shown.seen.complement().map(|place| {
+            let share = self.sampled.page(place, &samples, &cells);
+            believed_pages += f64::from(share);
+            (place, share)
+        });
+        let map = self.reconstructor.sampled_window(&window.written, believed, accuracy, window.length);
+        Ok((map, believed_pages))
     }
 
     /// What capture is to ask which pages to arm, when its budget does not pay for all.

@@ -19,7 +19,7 @@ use crate::sensing::Adjustment;
 /// The state of the watch, as of the last window.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct GlassRamTelemetry {
-    /// Write faults per second: each page written in a window is one.
+    /// Write faults per second: each page written in a window is one, and those count too that were not armed and are written on the map.
     pub fault_rate: f64,
     /// Threads of the target that ran in the last window: those whose CPU time moved.
     pub active_threads: u32,
@@ -64,6 +64,8 @@ pub struct WindowFacts<'a> {
     pub writable_pages: u64,
     /// Watched pages that were not armed in it.
     pub unseen_pages: u64,
+    /// How many of these the map has as written.
+    pub believed_pages: f64,
     /// Threads of the target that ran in it.
     pub active_threads: u32,
     /// Changes of the map's order and of the sampling rate that it led to.
@@ -86,7 +88,7 @@ const ADJUSTMENTS: usize = 64;
 pub struct TelemetryRecorder {
     telemetry: GlassRamTelemetry,
     /// Written pages and length of each window of the last [`RATE_SPAN`].
-    recent: VecDeque<(u64, Duration)>,
+    recent: VecDeque<(f64, Duration)>,
     windows: u64,
     /// The end of the last window.
     now: Duration,
@@ -143,7 +145,7 @@ impl TelemetryRecorder {
         }
         let news = self.phases.changes().next_back().is_some_and(|change| change.detected + NEWS > to);
         self.telemetry = GlassRamTelemetry {
-            fault_rate: self.rate(row.written, length),
+            fault_rate: self.rate(row.written as f64 + facts.believed_pages, length),
             active_threads: facts.active_threads,
             memory_avalanche_detected: avalanche,
             phase_transition_detected: news,
@@ -157,7 +159,7 @@ impl TelemetryRecorder {
         };
     }
 
-    fn rate(&mut self, written: u64, length: Duration) -> f64 {
+    fn rate(&mut self, written: f64, length: Duration) -> f64 {
         self.recent.push_back((written, length));
         let mut span: Duration = self.recent.iter().map(|(_, length)| *length).sum();
         while let Some((_, oldest)) = self.recent.front()
@@ -166,8 +168,8 @@ impl TelemetryRecorder {
             span -= *oldest;
             self.recent.pop_front();
         }
-        let written: u64 = self.recent.iter().map(|(pages, _)| pages).sum();
-        if span.is_zero() { 0.0 } else { written as f64 / span.as_secs_f64() }
+        let written: f64 = self.recent.iter().map(|(pages, _)| pages).sum();
+        if span.is_zero() { 0.0 } else { written / span.as_secs_f64() }
     }
 
     /// The state as of the last window.
@@ -238,11 +240,21 @@ mod tests {
             length: Duration::from_millis(millis),
             writable_pages: 1000,
             unseen_pages: 0,
+            believed_pages: 0.0,
             active_threads: 3,
             adjustments: &[],
             hilbert_order: 5,
             accuracy: 1.0,
         }
+    }
+
+    #[test]
+    fn pages_that_the_map_alone_has_as_written_count_too() {
+        let layout = layout();
+        let mut recorder = TelemetryRecorder::new();
+        let sampled = WindowFacts { unseen_pages: 300, believed_pages: 24.5, ..facts(&layout, &[], 100) };
+        recorder.window(&sampled);
+        assert_eq!(recorder.telemetry().fault_rate, 245.0);
     }
 
     #[test]

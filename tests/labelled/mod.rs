@@ -152,6 +152,7 @@ pub fn score(trace: &Labelled) -> Scores {
             length: *length,
             writable_pages: layout.pages(),
             unseen_pages: 0,
+            believed_pages: 0.0,
             active_threads: 1,
             adjustments: &[],
             hilbert_order: 6,
