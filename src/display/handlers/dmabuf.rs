@@ -4,10 +4,9 @@ use smithay::backend::allocator::dmabuf::Dmabuf;
 use smithay::desktop::utils::with_surfaces_surface_tree;
 use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_buffer::WlBuffer;
-use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::wayland::buffer::BufferHandler;
 use smithay::wayland::dmabuf::{
-    DmabufFeedback, DmabufGlobal, DmabufHandler, DmabufState, ImportNotifier, SurfaceDmabufFeedbackState,
+    DmabufGlobal, DmabufHandler, DmabufState, ImportNotifier, SurfaceDmabufFeedbackState,
 };
 use smithay::wayland::drm_syncobj::{DrmSyncobjHandler, DrmSyncobjState};
 use smithay::{delegate_dmabuf, delegate_drm_syncobj};
@@ -22,15 +21,6 @@ impl BufferHandler for Compositor {
 impl DmabufHandler for Compositor {
     fn dmabuf_state(&mut self) -> &mut DmabufState {
         &mut self.desk.protocols.dmabuf
-    }
-
-    fn new_surface_feedback(
-        &mut self,
-        surface: &WlSurface,
-        _global: &DmabufGlobal,
-    ) -> Option<DmabufFeedback> {
-        let output = self.desk.output_of(&self.desk.owner_of(surface))?;
-        self.backend.dmabuf_feedback(output).cloned()
     }
 
     fn dmabuf_imported(&mut self, _global: &DmabufGlobal, dmabuf: Dmabuf, notifier: ImportNotifier) {
@@ -48,7 +38,8 @@ impl DmabufHandler for Compositor {
 }
 
 impl Compositor {
-    /// Tells the windows on this output which buffers are best there. One that is on several is told by the first.
+    /// Tells the windows on this output which buffers are best there. One that is on several is told by the first. Who has just asked
+    /// is answered by Smithay with what is best for all, and hears of this with the next frame: while it asks, its surface is locked.
     pub(crate) fn tell_devices(&self, output: &Output) {
         let Some(feedback) = self.backend.dmabuf_feedback(output) else { return };
         let roots = self.desk.roots_on(output);
