@@ -24,7 +24,8 @@ use calloop::generic::Generic;
 use calloop::timer::{TimeoutAction, Timer};
 use calloop::{Interest, LoopHandle, Mode, PostAction, RegistrationToken};
 use smithay::desktop::Window;
-use smithay::reexports::wayland_server::DisplayHandle;
+use smithay::reexports::wayland_server::backend::DisconnectReason;
+use smithay::reexports::wayland_server::{Client, DisplayHandle};
 use smithay::wayland::xwayland_shell::XWaylandShellState;
 use smithay::xwayland::xwm::XwmId;
 use smithay::xwayland::{X11Wm, XWayland, XWaylandEvent};
@@ -70,6 +71,8 @@ enum State {
         death: RegistrationToken,
         /// There as soon as Xwayland is ready.
         manager: Option<Box<X11Wm>>,
+        /// Its connection to us, without which it ends.
+        client: Client,
         /// Nobody was connected at the last look.
         idle: bool,
     },
@@ -192,6 +195,7 @@ impl Xwayland {
         let alive = launch.started()?;
         let (server, client) = started?;
         let handle = self.handle.clone();
+        let own = client.clone();
         let server = self.handle.insert_source(server, move |event, (), compositor| match event {
             XWaylandEvent::Ready { x11_socket, display_number: _ } => {
                 match X11Wm::start_wm(handle.clone(), x11_socket, client.clone()) {
@@ -216,7 +220,8 @@ impl Xwayland {
                 return Err(error.error.into());
             }
         };
-        self.state = State::Running { since: Instant::now(), server, death, manager: None, idle: false };
+        self.state =
+            State::Running { since: Instant::now(), server, death, manager: None, client: own, idle: false };
         self.watch_programs();
         Ok(())
     }
@@ -249,9 +254,16 @@ impl Xwayland {
         Some(std::mem::replace(idle, now) && now)
     }
 
+    /// Takes its connection away; its lifeline tells when it has ended.
+    fn end(&self) {
+        if let State::Running { client, .. } = &self.state {
+            self.display.backend_handle().kill_client(client.id(), DisconnectReason::ConnectionClosed);
+        }
+    }
+
     /// Everything that belonged to the one that has died goes, and somebody listens again.
     fn died(&mut self) {
-        let State::Running { since, server, death, manager, idle } =
+        let State::Running { since, server, death, manager, idle, client: _ } =
             std::mem::replace(&mut self.state, State::Off)
         else {
             return;
@@ -303,11 +315,11 @@ impl Compositor {
 
     /// Ends Xwayland when nobody has needed it for long enough. Returns whether to look again.
     fn end_idle_xwayland(&mut self, lifeline: RegistrationToken) -> bool {
-        match self.desk.xwayland.as_mut().and_then(|xwayland| xwayland.useless(lifeline)) {
+        let Some(xwayland) = &mut self.desk.xwayland else { return false };
+        match xwayland.useless(lifeline) {
             Some(true) => {
                 info!("the last X11 program has gone");
-                // Without its connection to us it ends by itself.
-                self.xwayland_died();
+                xwayland.end();
                 false
             }
             Some(false) => true,
