@@ -23,9 +23,10 @@ use std::time::{Duration, Instant};
 use calloop::generic::Generic;
 use calloop::timer::{TimeoutAction, Timer};
 use calloop::{Interest, LoopHandle, Mode, PostAction, RegistrationToken};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use smithay::desktop::Window;
-use smithay::reexports::wayland_server::backend::DisconnectReason;
-use smithay::reexports::wayland_server::{Client, DisplayHandle};
+use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::wayland::xwayland_shell::XWaylandShellState;
 use smithay::xwayland::xwm::XwmId;
 use smithay::xwayland::{X11Wm, XWayland, XWaylandEvent};
@@ -71,8 +72,6 @@ enum State {
         death: RegistrationToken,
         /// There as soon as Xwayland is ready.
         manager: Option<Box<X11Wm>>,
-        /// Its connection to us, without which it ends.
-        client: Client,
         /// Nobody was connected at the last look.
         idle: bool,
     },
@@ -195,7 +194,6 @@ impl Xwayland {
         let alive = launch.started()?;
         let (server, client) = started?;
         let handle = self.handle.clone();
-        let own = client.clone();
         let server = self.handle.insert_source(server, move |event, (), compositor| match event {
             XWaylandEvent::Ready { x11_socket, display_number: _ } => {
                 match X11Wm::start_wm(handle.clone(), x11_socket, client.clone()) {
@@ -220,8 +218,7 @@ impl Xwayland {
                 return Err(error.error.into());
             }
         };
-        self.state =
-            State::Running { since: Instant::now(), server, death, manager: None, client: own, idle: false };
+        self.state = State::Running { since: Instant::now(), server, death, manager: None, idle: false };
         self.watch_programs();
         Ok(())
     }
@@ -254,16 +251,20 @@ impl Xwayland {
         Some(std::mem::replace(idle, now) && now)
     }
 
-    /// Takes its connection away; its lifeline tells when it has ended.
-    fn end(&self) {
-        if let State::Running { client, .. } = &self.state {
-            self.display.backend_handle().kill_client(client.id(), DisconnectReason::ConnectionClosed);
+    /// Asks it to end; its lifeline tells when it has. Smithay keeps its number to itself, so it is looked for among our children.
+    fn end() {
+        let own = i32::try_from(std::process::id()).unwrap_or(-1);
+        for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+            let is_it = process.stat().is_ok_and(|stat| stat.ppid == own && stat.comm == "Xwayland");
+            if is_it && let Err(errno) = kill(Pid::from_raw(process.pid), Signal::SIGTERM) {
+                debug!(%errno, "Xwayland has ended by itself");
+            }
         }
     }
 
     /// Everything that belonged to the one that has died goes, and somebody listens again.
     fn died(&mut self) {
-        let State::Running { since, server, death, manager, idle, client: _ } =
+        let State::Running { since, server, death, manager, idle } =
             std::mem::replace(&mut self.state, State::Off)
         else {
             return;
@@ -319,7 +320,7 @@ impl Compositor {
         match xwayland.useless(lifeline) {
             Some(true) => {
                 info!("the last X11 program has gone");
-                xwayland.end();
+                Xwayland::end();
                 false
             }
             Some(false) => true,
