@@ -63,9 +63,6 @@ pub struct Config {
     pub hotkeys: Hotkeys,
     /// Whether X11 programs are served, where Xwayland is installed.
     pub xwayland: bool,
-    /// Seconds without a program after which Xwayland is ended; 0 for never.
-    #[serde(deserialize_with = "within::<0, 86400, _>")]
-    pub xwayland_idle_s: u32,
     /// The keyboard.
     pub keyboard: Keyboard,
     /// Touchpads.
@@ -113,7 +110,6 @@ impl Default for Config {
             screenshot_directory: None,
             hotkeys: Hotkeys::default(),
             xwayland: true,
-            xwayland_idle_s: 60,
             keyboard: Keyboard::default(),
             touchpad: Touchpad::default(),
             mouse: Mouse::default(),

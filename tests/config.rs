@@ -52,7 +52,6 @@ fn everything() -> Config {
         screenshot_directory: Some("/tmp".into()),
         hotkeys,
         xwayland: false,
-        xwayland_idle_s: 5,
         keyboard: Keyboard {
             rules: "evdev".into(),
             model: "pc105".into(),

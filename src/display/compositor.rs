@@ -107,7 +107,7 @@ impl Compositor {
         }
         standby::watch_clock(&handle)?;
         if desk.config.xwayland {
-            desk.xwayland = Xwayland::listen(&desk.display, &handle, desk.config.xwayland_idle);
+            desk.xwayland = Xwayland::listen(&desk.display, &handle);
             desk.environment
                 .extend(desk.xwayland.as_ref().map(|xwayland| ("DISPLAY".into(), xwayland.name())));
         }

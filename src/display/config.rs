@@ -1,7 +1,6 @@
 //! What a person can choose about the display, and how the backend is chosen without them.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::Placement;
 use super::settings::Settings;
@@ -46,8 +45,6 @@ pub struct CompositorConfig {
     pub planes: PlanePolicy,
     /// Whether X11 programs are served, where Xwayland is installed.
     pub xwayland: bool,
-    /// How long Xwayland stays when its last program has gone; zero is for ever.
-    pub xwayland_idle: Duration,
     /// What can also be changed later.
     pub settings: Settings,
 }
@@ -64,7 +61,6 @@ impl CompositorConfig {
             headless_outputs: 1,
             planes: PlanePolicy::Auto,
             xwayland: false,
-            xwayland_idle: Duration::from_secs(60),
             settings: Settings::default(),
         }
     }

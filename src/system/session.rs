@@ -98,7 +98,6 @@ pub fn run(options: SessionOptions) -> Result<()> {
         headless_outputs: options.headless_outputs,
         planes: options.planes,
         xwayland: config.xwayland,
-        xwayland_idle: Duration::from_secs(config.xwayland_idle_s.into()),
         settings: config.display_settings(),
         ..CompositorConfig::new(backend)
     };

@@ -1,10 +1,9 @@
-//! X11 programs: Xwayland is started when the first one comes, ended some time after the last one has gone, and started anew when
-//! it has died.
+//! X11 programs: Xwayland is started when the first one comes, and started anew when it has died.
 //!
 //! ```text
 //!  sockets: we listen ──► first program ──► launch: Xwayland takes the sockets ──► manager: its windows are ours
 //!       ▲                                                                              │
-//!       └─────────────── it is of no use any more, or is killed ◄───────────────────────┘
+//!       └────────────────────────── it ends, or is killed ◄────────────────────────────┘
 //! ```
 //!
 //! `DISPLAY` is in the environment of programs only where Xwayland is installed. An X11 window is a window like any other: a tile,
@@ -21,10 +20,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use calloop::generic::Generic;
-use calloop::timer::{TimeoutAction, Timer};
 use calloop::{Interest, LoopHandle, Mode, PostAction, RegistrationToken};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use smithay::desktop::Window;
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::wayland::xwayland_shell::XWaylandShellState;
@@ -51,8 +47,6 @@ pub(crate) struct Xwayland {
     handle: LoopHandle<'static, Compositor>,
     state: State,
     early_deaths: u32,
-    /// How long it stays without programs; zero is for ever.
-    patience: Duration,
     /// Managers of servers that have died, whose last events are still to come.
     #[expect(clippy::vec_box, reason = "they come in boxes, and are not moved out of them")]
     ending: Vec<Box<X11Wm>>,
@@ -72,18 +66,12 @@ enum State {
         death: RegistrationToken,
         /// There as soon as Xwayland is ready.
         manager: Option<Box<X11Wm>>,
-        /// Nobody was connected at the last look.
-        idle: bool,
     },
 }
 
 impl Xwayland {
     /// Listens for X11 programs. `None` where Xwayland is not installed, or nobody can listen.
-    pub(crate) fn listen(
-        display: &DisplayHandle,
-        handle: &LoopHandle<'static, Compositor>,
-        patience: Duration,
-    ) -> Option<Self> {
+    pub(crate) fn listen(display: &DisplayHandle, handle: &LoopHandle<'static, Compositor>) -> Option<Self> {
         let program = match installed() {
             Ok(program) => program,
             Err(reason) => {
@@ -112,7 +100,6 @@ impl Xwayland {
             handle: handle.clone(),
             state: State::Off,
             early_deaths: 0,
-            patience,
             ending: Vec::new(),
             unmanaged: Vec::new(),
         };
@@ -218,63 +205,20 @@ impl Xwayland {
                 return Err(error.error.into());
             }
         };
-        self.state = State::Running { since: Instant::now(), server, death, manager: None, idle: false };
-        self.watch_programs();
+        self.state = State::Running { since: Instant::now(), server, death, manager: None };
         Ok(())
-    }
-
-    /// Looks from time to time whether anybody still needs it.
-    fn watch_programs(&self) {
-        let (State::Running { death, .. }, false) = (&self.state, self.patience.is_zero()) else { return };
-        let (running, patience) = (*death, self.patience);
-        let armed = self.handle.insert_source(Timer::from_duration(patience), move |_, (), compositor| {
-            if compositor.end_idle_xwayland(running) {
-                TimeoutAction::ToDuration(patience)
-            } else {
-                TimeoutAction::Drop
-            }
-        });
-        if let Err(error) = armed {
-            warn!(%error, "no timer: Xwayland stays when its last program has gone");
-        }
-    }
-
-    /// Whether the server that has this lifeline is of no use any more: nobody was connected at the last look, and nobody is now.
-    /// `None` when that one is gone.
-    fn useless(&mut self, lifeline: RegistrationToken) -> Option<bool> {
-        let State::Running { death, idle, manager, .. } = &mut self.state else { return None };
-        if *death != lifeline {
-            return None;
-        }
-        // Where that cannot be told, it stays; and who has called it waits until it is ready.
-        let now = manager.is_some() && self.sockets.programs().is_ok_and(|programs| programs == 0);
-        Some(std::mem::replace(idle, now) && now)
-    }
-
-    /// Asks it to end; its lifeline tells when it has. Smithay keeps its number to itself, so it is looked for among our children.
-    fn end() {
-        let own = i32::try_from(std::process::id()).unwrap_or(-1);
-        for process in procfs::process::all_processes().into_iter().flatten().flatten() {
-            let is_it = process.stat().is_ok_and(|stat| stat.ppid == own && stat.comm == "Xwayland");
-            if is_it && let Err(errno) = kill(Pid::from_raw(process.pid), Signal::SIGTERM) {
-                debug!(%errno, "Xwayland has ended by itself");
-            }
-        }
     }
 
     /// Everything that belonged to the one that has died goes, and somebody listens again.
     fn died(&mut self) {
-        let State::Running { since, server, death, manager, idle } =
-            std::mem::replace(&mut self.state, State::Off)
+        let State::Running { since, server, death, manager } = std::mem::replace(&mut self.state, State::Off)
         else {
             return;
         };
         self.handle.remove(server);
         self.handle.remove(death);
         self.ending.extend(manager);
-        // Ended on purpose, it has been of use before.
-        let early = since.elapsed() < EARLY && !idle;
-        self.early_deaths = if early { self.early_deaths + 1 } else { 0 };
+        self.early_deaths = if since.elapsed() < EARLY { self.early_deaths + 1 } else { 0 };
         if self.early_deaths >= EARLY_DEATHS {
             error!(
                 "Xwayland has died {EARLY_DEATHS} times right after its start: X11 programs are not served any more"
@@ -312,20 +256,6 @@ impl Compositor {
             *manager = Some(Box::new(wm));
         }
         self.offer_selections_to_x11();
-    }
-
-    /// Ends Xwayland when nobody has needed it for long enough. Returns whether to look again.
-    fn end_idle_xwayland(&mut self, lifeline: RegistrationToken) -> bool {
-        let Some(xwayland) = &mut self.desk.xwayland else { return false };
-        match xwayland.useless(lifeline) {
-            Some(true) => {
-                info!("the last X11 program has gone");
-                Xwayland::end();
-                false
-            }
-            Some(false) => true,
-            None => false,
-        }
     }
 
     fn xwayland_died(&mut self) {
