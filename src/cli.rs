@@ -10,11 +10,13 @@ mod subject;
 mod top;
 mod values;
 
+use std::fmt::Display;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 use self::evaluate::EvaluateArgs;
 use self::machine::{BrokerArgs, DoctorArgs, ExerciseArgs};
@@ -125,6 +127,15 @@ impl Cli {
             }
             Some(Command::Exercise(args)) => args.run(),
         }
+    }
+}
+
+/// What came of a command, on stdout: one JSON object, or words.
+fn print_report(report: &(impl Serialize + Display), json: bool) {
+    if json {
+        println!("{}", serde_json::to_string(report).expect("numbers and strings are JSON"));
+    } else {
+        print!("{report}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::print_report;
 use crate::Result;
 use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
 use crate::sensing::SolverKind;
@@ -72,11 +73,7 @@ impl EvaluateArgs {
         };
         for file in &self.files {
             let report = evaluate::run(file, &options)?;
-            if self.json {
-                println!("{}", serde_json::to_string(&report).expect("numbers and strings are JSON"));
-            } else {
-                print!("{report}");
-            }
+            print_report(&report, self.json);
         }
         Ok(ExitCode::SUCCESS)
     }

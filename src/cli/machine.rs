@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::print_report;
 use super::values::parse_seconds;
 use crate::Result;
 use crate::system::{broker, doctor, exercise};
@@ -20,11 +21,7 @@ pub(super) struct DoctorArgs {
 impl DoctorArgs {
     pub(super) fn run(&self) -> Result<ExitCode> {
         let findings = doctor::examine();
-        if self.json {
-            println!("{}", serde_json::to_string(&findings).expect("booleans and strings are JSON"));
-        } else {
-            print!("{findings}");
-        }
+        print_report(&findings, self.json);
         Ok(if findings.session_can_run() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

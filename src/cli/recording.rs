@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::print_report;
 use super::values::{parse_age, parse_bytes, parse_seconds};
 use crate::Result;
 use crate::capture::recording::RingLimits;
@@ -50,11 +51,7 @@ impl RecordArgs {
             limits: RingLimits { max_bytes: self.max_size, max_age: self.max_age },
             security: SecurityConfig { anonymize_addresses: self.anonymize, ..SecurityConfig::default() },
         })?;
-        if self.json {
-            println!("{}", serde_json::to_string(&report).expect("numbers and strings are JSON"));
-        } else {
-            print!("{report}");
-        }
+        print_report(&report, self.json);
         Ok(ExitCode::SUCCESS)
     }
 }

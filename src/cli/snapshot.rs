@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::print_report;
 use super::subject::{PictureArgs, SubjectArgs, WatchArgs};
 use super::values::{parse_position, parse_seconds, parse_size};
 use crate::Result;
@@ -67,11 +68,7 @@ impl SnapshotArgs {
             palette: self.picture.palette(),
             security: SecurityConfig { anonymize_addresses: self.anonymize, ..SecurityConfig::default() },
         })?;
-        if self.json {
-            println!("{}", serde_json::to_string(&report).expect("numbers and strings are JSON"));
-        } else {
-            print!("{report}");
-        }
+        print_report(&report, self.json);
         Ok(ExitCode::SUCCESS)
     }
 }
