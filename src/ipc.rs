@@ -115,11 +115,14 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         frozen: Option<bool>,
     },
-    /// Writes a picture of the first output: [`Response::Screenshot`].
+    /// Writes a picture of an output: [`Response::Screenshot`].
     Screenshot {
         /// An absolute path; a new file in the person's folder for pictures when left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         path: Option<String>,
+        /// The output, by connector or by make, model and serial number; the one with the focus when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
     },
     /// The numbers of the watched process: [`Response::Telemetry`].
     Telemetry,

@@ -61,7 +61,7 @@ impl Fixture {
                 return value;
             }
             if Instant::now() >= deadline {
-                let image = self.compositor.screenshot().expect("a screenshot");
+                let image = self.compositor.screenshot(None).expect("a screenshot");
                 let path = std::env::temp_dir().join("display_headless_timeout.png");
                 image.write_png(&path).expect("the picture is written");
                 panic!("{what} did not happen; the screen is in {}", path.display());
@@ -154,7 +154,7 @@ fn a_terminal_and_the_map_are_where_they_belong_to_the_pixel() {
     // 900 × 600 beside: a map of 450 × 600 on the right.
     let expected = reference(&shown, 450, 600);
     let screen = fixture.until("terminal and map", |compositor| {
-        let screen = compositor.screenshot().expect("a screenshot");
+        let screen = compositor.screenshot(None).expect("a screenshot");
         (share(&screen, (0, 0, 450, 600), BLUE) == 1.0 && wrong(&screen, &expected, 450, 0) == 0)
             .then_some(screen)
     });
@@ -167,7 +167,7 @@ fn a_terminal_and_the_map_are_where_they_belong_to_the_pixel() {
     fixture.compositor.show(newer.clone());
     let expected = reference(&newer, 450, 600);
     fixture.until("the newest picture", |compositor| {
-        let screen = compositor.screenshot().expect("a screenshot");
+        let screen = compositor.screenshot(None).expect("a screenshot");
         (wrong(&screen, &expected, 450, 0) == 0 && share(&screen, (0, 0, 450, 600), BLUE) == 1.0)
             .then_some(())
     });
@@ -191,7 +191,7 @@ fn moving_the_map_resizes_the_clients() {
     fixture.spawn_blue();
     let blue_at = |x: i32, y: i32| {
         move |compositor: &mut Compositor| {
-            let screen = compositor.screenshot().expect("a screenshot");
+            let screen = compositor.screenshot(None).expect("a screenshot");
             (at(&screen, x, y) == BLUE).then_some(screen)
         }
     };
@@ -202,13 +202,13 @@ fn moving_the_map_resizes_the_clients() {
     // 3/5 of 600 square, 15 from the edges.
     let expected = reference(&shown, 360, 360);
     fixture.until("the map over the client", |compositor| {
-        let screen = compositor.screenshot().expect("a screenshot");
+        let screen = compositor.screenshot(None).expect("a screenshot");
         (wrong(&screen, &expected, 525, 225) == 0 && at(&screen, 890, 590) == BLUE).then_some(())
     });
     fixture.compositor.set_placement(Placement::Full);
     let expected = reference(&shown, WIDTH as u32, HEIGHT as u32);
     fixture.until("the map alone", |compositor| {
-        let screen = compositor.screenshot().expect("a screenshot");
+        let screen = compositor.screenshot(None).expect("a screenshot");
         (wrong(&screen, &expected, 0, 0) == 0).then_some(())
     });
     fixture.compositor.set_placement(Placement::Off);
@@ -217,7 +217,7 @@ fn moving_the_map_resizes_the_clients() {
     assert_eq!(fixture.compositor.status()[0].map, PlaneUse::Off);
     fixture.compositor.set_placement(Placement::Beside);
     fixture.until("back again", |compositor| {
-        let screen = compositor.screenshot().expect("a screenshot");
+        let screen = compositor.screenshot(None).expect("a screenshot");
         (wrong(&screen, &reference(&shown, 450, 600), 450, 0) == 0).then_some(())
     });
 }
@@ -228,18 +228,18 @@ fn two_windows_share_the_area_and_a_killed_one_leaves_it() {
     let first = fixture.spawn_blue();
     let all = (600, 0, 300, 600);
     fixture.until("one window", |compositor| {
-        (share(&compositor.screenshot().expect("a screenshot"), all, BLUE) == 1.0).then_some(())
+        (share(&compositor.screenshot(None).expect("a screenshot"), all, BLUE) == 1.0).then_some(())
     });
     fixture.spawn_plain("802040");
     let red = 0xff80_2040;
     fixture.until("two halves", |compositor| {
-        let screen = compositor.screenshot().expect("a screenshot");
+        let screen = compositor.screenshot(None).expect("a screenshot");
         (at(&screen, 440, 10) == BLUE && share(&screen, (450, 0, 450, 600), red) == 1.0).then_some(())
     });
     let pid = nix::unistd::Pid::from_raw(i32::try_from(first).expect("a process number"));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
     fixture.until("the other has all", |compositor| {
-        let screen = compositor.screenshot().expect("a screenshot");
+        let screen = compositor.screenshot(None).expect("a screenshot");
         (at(&screen, 10, 10) == red && share(&screen, all, red) == 1.0).then_some(())
     });
     // It is reaped, too.
@@ -250,9 +250,9 @@ fn two_windows_share_the_area_and_a_killed_one_leaves_it() {
 fn a_client_that_keeps_its_own_size_is_shown_and_animated() {
     let mut fixture = Fixture::new(false);
     fixture.spawn(&["weston-simple-shm"]);
-    let backdrop = fixture.compositor.screenshot().expect("a screenshot").pixels[0];
+    let backdrop = fixture.compositor.screenshot(None).expect("a screenshot").pixels[0];
     fixture.until("a moving picture", |compositor| {
-        let screen = compositor.screenshot().expect("a screenshot");
+        let screen = compositor.screenshot(None).expect("a screenshot");
         let drawn = (0..HEIGHT).filter(|&y| (0..150).any(|x| at(&screen, x, y) != backdrop)).count();
         (drawn > 100).then_some(())
     });
@@ -267,7 +267,7 @@ fn nothing_is_drawn_when_nothing_changes() {
     let mut fixture = Fixture::new(false);
     fixture.spawn_blue();
     fixture.until("one window", |compositor| {
-        (share(&compositor.screenshot().expect("a screenshot"), (600, 0, 300, 600), BLUE) == 1.0)
+        (share(&compositor.screenshot(None).expect("a screenshot"), (600, 0, 300, 600), BLUE) == 1.0)
             .then_some(())
     });
     // The loop settles: turns without a frame, however long a slow machine takes for them.

@@ -239,7 +239,8 @@ fn request() -> impl Strategy<Value = Request> {
             .prop_map(|(placement, output)| Request::Placement { placement, output }),
         palette().prop_map(|palette| Request::Palette { palette }),
         option::of(any::<bool>()).prop_map(|frozen| Request::Freeze { frozen }),
-        option::of(any::<String>()).prop_map(|path| Request::Screenshot { path }),
+        (option::of(any::<String>()), option::of(any::<String>()))
+            .prop_map(|(path, output)| Request::Screenshot { path, output }),
         Just(Request::Selection),
         Just(Request::ZoomOut),
         Just(Request::Telemetry),

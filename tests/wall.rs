@@ -24,9 +24,13 @@ fn target(session: &Session, name: &str) -> Option<u32> {
     output(session, name).target.map(|target| target.pid)
 }
 
-fn pixels(session: &Session) -> (u32, u32, Vec<u8>) {
+fn pixels(session: &Session, output: &str) -> (u32, u32, Vec<u8>) {
     let file = session.path("screen.png");
-    session.msg(&["screenshot", file.to_str().expect("UTF-8")]);
+    session.msg(&["screenshot", file.to_str().expect("UTF-8"), "--output", output]);
+    read(&file)
+}
+
+fn read(file: &std::path::Path) -> (u32, u32, Vec<u8>) {
     let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(file).expect("written")));
     let mut reader = decoder.read_info().expect("a PNG");
     let mut bytes = vec![0; reader.output_buffer_size().expect("small")];
@@ -113,6 +117,14 @@ fn each_output_shows_it_in_its_own_way() {
         let [first, second] = pictures(&session);
         (first != second).then_some(())
     });
+    // A screenshot is of the output that was asked for, and without a name of the one with the focus: nothing has it, so the first.
+    session.msg(&["freeze", "on"]);
+    let file = session.path("focused.png");
+    session.msg(&["screenshot", file.to_str().expect("UTF-8")]);
+    let focused = read(&file);
+    assert!(focused == pixels(&session, FIRST) && focused != pixels(&session, SECOND));
+    session.msg(&["freeze", "off"]);
+    assert!(session.refused(&["screenshot", "--output", "DP-9"]).contains("no output DP-9"));
 
     session.msg(&["mode", "volume", "--output", FIRST]);
     assert_eq!(modes(&session), (Mode::Volume, Mode::Phase));
@@ -168,7 +180,7 @@ fn modes_places_scales_and_turns_follow_the_configuration() {
     let second = output(&session, SECOND);
     assert_eq!(second.transform, "90");
     assert!(second.problem.is_some_and(|problem| problem.contains("another output stands")));
-    assert_eq!(pixels(&session).0, 640);
+    assert_eq!(pixels(&session, FIRST).0, 640);
 
     configure(&session, "[[output]]\nconnector = \"HEADLESS-1\"\nmode = \"20000x480\"\n");
     let first = output(&session, FIRST);
@@ -187,9 +199,9 @@ fn a_mirror_shows_the_same_and_nobody_else_knows_of_it() {
     );
     let mirror = output(&session, FIRST);
     assert_eq!((mirror.mirrors.as_deref(), mirror.x), (Some(SECOND), 0));
-    // The screenshot is of the first output, which is the mirror: the map's words are on its right half.
+    // The first output is the mirror: the map's words are on its right half.
     let (width, height, mirrored) = until("the map is drawn", || {
-        let picture = pixels(&session);
+        let picture = pixels(&session, FIRST);
         let ink = picture.2.iter().filter(|byte| **byte > 200).count();
         (ink > 20).then_some(picture)
     });
@@ -197,7 +209,7 @@ fn a_mirror_shows_the_same_and_nobody_else_knows_of_it() {
     configure(&session, "");
     assert_eq!(output(&session, FIRST).mirrors, None);
     let alone = until("the map is drawn", || {
-        let picture = pixels(&session);
+        let picture = pixels(&session, FIRST);
         (picture.2 == mirrored).then_some(picture)
     });
     assert_eq!(alone.0, 320);

@@ -105,10 +105,13 @@ enum Message {
         /// Still or not [default: the other of what it is]
         frozen: Option<Switch>,
     },
-    /// Write a picture of the first output, PNG
+    /// Write a picture of an output, PNG
     Screenshot {
         /// Where to [default: a new file where the session puts its pictures]
         file: Option<PathBuf>,
+        /// The output, by connector or by make, model and serial number [default: the one with the focus]
+        #[arg(long)]
+        output: Option<String>,
     },
     /// The addresses of the cells that were last surrounded on the map
     Selection,
@@ -286,7 +289,9 @@ impl Message {
                 Request::Look { glow: on(glow), animation: on(animation), scale }
             }
             Message::Freeze { frozen } => Request::Freeze { frozen: frozen.map(|state| state == Switch::On) },
-            Message::Screenshot { file } => Request::Screenshot { path: file.map(whole_path).transpose()? },
+            Message::Screenshot { file, output } => {
+                Request::Screenshot { path: file.map(whole_path).transpose()?, output }
+            }
             Message::Selection => Request::Selection,
             Message::ZoomOut => Request::ZoomOut,
             Message::Telemetry => Request::Telemetry,

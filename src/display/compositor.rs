@@ -325,9 +325,17 @@ impl Compositor {
         self.desk.focused_window()
     }
 
-    /// What the first output shows, drawn once more into memory: clients, map and pointer.
-    pub fn screenshot(&mut self) -> Result<Image, DisplayError> {
-        let output = self.desk.outputs.first().ok_or(DisplayError::NoOutput)?.output.clone();
+    /// What the output of this name shows, or the one that the person works at, drawn once more into memory: clients, map and pointer.
+    pub fn screenshot(&mut self, output: Option<&str>) -> Result<Image, DisplayError> {
+        let output = match output {
+            Some(name) => {
+                let called = self.desk.called(Some(name));
+                let is_first = |state: &&OutputState| called.first() == Some(&state.identity);
+                self.desk.outputs.iter().find(is_first).map(|state| &state.output)
+            }
+            None => self.desk.active_output(),
+        };
+        let output = output.ok_or(DisplayError::NoOutput)?.clone();
         self.backend.screenshot(&mut self.desk, &output)
     }
 

@@ -82,19 +82,20 @@ impl Session {
         self.start_job("targets", move || Finished::Targets(id, candidates(&attacher)))
     }
 
-    /// Writes a picture of the screen, into this file or a new one.
+    /// Writes a picture of this output, or of the one with the focus, into this file or a new one.
     pub(super) fn screenshot(
         &mut self,
         compositor: &mut Compositor,
         id: Option<ClientId>,
         path: Option<String>,
+        output: Option<&str>,
     ) -> Result<(), String> {
         if path.as_ref().is_some_and(|path| !Path::new(path).is_absolute()) {
             return Err(
                 "a screenshot needs an absolute path: whose directory is meant is not known here".into()
             );
         }
-        let image = compositor.screenshot().map_err(|error| error.to_string())?;
+        let image = compositor.screenshot(output).map_err(|error| error.to_string())?;
         let directory = self.config.screenshot_directory();
         self.start_job("screenshot", move || {
             let written =

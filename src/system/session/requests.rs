@@ -97,7 +97,12 @@ impl Session {
                 self.publish(compositor);
                 Response::Done
             }
-            Request::Screenshot { path } => return later(self.screenshot(compositor, Some(id), path)),
+            Request::Screenshot { output: Some(name), .. } if compositor.called(&name).is_empty() => {
+                return Answer::Now(Err(no_output(&name)));
+            }
+            Request::Screenshot { path, output } => {
+                return later(self.screenshot(compositor, Some(id), path, output.as_deref()));
+            }
             Request::Unwatch => match self.unwatch(compositor) {
                 Ok(()) => Response::Done,
                 Err(error) => return Answer::Now(Err(error.to_string())),

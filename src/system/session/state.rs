@@ -512,7 +512,7 @@ impl Session {
             Notice::NextPalette => self.set_palette(compositor, words::next_palette(self.palette)),
             Notice::Freeze => self.freeze(compositor, self.frozen.is_none()),
             Notice::Screenshot => {
-                if let Err(error) = self.screenshot(compositor, None, None) {
+                if let Err(error) = self.screenshot(compositor, None, None, None) {
                     warn!(error, "no screenshot");
                 }
             }
