@@ -128,17 +128,6 @@ impl PageSet {
         })
     }
 
-    /// The places of a stretch that are not in it, ascending.
-    pub(super) fn missing_in(&self, places: Range<usize>) -> impl Iterator<Item = usize> + '_ {
-        let words = places.start / 64..places.end.div_ceil(64);
-        words.flat_map(move |index| {
-            let first = index * 64;
-            let head = u64::MAX << places.start.saturating_sub(first).min(63);
-            let tail = u64::MAX >> (first + 64).saturating_sub(places.end).min(63);
-            bits(!self.words[index] & head & tail, first)
-        })
-    }
-
     /// Takes every place out.
     pub fn clear(&mut self) {
         self.words.fill(0);
@@ -179,6 +168,17 @@ impl PageSet {
     /// The places in it, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.words.iter().enumerate().flat_map(|(index, word)| bits(*word, index * 64))
+    }
+
+    /// The first place from `from` on that is in it.
+    pub(super) fn next(&self, from: usize) -> Option<usize> {
+        let mut index = from / 64;
+        let mut word = self.words.get(index)? & u64::MAX << (from % 64);
+        while word == 0 {
+            index += 1;
+            word = *self.words.get(index)?;
+        }
+        Some(index * 64 + word.trailing_zeros() as usize)
     }
 
     /// How many places are in one of the two alone; all of them where the lines are not the same.
@@ -237,9 +237,7 @@ mod tests {
             prop_assert_eq!(set.iter().collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(set.count(), model.len());
             prop_assert_eq!(set.complement().count() + set.count(), pages);
-            let within = start.min(pages)..(start + length).min(pages);
-            let few = PageSet::of(pages, places.iter().copied());
-            prop_assert!(few.missing_in(within.clone()).eq(within.filter(|place| !few.contains(*place))));
+            prop_assert_eq!(set.next(start), model.range(start..).next().copied());
             prop_assert!(set.complement().all(|place| place < pages && !set.contains(place)));
             let mut fewer = set.clone();
             fewer.remove_range(start.min(pages)..(start + length / 2).min(pages));

@@ -6,6 +6,7 @@
 //! the posterior mean and variance of a two-state chain; [`HaarFista`] is compressed sensing's classic, to compare with.
 
 mod cells;
+mod chain;
 mod changes;
 mod fused_lasso;
 mod haar;
@@ -50,7 +51,7 @@ impl<'a> Samples<'a> {
     /// How much of a page of that probability counts as written. Probabilities near 0 and 1 are rounded in averaged maps
     /// too: small ones on many silent pages would add up to activity that is nowhere.
     fn counted(&self, probability: f32) -> f32 {
-        if self.averaged && (0.3..=0.7).contains(&probability) {
+        if self.averaged && (0.2..=0.8).contains(&probability) {
             probability
         } else {
             f32::from(u8::from(probability > 0.5))

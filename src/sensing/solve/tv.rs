@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::super::PageSet;
+use super::chain::Chain;
 use super::refill::refill;
 use super::{Cells, Field, SampleChanges, Samples, Solver, SolverKind};
 
@@ -80,6 +81,35 @@ impl Tv {
             cells.shares(&self.filled, &mut self.shares);
         }
         (self.known, self.written, self.cells) = (known, written, Some(*cells));
+    }
+}
+
+impl Tv {
+    /// The variance of each cell's share: a believed page has its probability, a filled one what the samples beside it leave open.
+    fn doubt(&self, samples: &Samples<'_>, cells: &Cells, variance: &mut Vec<f32>) {
+        variance.clear();
+        variance.resize(cells.count(), 0.0);
+        let chain = Chain::of(samples);
+        let sample = |place: usize| (self.written.contains(place), place);
+        // The samples beside the gap that is gone through, and its end.
+        let (mut left, mut right, mut end) = (None, None, 0);
+        for place in samples.seen.complement() {
+            let probability = samples.believed(place).unwrap_or_else(|| {
+                if place >= end {
+                    left = place.checked_sub(1).map(sample);
+                    right = self.known.next(place).map(sample);
+                    end = right.map_or(self.known.pages(), |(_, at)| at);
+                }
+                let left = left.map(|(state, at)| (state, place - at));
+                chain.between(left, right.map(|(state, at)| (state, at - place))) as f32
+            });
+            for d in cells.cells_of(place) {
+                variance[d] += probability * (1.0 - probability);
+            }
+        }
+        for (pages, variance) in cells.iter().zip(variance) {
+            *variance = (*variance / (pages.len() * pages.len()) as f32).clamp(0.0, 0.25);
+        }
     }
 }
 
@@ -161,22 +191,7 @@ impl Solver for Tv {
                     (field.density[d] + change / cells.pages_of(d).len() as f32).clamp(0.0, 1.0);
             }
         }
-        // A filled page may be either; a believed one has its probability.
-        cells.shares(samples.seen, &mut field.variance);
-        for (pages, variance) in cells.iter().zip(&mut field.variance) {
-            let (seen, total) = (*variance, pages.len() as f32);
-            *variance = if seen == 1.0 {
-                0.0
-            } else if samples.prior.is_none() {
-                0.25 * (1.0 - seen) / total
-            } else {
-                let each = samples.seen.missing_in(pages).map(|place| {
-                    let probability = samples.believed(place).unwrap_or(0.5);
-                    probability * (1.0 - probability)
-                });
-                each.sum::<f32>() / (total * total)
-            };
-        }
+        self.doubt(samples, cells, &mut field.variance);
     }
 
     fn page(&self, place: usize) -> Option<f32> {
@@ -194,6 +209,23 @@ mod tests {
 
     fn variation(line: &[bool]) -> usize {
         line.windows(2).filter(|pair| pair[0] != pair[1]).count()
+    }
+
+    #[test]
+    fn between_samples_that_agree_there_is_little_doubt_and_at_an_edge_there_is_much() {
+        let pages = 4096;
+        let seen = PageSet::of(pages, (0..pages).filter(|place| place % 4 == 0));
+        let written = PageSet::of(pages, seen.iter().filter(|place| place / 512 % 2 == 1));
+        let nothing = vec![f32::NAN; pages];
+        let mut field = Field::default();
+        for prior in [None, Some(nothing.as_slice())] {
+            let samples = Samples { prior, ..Samples::alone(&seen, &written) };
+            Tv::new().solve(&samples, &Cells::new(pages, pages), &mut field);
+            let sure: Vec<f32> = field.confidence().collect();
+            assert!(seen.iter().all(|place| sure[place] == 1.0));
+            assert!((256..260).all(|place| sure[place] > 0.9), "{:?}", &sure[256..260]);
+            assert!(sure[510] < 0.2, "{}", sure[510]);
+        }
     }
 
     proptest! {
