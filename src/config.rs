@@ -48,6 +48,8 @@ pub struct Config {
     /// How much slower the target may become, percent of its own time.
     #[serde(deserialize_with = "within::<1, 1000, _>")]
     pub slowdown_budget: u32,
+    /// Whether the processes that a target forks are watched, too.
+    pub follow_forks: bool,
     /// Length of a capture window, milliseconds.
     #[serde(deserialize_with = "within::<10, 60000, _>")]
     pub window_ms: u32,
@@ -104,6 +106,7 @@ impl Default for Config {
             order: None,
             rung: None,
             slowdown_budget: 5,
+            follow_forks: false,
             window_ms: 100,
             half_life_ms: 250,
             terminal: Vec::new(),
@@ -149,6 +152,8 @@ pub struct Overrides {
     pub rung: Option<Rung>,
     /// How much slower the target may become, percent.
     pub slowdown_budget: Option<u32>,
+    /// The processes that a target forks are watched, too, whatever the file says.
+    pub follow_forks: bool,
 }
 
 /// Where in a file something is wrong.
@@ -197,6 +202,7 @@ impl Config {
         }
         self.rung = by.rung.or(self.rung);
         self.slowdown_budget = by.slowdown_budget.unwrap_or(self.slowdown_budget);
+        self.follow_forks |= by.follow_forks;
         self
     }
 

@@ -292,6 +292,9 @@ pub struct Candidate {
     pub resident_bytes: u64,
     /// Why it cannot be watched.
     pub refused: Option<String>,
+    /// A watched process has forked it, and it is watched already.
+    #[serde(default)]
+    pub followed: bool,
 }
 
 /// The numbers of the watched process, as of the last window.

@@ -12,6 +12,7 @@ pub mod evaluate;
 pub mod exercise;
 pub mod export;
 mod facade;
+mod follow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod picture;

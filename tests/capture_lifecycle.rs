@@ -195,6 +195,32 @@ fn a_fork_disturbs_neither_side_and_the_child_can_be_watched_too() {
 }
 
 #[test]
+fn a_fork_that_is_followed_is_told_at_once_and_before_its_window() {
+    let (mut target, monitor, _) = watched();
+    drop(monitor);
+    let window = Duration::from_secs(5);
+    for follow_forks in [true, false] {
+        let config = MonitorConfig { window, follow_forks, ..MonitorConfig::exact() };
+        let monitor = GlassRamMonitor::with_config(target.pid(), config).expect("attached");
+        let mut events = calloop::EventLoop::<Vec<CaptureEvent>>::try_new().expect("a loop");
+        events.handle().insert_source(monitor, |event, _, seen| seen.push(event)).expect("inserted");
+        let child = target.ask("fork") as u32;
+        let (mut seen, begun) = (Vec::new(), Instant::now());
+        while seen.is_empty() && begun.elapsed() < Duration::from_secs(20) {
+            events.dispatch(Duration::from_millis(10), &mut seen).expect("dispatched");
+        }
+        match (follow_forks, seen.first()) {
+            (true, Some(CaptureEvent::Forked(told))) => assert_eq!(*told, child),
+            (false, Some(CaptureEvent::Window(window))) => assert_eq!(window.forked, [child]),
+            other => panic!("{other:?}"),
+        }
+        drop(events);
+        assert_eq!(target.ask(&format!("reap {child}")), u64::from(child));
+    }
+    assert_untouched(target.pid());
+}
+
+#[test]
 fn an_exec_ends_the_watch_and_says_so() {
     let (mut target, mut monitor, _) = watched();
     target.say("exec");

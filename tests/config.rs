@@ -46,6 +46,7 @@ fn everything() -> Config {
         order: Some(8),
         rung: Some(memory_glass::capture::Rung::WpAsync),
         slowdown_budget: 10,
+        follow_forks: true,
         window_ms: 50,
         half_life_ms: 500,
         terminal: vec!["foot".into()],

@@ -283,8 +283,16 @@ fn replay_state() -> impl Strategy<Value = ReplayState> {
 }
 
 fn candidate() -> impl Strategy<Value = Candidate> {
-    (any::<u32>(), any::<String>(), any::<bool>(), any::<u64>(), option::of(any::<String>())).prop_map(
-        |(pid, name, own, resident_bytes, refused)| Candidate { pid, name, own, resident_bytes, refused },
+    let refused = option::of(any::<String>());
+    (any::<u32>(), any::<String>(), any::<bool>(), any::<u64>(), refused, any::<bool>()).prop_map(
+        |(pid, name, own, resident_bytes, refused, followed)| Candidate {
+            pid,
+            name,
+            own,
+            resident_bytes,
+            refused,
+            followed,
+        },
     )
 }
 

@@ -53,6 +53,54 @@ fn windows(recording: &Recording) -> Vec<Window> {
     recording.cursor_at(Duration::ZERO).collect()
 }
 
+/// A shell that forks: first nothing, then programs one after the other, each of which writes.
+fn forking_shell(programs: u32) -> Child {
+    let program = "import time; rows = list(range(200000)); time.sleep(0.4); rows[:] = [0] * len(rows)";
+    let script = format!("sleep 0.7; for i in $(seq {programs}); do python3 -c '{program}' || exit 9; done");
+    std::process::Command::new("sh").args(["-c", &script]).spawn().expect("sh is there")
+}
+
+#[test]
+fn what_a_process_forks_is_recorded_beside_it_where_it_is_followed() {
+    let directory = tempdir().unwrap();
+    let file = directory.path().join("shell.mgr");
+    let mut target = forking_shell(2);
+    let mut command = glass();
+    command.args(["record", &target.id().to_string(), "--window-ms", "50", "--follow-forks", "--json"]);
+    let report: Value =
+        serde_json::from_str(&said(command.arg("-o").arg(&file).output().expect("it runs"))).expect("JSON");
+    assert!(target.wait().expect("ours").success(), "it is not disturbed");
+    let followed = report["followed"].as_array().expect("some were followed");
+    let pythons: Vec<&Value> = followed.iter().filter(|one| one["comm"] == "python3").collect();
+    assert!(pythons.len() >= 2, "{report}");
+    for one in pythons {
+        let file = Path::new(one["file"].as_str().expect("a path"));
+        let recording = Recording::open(file).expect("it reads back");
+        assert_eq!(u64::from(recording.info().target.pid), one["pid"].as_u64().expect("a number"));
+        assert!(windows(&recording).iter().any(|window| !window.written.is_empty()), "it wrote");
+    }
+    assert!(Recording::open(&file).is_ok(), "the shell's own");
+}
+
+#[test]
+fn whoever_follows_forks_may_be_killed_at_any_instant_of_it() {
+    for after in [650, 705, 710, 720, 740, 780, 900] {
+        let directory = tempdir().unwrap();
+        let mut target = forking_shell(2);
+        let mut recorder = glass()
+            .args(["record", &target.id().to_string(), "--window-ms", "10", "--follow-forks", "-o"])
+            .arg(directory.path().join("shell.mgr"))
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        std::thread::sleep(Duration::from_millis(after));
+        kill(Pid::from_raw(recorder.id() as i32), Signal::SIGKILL).expect("it ran");
+        recorder.wait().expect("ours");
+        assert!(target.wait().expect("ours").success(), "killed after {after} ms");
+    }
+}
+
 #[test]
 fn what_is_recorded_is_what_every_reader_of_it_shows() {
     let directory = tempdir().unwrap();

@@ -6,29 +6,34 @@ use std::time::{Duration, Instant};
 
 use super::target::proc_path;
 
-/// Time between two looks.
-const INTERVAL: Duration = Duration::from_millis(40);
+/// Time between two looks; more where a look takes long, because the target has many threads.
+const INTERVAL: Duration = Duration::from_millis(15);
+/// The part of our time that looking may take.
+const SHARE: u32 = 20;
 
 /// Those that are known. A child that ended between two looks never is.
 #[derive(Debug)]
 pub(super) struct Children {
     known: BTreeSet<u32>,
     looked: Instant,
+    took: Duration,
 }
 
 impl Children {
     /// Those that it has now.
     pub fn of(pid: u32) -> Self {
-        Self { known: children(pid), looked: Instant::now() }
+        let looked = Instant::now();
+        Self { known: children(pid), looked, took: looked.elapsed() }
     }
 
     /// Those that came since the last look, by number.
     pub fn new_ones(&mut self, pid: u32) -> Vec<u32> {
-        if self.looked.elapsed() < INTERVAL {
+        if self.looked.elapsed() < INTERVAL.max(self.took * SHARE) {
             return Vec::new();
         }
         self.looked = Instant::now();
         let now = children(pid);
+        self.took = self.looked.elapsed();
         let new = now.difference(&self.known).copied().collect();
         self.known = now;
         new
@@ -51,9 +56,9 @@ mod tests {
     fn a_child_is_new_once() {
         let mut known = Children::of(std::process::id());
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("started");
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(INTERVAL * 20);
         assert!(known.new_ones(std::process::id()).contains(&child.id()));
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(INTERVAL * 20);
         assert!(!known.new_ones(std::process::id()).contains(&child.id()));
         child.kill().expect("ours");
         child.wait().expect("ours");

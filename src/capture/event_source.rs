@@ -1,10 +1,11 @@
-//! The monitor as a calloop source: a window per period, and the end of the target at once.
+//! The monitor as a calloop source: a window per period, the end of the target at once, and its children, where they are followed.
 
 use std::time::Instant;
 
 use calloop::timer::TimeoutAction;
 use calloop::{EventSource, Poll, PostAction, Readiness, Token, TokenFactory};
 
+use super::listening::BIRTHS;
 use super::monitor::GlassRamMonitor;
 use super::window::{CaptureEvent, ExitReason};
 
@@ -33,6 +34,18 @@ impl EventSource for GlassRamMonitor {
             return Ok(PostAction::Remove);
         }
 
+        let mut listened = false;
+        if let Some(births) = &mut self.births {
+            births.process_events(readiness, token, |_, _| {
+                listened = true;
+                TimeoutAction::ToDuration(BIRTHS)
+            })?;
+        }
+        if listened {
+            self.born().into_iter().for_each(|child| callback(CaptureEvent::Forked(child), &mut ()));
+            return Ok(PostAction::Continue);
+        }
+
         let mut due = None;
         let period = self.period();
         self.timer.process_events(readiness, token, |deadline, _| {
@@ -52,16 +65,19 @@ impl EventSource for GlassRamMonitor {
 
     fn register(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
         self.timer.register(poll, factory)?;
+        self.births.iter_mut().try_for_each(|births| births.register(poll, factory))?;
         self.end.register(poll, factory)
     }
 
     fn reregister(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
         self.timer.reregister(poll, factory)?;
+        self.births.iter_mut().try_for_each(|births| births.reregister(poll, factory))?;
         self.end.reregister(poll, factory)
     }
 
     fn unregister(&mut self, poll: &mut Poll) -> calloop::Result<()> {
         self.timer.unregister(poll)?;
+        self.births.iter_mut().try_for_each(|births| births.unregister(poll))?;
         self.end.unregister(poll)
     }
 }

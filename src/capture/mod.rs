@@ -12,7 +12,7 @@
 //!         ──► watch      the mappings under watch, kept in step with the target's table (region)
 //!         ──► uffd       registration            ──► scan    PAGEMAP_SCAN: report and re-arm in one step
 //!         ──► governor   what a window may cost  ──► arming  which written pages are armed again, where that is not all
-//!         ──► perf       sampled faults, births  ──► faults  who wrote: the threads of a window
+//!         ──► listening  sampled faults, births (perf, children)  ──► faults  who wrote: the threads of a window
 //!         ──► metrics    what it costs           ──► huge    huge pages put together again at the end
 //!  recording             the windows in a file, and played from it again as if they came from a monitor (source)
 //! ```
@@ -35,6 +35,7 @@ mod faults;
 mod governor;
 mod huge;
 mod inject;
+mod listening;
 mod metrics;
 mod monitor;
 mod perf;

@@ -13,11 +13,10 @@ use serde::Serialize;
 use super::anonymous::{Anonymizer, DisguisedPolicy};
 use super::arming::{ArmingPolicy, StaggeredArming};
 use super::attach::{AttachMetrics, ProcessAttach, has_memory};
-use super::children::Children;
-use super::faults::{Fault, ThreadFaults};
+use super::faults::ThreadFaults;
 use super::governor::{Governing, Governor};
+use super::listening::{BIRTHS, Listening};
 use super::metrics::{FaultMetrics, Load, TargetMetrics};
-use super::perf::{Perf, Record};
 use super::probe::{self, Rung};
 use super::range::{self, PageRange};
 use super::region::MemoryRegion;
@@ -44,6 +43,9 @@ pub struct MonitorConfig {
     pub restore_huge_pages: bool,
     /// Whether windows have other addresses than the true ones, and mappings no names.
     pub anonymize: bool,
+    /// Whether each process that the target forks is told of at once ([`CaptureEvent::Forked`]), so that it can be watched, too.
+    /// Otherwise windows name them.
+    pub follow_forks: bool,
 }
 
 impl MonitorConfig {
@@ -61,6 +63,7 @@ impl Default for MonitorConfig {
             rung: None,
             restore_huge_pages: true,
             anonymize: false,
+            follow_forks: false,
         }
     }
 }
@@ -92,12 +95,13 @@ pub struct GlassRamMonitor {
     anonymizer: Option<Arc<Mutex<Anonymizer>>>,
     load: Load,
     running: RunningThreads,
-    perf: std::result::Result<Perf, String>,
+    listening: Listening,
     faults: ThreadFaults,
-    children: Children,
     index: u64,
     since: Instant,
     pub(super) timer: Timer,
+    /// When it is listened for children, where these are followed.
+    pub(super) births: Option<Timer>,
     /// A second descriptor of the same process, for the loop.
     pub(super) end: Generic<OwnedFd>,
     detached: bool,
@@ -127,10 +131,7 @@ impl GlassRamMonitor {
             config.anonymize.then(|| Arc::new(Mutex::new(Anonymizer::new(target.info.page_size))));
         let policy = disguised(anonymizer.as_ref(), Box::new(StaggeredArming::default()));
         let mut governor = Governor::new(config.slowdown_budget, probe::fault_cost());
-        let perf = Perf::open(pid);
-        if let Err(reason) = &perf {
-            tracing::info!(pid, reason, "who writes is not known");
-        }
+        let listening = Listening::to(pid, config.follow_forks);
         let tracker = Tracker::begin(&mut target, &mut governor, policy, config.window);
         let tracker = tracker.map_err(|stopped| match stopped {
             Stopped::Gone => CaptureError::Changed { pid },
@@ -146,12 +147,12 @@ impl GlassRamMonitor {
             anonymizer,
             load,
             running: RunningThreads::new(pid),
-            perf,
+            listening,
             faults: ThreadFaults::default(),
-            children: Children::of(pid),
             index: 0,
             since,
             timer: Timer::from_deadline(since + config.window),
+            births: config.follow_forks.then(|| Timer::from_duration(BIRTHS)),
             end: Generic::new(end, Interest::READ, Mode::Level),
             detached: false,
         })
@@ -164,7 +165,7 @@ impl GlassRamMonitor {
         }
         let now = Instant::now();
         let length = now - self.since;
-        let (samples, forked) = self.recorded();
+        let (samples, forked) = self.listening.window(&mut self.faults);
         let mut look = match self.tracker.look(&mut self.target, &mut self.governor, length) {
             Ok(look) => look,
             Err(Stopped::Gone) => return Ok(CaptureEvent::Exited(self.why_gone())),
@@ -199,24 +200,9 @@ impl GlassRamMonitor {
         }))
     }
 
-    /// What perf has recorded since the last window: faults, and the children that were born.
-    fn recorded(&mut self) -> (Vec<Fault>, Vec<u32>) {
-        let (mut samples, mut forked) = (Vec::new(), Vec::new());
-        if let Ok(perf) = &mut self.perf {
-            let threads = &mut self.faults;
-            perf.drain(|record| match record {
-                Record::Fault { tid, address, faults } => samples.push(Fault { tid, address, faults }),
-                Record::Forked { child } => forked.push(child),
-                Record::Named { tid, name, .. } => threads.named(tid, &name),
-                Record::Lost(records) => tracing::debug!(records, "perf records lost"),
-                // The table and the list of threads have the truth.
-                Record::Born | Record::Ended => {}
-            });
-        }
-        if self.perf.is_err() {
-            forked = self.children.new_ones(self.target.info.pid);
-        }
-        (samples, forked)
+    /// The processes that the target has forked and that this has not named before.
+    pub(super) fn born(&mut self) -> Vec<u32> {
+        self.listening.births(&mut self.faults)
     }
 
     /// The address space is gone although the process is there: it ends, or it executes another program.
@@ -245,9 +231,9 @@ impl GlassRamMonitor {
 
     /// What this watch goes without, and why.
     pub fn lost(&self) -> Vec<LostFeature> {
-        let threads = self.perf.as_ref().err().map(|reason| LostFeature {
+        let threads = self.listening.deaf().map(|reason| LostFeature {
             what: "who writes: the threads of a window",
-            reason: reason.clone(),
+            reason: reason.to_owned(),
         });
         let rung = Some(self.rung().lost())
             .filter(|lost| !lost.is_empty())

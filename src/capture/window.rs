@@ -67,6 +67,8 @@ impl fmt::Display for ExitReason {
 pub enum CaptureEvent {
     /// One window is over.
     Window(Window),
+    /// The target has forked this process; only where its children are followed, and before the window that names it.
+    Forked(u32),
     /// The target is gone; the last event.
     Exited(ExitReason),
     /// Watching failed; the last event. The target runs on.

@@ -33,6 +33,9 @@ pub(super) struct RecordArgs {
     /// Length of a window, milliseconds
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=60_000))]
     window_ms: u32,
+    /// Record the processes that it forks, too, and the programs that these execute: FILE.PID with the same ending for each
+    #[arg(long)]
+    follow_forks: bool,
     /// Print exactly one JSON object on stdout instead of words
     #[arg(long)]
     json: bool,
@@ -50,6 +53,7 @@ impl RecordArgs {
             window: Duration::from_millis(self.window_ms.into()),
             limits: RingLimits { max_bytes: self.max_size, max_age: self.max_age },
             security: SecurityConfig { anonymize_addresses: self.anonymize, ..SecurityConfig::default() },
+            follow_forks: self.follow_forks,
         })?;
         print_report(&report, self.json);
         Ok(ExitCode::SUCCESS)

@@ -53,6 +53,9 @@ pub(super) struct SessionArgs {
     socket: Option<String>,
     #[command(flatten)]
     watch: WatchArgs,
+    /// Watch the processes that the target forks, too, and the programs that these execute: the picker and `msg watch` show each at once
+    #[arg(long)]
+    follow_forks: bool,
     #[command(flatten)]
     picture: PictureArgs,
     /// One program for each output, started again whenever it ends, and no hotkeys but the one that ends the session
@@ -97,6 +100,7 @@ impl SessionArgs {
                 kiosk_program,
                 rung: self.watch.rung(),
                 slowdown_budget: self.watch.slowdown_budget,
+                follow_forks: self.follow_forks,
             },
             replay: self.replay.map(|file| (file, self.start.replay_start())),
             export_environment: self.export_environment,

@@ -56,6 +56,8 @@ impl GlassRamSystem {
         };
         match monitor.scan()? {
             CaptureEvent::Window(window) => pipeline.window(&window).map(|()| true),
+            // Not asked for.
+            CaptureEvent::Forked(_) => Ok(true),
             CaptureEvent::Exited(reason) => {
                 pipeline.end(reason.to_string());
                 self.monitor = None;

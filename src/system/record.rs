@@ -2,21 +2,24 @@
 
 use std::fmt;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use calloop::channel::Event as ChannelEvent;
 use calloop::signals::{Signal, Signals};
 use calloop::timer::{TimeoutAction, Timer};
-use calloop::{Dispatcher, EventLoop};
+use calloop::{Dispatcher, EventLoop, LoopHandle, RegistrationToken};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::follow::{FOLLOWED_AT_MOST, Follower};
 use super::snapshot::loop_failed;
 use super::target::resolve;
 use super::words::bytes;
 use crate::capture::recording::{Recorded, Recorder, RingLimits};
 use crate::capture::{
-    Attacher, CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, SecurityConfig, TargetMetrics,
+    Attacher, CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, ProcessAttach, Rung, SecurityConfig,
+    TargetInfo, TargetMetrics,
 };
 use crate::{GlassRamError, Result};
 
@@ -35,6 +38,8 @@ pub struct RecordOptions {
     pub limits: RingLimits,
     /// How careful to be.
     pub security: SecurityConfig,
+    /// Whether the processes that it forks are recorded, too, each in a file of its own beside.
+    pub follow_forks: bool,
 }
 
 /// What was recorded: what `--json` prints.
@@ -63,65 +68,172 @@ pub struct RecordReport {
     pub target: TargetMetrics,
     /// Why recording ended early, if it did.
     pub ended: Option<String>,
+    /// The processes that it has forked, where they were followed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub followed: Vec<RecordReport>,
+}
+
+/// One process and the file that its windows go to.
+struct Tape {
+    target: TargetInfo,
+    rung: Rung,
+    file: PathBuf,
+    started: f64,
+    recorder: Recorder,
+    seconds: Duration,
+    ended: Option<ExitReason>,
+    source: Dispatcher<'static, GlassRamMonitor, Recording>,
+    token: RegistrationToken,
 }
 
 /// What the loop works on.
 struct Recording {
-    recorder: Recorder,
-    seconds: Duration,
+    handle: LoopHandle<'static, Recording>,
+    options: RecordOptions,
+    monitor: MonitorConfig,
+    origin: Instant,
+    follower: Option<Follower>,
+    /// The target, and the processes that it has forked.
+    tapes: Vec<Tape>,
     failed: Option<GlassRamError>,
-    ended: Option<ExitReason>,
     done: bool,
     progress: ProgressBar,
 }
 
 impl Recording {
-    fn event(&mut self, event: CaptureEvent) {
+    /// Records this process from now on.
+    fn begin(&mut self, monitor: GlassRamMonitor, file: PathBuf) -> Result<()> {
+        let (target, rung) = (monitor.target().clone(), monitor.rung());
+        let recorder = Recorder::create(&file, &target, rung, self.origin, self.options.limits)?;
+        let (at, started) = (self.tapes.len(), seconds_since_1970());
+        let source =
+            Dispatcher::new(monitor, move |event, (), recording: &mut Recording| recording.event(at, event));
+        let token = self.handle.register_dispatcher(source.clone()).map_err(loop_failed)?;
+        let seconds = Duration::ZERO;
+        self.tapes.push(Tape { target, rung, file, started, recorder, seconds, ended: None, source, token });
+        Ok(())
+    }
+
+    /// A process that the target has forked is attached to.
+    fn follow(&mut self, attached: ProcessAttach) {
+        let pid = attached.info().pid;
+        match GlassRamMonitor::watch(attached, self.monitor) {
+            Ok(monitor) => {
+                let programs = self.tapes.iter().filter(|tape| tape.target.pid == pid).count();
+                let file = beside(&self.options.file, pid, programs);
+                self.failed = self.begin(monitor, file).err().or(self.failed.take());
+                self.done |= self.failed.is_some();
+            }
+            // It is about to be another program, or has ended.
+            Err(error) => {
+                tracing::debug!(pid, %error, "a child is not watched yet");
+                self.found(pid);
+            }
+        }
+    }
+
+    fn found(&self, pid: u32) {
+        let living = self.tapes.iter().filter(|tape| tape.ended.is_none()).count();
+        match &self.follower {
+            Some(follower) if living <= FOLLOWED_AT_MOST => follower.found(pid),
+            Some(_) => tracing::warn!(pid, "not followed: {FOLLOWED_AT_MOST} processes are recorded already"),
+            None => {}
+        }
+    }
+
+    fn event(&mut self, at: usize, event: CaptureEvent) {
+        let Some(tape) = self.tapes.get_mut(at) else { return };
         match event {
             CaptureEvent::Window(window) => {
-                self.seconds += window.length;
-                self.failed = self.recorder.window(&window).err().map(GlassRamError::from);
-                let Recorded { windows, bytes: size, .. } = self.recorder.recorded();
-                self.progress.set_message(format!(
-                    "{:.1} s, {windows} windows, {}",
-                    self.seconds.as_secs_f64(),
-                    bytes(size as f64)
-                ));
+                tape.seconds += window.length;
+                self.failed = tape.recorder.window(&window).err().map(GlassRamError::from);
+                self.report_progress();
             }
-            CaptureEvent::Exited(reason) => self.ended = Some(reason),
+            CaptureEvent::Forked(child) => self.found(child),
+            CaptureEvent::Exited(reason) => {
+                tape.ended = Some(reason);
+                let pid = tape.target.pid;
+                if at > 0 && reason == ExitReason::Executed {
+                    self.found(pid);
+                }
+            }
             CaptureEvent::Failed(error) => self.failed = Some(error),
         }
-        self.done |= self.failed.is_some() || self.ended.is_some();
+        self.done |= self.failed.is_some() || self.tapes.iter().all(|tape| tape.ended.is_some());
+    }
+
+    fn report_progress(&self) {
+        let Some(seconds) = self.tapes.first().map(|tape| tape.seconds.as_secs_f64()) else { return };
+        let recorded = self.tapes.iter().map(|tape| tape.recorder.recorded());
+        let (windows, size) =
+            recorded.fold((0, 0), |sum, Recorded { windows, bytes, .. }| (sum.0 + windows, sum.1 + bytes));
+        let others = match self.tapes.len() {
+            0 | 1 => String::new(),
+            tapes => format!(", {tapes} processes"),
+        };
+        self.progress
+            .set_message(format!("{seconds:.1} s, {windows} windows, {}{others}", bytes(size as f64)));
     }
 }
 
+fn seconds_since_1970() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// The file of a process that was forked: `FILE.PID.EXTENSION`, and `FILE.PID-2.EXTENSION` for its second program.
+fn beside(file: &Path, pid: u32, programs: usize) -> PathBuf {
+    let mut name = file.file_stem().unwrap_or_default().to_owned();
+    name.push(format!(".{pid}"));
+    if programs > 0 {
+        name.push(format!("-{}", programs + 1));
+    }
+    if let Some(extension) = file.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    file.with_file_name(name)
+}
+
 /// Records the target until the time is over, it ends, or SIGINT, SIGTERM or SIGHUP comes. What was recorded before a failure is
-/// in the file.
+/// in the file. Where forks are followed it ends when all of the processes have.
 pub fn run(options: &RecordOptions) -> Result<RecordReport> {
     let pid = resolve(&options.target)?;
-    let mut event_loop: EventLoop<'_, Recording> = EventLoop::try_new().map_err(loop_failed)?;
+    let mut event_loop: EventLoop<'static, Recording> = EventLoop::try_new().map_err(loop_failed)?;
     // Before any thread is started, so that every thread leaves these signals to the loop.
     let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]).map_err(loop_failed)?;
     let attacher = Attacher::choose(options.security, None)?;
     let origin = Instant::now();
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let config = MonitorConfig {
         window: options.window,
         anonymize: options.security.anonymize_addresses,
+        follow_forks: options.follow_forks,
         ..MonitorConfig::exact()
     };
     let monitor = GlassRamMonitor::watch(attacher.attach(pid)?, config)?;
-    let (target, rung) = (monitor.target().clone(), monitor.rung());
-    let recorder = Recorder::create(&options.file, &target, rung, origin, options.limits)?;
-    let mut recording = Recording {
-        recorder,
-        seconds: Duration::ZERO,
-        failed: None,
-        ended: None,
-        done: false,
-        progress: progress(&target.comm, pid),
-    };
     let handle = event_loop.handle();
+    let mut recording = Recording {
+        handle: handle.clone(),
+        options: options.clone(),
+        monitor: config,
+        origin,
+        follower: None,
+        tapes: Vec::new(),
+        failed: None,
+        done: false,
+        progress: progress(&monitor.target().comm, pid),
+    };
+    if options.follow_forks {
+        let (follower, attached) = Follower::start(attacher, None)?;
+        recording.follower = Some(follower);
+        let take = |event, (): &mut (), recording: &mut Recording| {
+            if let ChannelEvent::Msg(attached) = event {
+                let attached: Box<ProcessAttach> = attached;
+                recording.follow(*attached);
+            }
+        };
+        handle.insert_source(attached, take).map_err(loop_failed)?;
+    }
+    recording.begin(monitor, options.file.clone())?;
     handle.insert_source(signals, |_, (), recording| recording.done = true).map_err(loop_failed)?;
     if let Some(duration) = options.duration {
         let timer = Timer::from_deadline(origin + duration);
@@ -132,36 +244,57 @@ pub fn run(options: &RecordOptions) -> Result<RecordReport> {
             })
             .map_err(loop_failed)?;
     }
-    let source = Dispatcher::new(monitor, |event, (), recording: &mut Recording| recording.event(event));
-    let token = handle.register_dispatcher(source.clone()).map_err(loop_failed)?;
     while !recording.done {
         event_loop.dispatch(None, &mut recording).map_err(loop_failed)?;
     }
     recording.progress.finish_and_clear();
-    handle.remove(token);
+    let failed = recording.failed.take();
+    let mut reports = Vec::new();
+    for tape in recording.tapes {
+        handle.remove(tape.token);
+        reports.push(finish(tape, failed.is_none()));
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let mut reports = reports.into_iter().collect::<Result<Vec<RecordReport>>>()?;
+    let followed = reports.split_off(1);
+    let Some(first) = reports.pop() else { unreachable!("the target is recorded from the start") };
+    Ok(RecordReport { followed, ..first })
+}
+
+/// Lets a process go, and closes its file.
+fn finish(tape: Tape, whole: bool) -> Result<RecordReport> {
+    let Tape { target, rung, file, started, mut recorder, mut seconds, mut ended, source, token: _ } = tape;
     let mut monitor = Dispatcher::into_source_inner(source);
-    if recording.failed.is_none() && recording.ended.is_none() {
+    if whole && ended.is_none() {
         // What was written since the last window is recorded, too.
-        recording.event(monitor.scan()?);
+        match monitor.scan()? {
+            CaptureEvent::Window(window) => {
+                seconds += window.length;
+                recorder.window(&window)?;
+            }
+            CaptureEvent::Exited(reason) => ended = Some(reason),
+            CaptureEvent::Forked(_) => {}
+            CaptureEvent::Failed(error) => return Err(error),
+        }
     }
     let metrics = monitor.target_metrics();
     monitor.detach()?;
-    if let Some(error) = recording.failed {
-        return Err(error);
-    }
-    let recorded = recording.recorder.finish(recording.ended)?;
+    let recorded = recorder.finish(ended)?;
     Ok(RecordReport {
-        pid,
+        pid: target.pid,
         comm: target.comm,
         rung: rung.to_string(),
-        file: options.file.clone(),
+        file,
         started,
-        seconds: recording.seconds.as_secs_f64(),
+        seconds: seconds.as_secs_f64(),
         windows: recorded.windows,
         dropped: recorded.dropped,
         bytes: recorded.bytes,
         target: metrics,
-        ended: recording.ended.map(|reason| reason.to_string()),
+        ended: ended.map(|reason| reason.to_string()),
+        followed: Vec::new(),
     })
 }
 
@@ -195,6 +328,21 @@ impl fmt::Display for RecordReport {
         if let Some(ended) = &self.ended {
             writeln!(f, "  ended     {ended}")?;
         }
+        for followed in &self.followed {
+            write!(f, "{followed}")?;
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_child_stands_beside_the_one_of_its_parent() {
+        let name = |file: &str, programs| beside(Path::new(file), 7, programs).display().to_string();
+        assert_eq!(name("/tmp/make.mgr", 0), "/tmp/make.7.mgr");
+        assert_eq!(name("make", 1), "make.7-2");
     }
 }

@@ -11,6 +11,7 @@
 mod control;
 mod environment;
 mod file;
+mod forks;
 mod jobs;
 mod lines;
 mod memory;

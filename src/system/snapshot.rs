@@ -252,6 +252,8 @@ fn watch(
             let rate = watch.pipeline.telemetry().fault_rate;
             watch.progress.set_message(format!("{rate:.0} pages/s written"));
         }
+        // Not asked for.
+        CaptureEvent::Forked(_) => {}
         CaptureEvent::Exited(reason) => {
             watch.pipeline.end(reason.to_string());
             watch.done = true;

@@ -143,6 +143,9 @@ fn target_words(candidates: &[Candidate], all: bool) -> String {
     for candidate in candidates.iter().filter(|candidate| all || candidate.refused.is_none()) {
         let mib = candidate.resident_bytes as f64 / f64::from(1 << 20);
         let _ = write!(text, "{:>8}  {:<15}  {mib:>9.1} MiB", candidate.pid, candidate.name);
+        if candidate.followed {
+            text.push_str("  followed");
+        }
         if let Some(reason) = &candidate.refused {
             let _ = write!(text, "  {reason}");
         }

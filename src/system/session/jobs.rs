@@ -1,5 +1,6 @@
 //! What takes longer than a frame is done on a thread of its own; its outcome comes back over a channel.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
@@ -78,8 +79,8 @@ impl Session {
 
     /// Lists the processes for this client, or for the picker.
     pub(super) fn start_targets(&mut self, id: Option<ClientId>) -> Result<(), String> {
-        let attacher = self.attacher.clone();
-        self.start_job("targets", move || Finished::Targets(id, candidates(&attacher)))
+        let (attacher, followed) = (self.attacher.clone(), self.views.followed.clone());
+        self.start_job("targets", move || Finished::Targets(id, candidates(&attacher, &followed)))
     }
 
     /// Writes a picture of this output, or of the one with the focus, into this file or a new one.
@@ -167,7 +168,7 @@ impl Session {
 }
 
 /// Every process with memory of its own: those of our user first, each group by number.
-fn candidates(attacher: &Attacher) -> Vec<Candidate> {
+fn candidates(attacher: &Attacher, followed: &BTreeSet<u32>) -> Vec<Candidate> {
     let uid = nix::unistd::geteuid().as_raw();
     let processes: Vec<_> = capture::processes().filter(|process| process.resident_bytes.is_some()).collect();
     let pids: Vec<u32> = processes.iter().map(|process| process.pid).collect();
@@ -181,6 +182,7 @@ fn candidates(attacher: &Attacher) -> Vec<Candidate> {
                 own: process.uid == uid,
                 resident_bytes: process.resident_bytes?,
                 refused,
+                followed: followed.contains(&process.pid),
             })
         })
         .collect();

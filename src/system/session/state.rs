@@ -22,6 +22,7 @@ use crate::display::{Compositor, DisplayError, MapPointer, Notice, OutputStatus}
 use crate::ipc::{ConfigState, Event, Keyboard, Look, Mode, Palette, State};
 use crate::render::{Caption, Picture};
 use crate::sensing::DensityMap;
+use crate::system::follow::Follower;
 use crate::system::{Gesture, PointerAt};
 
 /// Between two events of telemetry.
@@ -56,6 +57,8 @@ pub(super) struct Session {
     pub(super) views: Views,
     /// Words of the configuration that are to be attached to when the thread is free.
     pub(super) waiting: Vec<String>,
+    /// Attaches to what watched processes fork, once there was something.
+    pub(super) follower: Option<Follower>,
     /// Somebody's `watch` is being worked on.
     pub(super) attaching: bool,
     /// The picker's list is being made.
@@ -114,6 +117,7 @@ impl Session {
                 watched: Vec::new(),
                 views: Views::default(),
                 waiting: Vec::new(),
+                follower: None,
                 attaching: false,
                 listing: false,
                 control: None,

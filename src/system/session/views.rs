@@ -1,7 +1,7 @@
 //! Which process each output's map shows, and what of it: what somebody said about it since the session began, else what its rule
 //! or its span says, else what holds for the whole session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::Session;
 use super::watching::Watched;
@@ -21,6 +21,8 @@ pub(super) struct Views {
     modes: BTreeMap<String, Mode>,
     /// The configured words, and the processes that they were found to mean.
     configured: BTreeMap<String, u32>,
+    /// Processes that watched ones have forked: watched, whether they are shown or not.
+    pub(super) followed: BTreeSet<u32>,
 }
 
 impl Views {
@@ -123,8 +125,8 @@ impl Session {
 
     /// The processes that somebody asked for, or that an output shows or will show when it is there.
     pub(super) fn wanted(&self) -> Vec<u32> {
-        let Views { main, by_hand, configured, modes: _ } = &self.views;
-        main.iter().chain(by_hand.values()).chain(configured.values()).copied().collect()
+        let Views { main, by_hand, configured, followed, modes: _ } = &self.views;
+        main.iter().chain(by_hand.values()).chain(configured.values()).chain(followed).copied().collect()
     }
 
     /// Leaves every other process as it was found.

@@ -10,7 +10,7 @@ use super::state::Session;
 use super::{playing, words};
 use crate::Result;
 use crate::capture::{
-    CaptureEvent, GlassRamMonitor, MonitorConfig, ProcessAttach, TargetMetrics, WindowSource,
+    CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, ProcessAttach, TargetMetrics, WindowSource,
 };
 use crate::config::Config;
 use crate::display::settings::OutputIdentity;
@@ -55,6 +55,7 @@ pub(super) fn monitor_config(config: &Config) -> MonitorConfig {
         slowdown_budget: Some(slowdown_budget(config)),
         rung: config.rung,
         anonymize: config.security.anonymize_addresses,
+        follow_forks: config.follow_forks,
         ..MonitorConfig::default()
     }
 }
@@ -149,9 +150,17 @@ impl Session {
     pub(super) fn watch_with(
         &mut self,
         compositor: &mut Compositor,
-        mut source: WindowSource,
+        source: WindowSource,
         view: &View,
     ) -> Result<()> {
+        let pid = source.target().pid;
+        self.watch_beside(source)?;
+        self.look_at(compositor, pid, view);
+        Ok(())
+    }
+
+    /// Takes these windows from now on, whether they are shown or not.
+    pub(super) fn watch_beside(&mut self, mut source: WindowSource) -> Result<()> {
         let hilbert = self.config.hilbert()?;
         let target = source.target().clone();
         let rung = source.rung();
@@ -183,7 +192,6 @@ impl Session {
         let mut watched = Watched { pipeline, source, taken: None, metrics, play: None, moving: None };
         play.into_iter().for_each(|play| watched.played(play));
         self.watched.push(watched);
-        self.look_at(compositor, pid, view);
         Ok(())
     }
 
@@ -238,6 +246,7 @@ impl Session {
     /// What capture reports.
     fn captured(&mut self, compositor: &mut Compositor, pid: u32, event: CaptureEvent) {
         let Some(watched) = self.watched.iter_mut().find(|watched| watched.pid() == pid) else { return };
+        let mut executed = false;
         let over = match event {
             CaptureEvent::Window(window) => {
                 // What comes out of a file is no news of that moment.
@@ -251,7 +260,11 @@ impl Session {
                 }
                 outcome.err().map(|error| error.to_string())
             }
-            CaptureEvent::Exited(reason) => Some(reason.to_string()),
+            CaptureEvent::Forked(child) => return self.found(child),
+            CaptureEvent::Exited(reason) => {
+                executed = reason == ExitReason::Executed;
+                Some(reason.to_string())
+            }
             CaptureEvent::Failed(error) => Some(error.to_string()),
         };
         if let Some(reason) = over {
@@ -262,6 +275,11 @@ impl Session {
             // A recording stays, so that it can be gone back in.
             if !recorded {
                 self.drop_source(pid);
+                let followed = self.views.followed.contains(&pid);
+                self.unfollow(pid);
+                if followed && executed {
+                    self.found(pid);
+                }
             }
         } else if self.views.main == Some(pid) {
             self.publish_telemetry();

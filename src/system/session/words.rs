@@ -131,7 +131,9 @@ pub(super) fn display_overlay(overlay: Overlay) -> OverlayKind {
 }
 
 pub(super) fn display_candidate(candidate: Candidate) -> display::Candidate {
-    let Candidate { pid, name, own, resident_bytes, refused } = candidate;
+    let Candidate { pid, name, own, resident_bytes, refused, followed } = candidate;
+    // The picker finds it by this word as well.
+    let name = if followed { format!("{name} (followed)") } else { name };
     display::Candidate { pid, name, own, resident_bytes, refused }
 }
 

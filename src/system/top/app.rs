@@ -113,6 +113,8 @@ impl App {
                     watched.pipeline.end(error.to_string());
                 }
             }
+            // Not asked for.
+            CaptureEvent::Forked(_) => {}
             CaptureEvent::Exited(reason) => watched.pipeline.end(reason.to_string()),
             CaptureEvent::Failed(error) => watched.pipeline.end(error.to_string()),
         }

@@ -1,0 +1,78 @@
+//! What the target does besides writing, as far as it can be heard without stopping it: which thread took which fault, and which
+//! processes it forks.
+
+use std::time::Duration;
+
+use super::children::Children;
+use super::faults::{Fault, ThreadFaults};
+use super::perf::{Perf, Record};
+
+/// Time between two times that it is listened for children that are to be followed.
+pub(super) const BIRTHS: Duration = Duration::from_millis(10);
+
+/// What was heard of one target.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pid: u32,
+    perf: Result<Perf, String>,
+    children: Children,
+    samples: Vec<Fault>,
+    /// Children of the current window.
+    forked: Vec<u32>,
+    /// Children that `births` has not named yet, where they are followed.
+    untold: Option<Vec<u32>>,
+}
+
+impl Listening {
+    pub fn to(pid: u32, follow_forks: bool) -> Self {
+        let perf = Perf::open(pid);
+        if let Err(reason) = &perf {
+            tracing::info!(pid, reason, "who writes is not known");
+        }
+        Self {
+            pid,
+            perf,
+            children: Children::of(pid),
+            samples: Vec::new(),
+            forked: Vec::new(),
+            untold: follow_forks.then(Vec::new),
+        }
+    }
+
+    /// Why faults are not heard of, where that is so.
+    pub fn deaf(&self) -> Option<&str> {
+        self.perf.as_ref().err().map(String::as_str)
+    }
+
+    /// Takes what was said since the last call; names go to `threads`.
+    fn listen(&mut self, threads: &mut ThreadFaults) {
+        let already = self.forked.len();
+        let (samples, forked) = (&mut self.samples, &mut self.forked);
+        match &mut self.perf {
+            Ok(perf) => perf.drain(|record| match record {
+                Record::Fault { tid, address, faults } => samples.push(Fault { tid, address, faults }),
+                Record::Forked { child } => forked.push(child),
+                Record::Named { tid, name, .. } => threads.named(tid, &name),
+                Record::Lost(records) => tracing::debug!(records, "perf records lost"),
+                // The table and the list of threads have the truth.
+                Record::Born | Record::Ended => {}
+            }),
+            Err(_) => forked.extend(self.children.new_ones(self.pid)),
+        }
+        if let Some(untold) = &mut self.untold {
+            untold.extend(self.forked.iter().skip(already));
+        }
+    }
+
+    /// The sampled faults of the window that ends now, and the children that were born in it.
+    pub fn window(&mut self, threads: &mut ThreadFaults) -> (Vec<Fault>, Vec<u32>) {
+        self.listen(threads);
+        (std::mem::take(&mut self.samples), std::mem::take(&mut self.forked))
+    }
+
+    /// The children that this has not told of before.
+    pub fn births(&mut self, threads: &mut ThreadFaults) -> Vec<u32> {
+        self.listen(threads);
+        self.untold.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}
