@@ -69,7 +69,8 @@ pub enum GlassRamError {
 
     /// The density map could not be reconstructed well enough.
     #[error(
-        "the density map could not be reconstructed (accuracy {accuracy:.3}): sample more pages or lower the order"
+        "the density map could not be reconstructed (accuracy {accuracy:.3}): sample more pages, or lay the map on a line that \
+         holds them"
     )]
     ReconstructionFailed {
         /// The accuracy that was reached, 0..1.

@@ -6,15 +6,13 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::ExitStatus;
+use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use support::assert_untouched;
 use support::work::Worker;
+use support::{assert_untouched, strace};
 
 const GLASS: &str = env!("CARGO_BIN_EXE_memory-glass");
 /// The most places of one call: what is called a hundred times is a loop that meets the same failure again.
@@ -100,32 +98,16 @@ struct Outcome {
 /// Runs memory-glass under strace. Whatever is left of it when its time is over is killed, and the test fails.
 fn under_strace(folder: &Path, options: &[&str], arguments: &[String]) -> Outcome {
     let file = |name: &str| std::fs::File::create(folder.join(name)).expect("created");
-    let mut child = Command::new("strace")
-        .args(["-f", "-qq", "-o"])
-        .arg(folder.join("log"))
-        .args(options)
-        .arg(GLASS)
+    let mut child = strace::command(&folder.join("log"), options, GLASS)
         .args(arguments)
         .env("XDG_STATE_HOME", folder)
         .env("MEMORY_GLASS_BROKER", folder.join("no-broker"))
-        .stdin(Stdio::null())
         .stdout(file("stdout"))
         .stderr(file("stderr"))
-        .process_group(0)
         .spawn()
         .expect("strace is installed");
-    let begin = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("our own child") {
-            break status;
-        }
-        if begin.elapsed() > PATIENCE {
-            let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
-            let _ = child.wait();
-            panic!("{options:?}: it hangs; see {}", folder.display());
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    };
+    let status = strace::end_of(&mut child, PATIENCE)
+        .unwrap_or_else(|| panic!("{options:?}: it hangs; see {}", folder.display()));
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
     Outcome { status, stdout: text("stdout"), stderr: text("stderr") }
 }
@@ -162,7 +144,7 @@ fn whichever_call_fails_there_is_an_end_and_a_message_and_the_target_runs_on() {
     let (mut tried, mut without, mut refused, mut faults) = (0, 0, 0, Vec::new());
     for place in places.iter().step_by(step) {
         let Place { call, nth, error } = *place;
-        let injected = format!("inject={call}:error={error}:when={nth}");
+        let injected = strace::inject(call, error, nth, nth);
         let outcome =
             under_strace(folder.path(), &["-e", &format!("trace={call}"), "-e", &injected], &snapshot(&pid));
         let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();

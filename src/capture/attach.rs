@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tracing::warn;
 
 use super::broker::{Attached, Attacher};
 use super::inject::{self, Stop};
@@ -206,8 +207,13 @@ impl ProcessAttach {
 }
 
 impl ProcessAttachCapability for ProcessAttach {
+    /// On the best rung that there is: where that is not the best of all, the log says what is lost, and why.
     fn attach(pid: u32) -> Result<Self> {
-        Self::attach_by(pid, Rung::probe()?)
+        let rung = Rung::probe()?;
+        if let (false, Err(reason)) = (rung == Rung::WpAsync, Rung::WpAsync.try_out()) {
+            warn!("{reason}; falling back to {rung}, on which are lost: {}", rung.lost());
+        }
+        Self::attach_by(pid, rung)
     }
 
     fn regions(&self) -> &[MemoryRegion] {

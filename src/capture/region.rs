@@ -166,6 +166,10 @@ pub fn parse_maps(text: &[u8]) -> Result<Vec<MemoryRegion>, procfs::ProcError> {
     let mut columns = String::with_capacity(text.len());
     let mut names = Vec::new();
     for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        // What begins otherwise the crate takes for one of smaps, about the mapping before.
+        if !matches!(line[0], b'0'..=b'9' | b'a'..=b'f') {
+            return Err(procfs::ProcError::Other("a line begins with no address".into()));
+        }
         let line = String::from_utf8_lossy(line);
         // Five columns, each followed by one blank; then the name, padded on its left.
         let name_at = line.match_indices(' ').nth(4).map_or(line.len(), |(at, _)| at + 1);
@@ -175,4 +179,16 @@ pub fn parse_maps(text: &[u8]) -> Result<Vec<MemoryRegion>, procfs::ProcError> {
     }
     let maps = MemoryMaps::from_buf_read(columns.as_bytes())?;
     Ok(maps.into_iter().zip(&names).map(|(map, name)| MemoryRegion::new(&map, name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_another_file_is_refused() {
+        let line = "7f0000000000-7f0000001000 rw-p 00000000 00:00 0 ";
+        assert_eq!(parse_maps(format!("{line}\n{line}[heap]\n").as_bytes()).expect("two").len(), 2);
+        assert!(parse_maps(format!("{line}\nSize: 18446744073709551615 kB\n{line}\n").as_bytes()).is_err());
+    }
 }

@@ -168,15 +168,15 @@ impl UserfaultFd {
         Ok(Self { uffd, pid: self.pid })
     }
 
-    /// Appends what is queued, as far as it fits into the buffer.
+    /// Appends what is queued, as far as it fits into the buffer. A message of no known kind is passed over: a fault that comes after
+    /// it waits for its answer, and a fork brings a descriptor.
     pub(crate) fn read_events(
         &self,
         buffer: &mut EventBuffer,
         events: &mut Vec<FaultEvent>,
     ) -> Result<(), Errno> {
-        for event in self.uffd.read_events(buffer).map_err(errno)? {
-            events.push(self.event(event.map_err(errno)?));
-        }
+        let read = self.uffd.read_events(buffer).map_err(errno)?;
+        events.extend(read.flatten().map(|event| self.event(event)));
         Ok(())
     }
 
@@ -272,8 +272,8 @@ pub(crate) fn fuzz(bytes: &[u8]) {
     const FORK: u8 = 0x13;
     const CHILD: std::ops::Range<usize> = 8..12;
 
-    // As much as a pipe takes at once.
-    let mut bytes = bytes[..bytes.len().min(1 << 16)].to_vec();
+    // As much as a pipe takes at once. The kernel gives no half messages, and here one would lose the descriptors of the others.
+    let mut bytes = bytes[..bytes.len().min(1 << 16) / MESSAGE * MESSAGE].to_vec();
     for message in bytes.chunks_exact_mut(MESSAGE).filter(|message| message[0] == FORK) {
         // The kernel hands a descriptor over with it, so there has to be one.
         let child = std::fs::File::open("/dev/null").expect("it is always there").into_raw_fd();
@@ -288,4 +288,40 @@ pub(crate) fn fuzz(bytes: &[u8]) {
         let _ = uffd.read_events(&mut buffer, &mut events);
     }
     assert!(events.len() <= bytes.len() / MESSAGE);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    /// A message: its kind, and three words.
+    fn message(kind: u8, words: [u64; 3]) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[0] = kind;
+        for (place, word) in bytes[8..].chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_message_that_nobody_knows_loses_none_of_the_others() {
+        let (mut released, child) = std::io::pipe().expect("a pipe");
+        let child = OwnedFd::from(child).into_raw_fd();
+        let queued = [
+            message(0x7f, [0; 3]),
+            message(0x12, [0, 0x7000, 9]),
+            message(0x13, [u64::from(child.cast_unsigned()), 0, 0]),
+        ];
+        let (read, write) = nix::unistd::pipe().expect("a pipe");
+        nix::unistd::write(&write, queued.as_flattened()).expect("it fits");
+        let uffd = UserfaultFd::adopt(read, 1);
+        let (mut buffer, mut events) = (EventBuffer::new(8), Vec::new());
+        uffd.read_events(&mut buffer, &mut events).expect("read");
+        let fault = FaultEvent::PageFault { address: 0x7000, flags: 0, thread_id: Some(9) };
+        assert_eq!(events, [fault, FaultEvent::Fork { parent_pid: 1, child_pid: 0 }]);
+        assert_eq!(released.read(&mut [0; 1]).expect("read"), 0, "the child's descriptor is closed");
+    }
 }

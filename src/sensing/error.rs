@@ -19,6 +19,23 @@ pub enum SensingError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A recording would fill the memory.
+    #[error(
+        "{}: {windows} windows of {pages} pages take {} MiB, more than {} MiB: record for a shorter time, or with longer windows",
+        path.display(), bytes >> 20, most >> 20
+    )]
+    TraceTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Length of its line.
+        pages: usize,
+        /// How many windows it has.
+        windows: usize,
+        /// What they would take.
+        bytes: usize,
+        /// What they may take.
+        most: usize,
+    },
     /// A share that has to lie in 0..1 does not.
     #[error("{name} is {value}: give a share of the pages from {least} to 1")]
     Share {

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::{AccuracyEstimate, DensityMap, PageActivity, RateControl, SamplingConfig};
-use crate::Result;
 use crate::capture::{FaultEvent, PageRange};
 use crate::map::{AddressLayout, HilbertSkilling, InvalidOrder, LayoutChange};
+use crate::{GlassRamError, Result};
 
 /// The page size of the line that [`CompressedSensingCapability::new`] lays its faults on.
 const DEFAULT_PAGE_SIZE: u64 = 4096;
@@ -20,7 +20,8 @@ pub trait CompressedSensingCapability: Sized {
     /// When the order is out of range; [`CompressedSensingReconstructor::on`] answers with an error instead.
     fn new(hilbert_order: u32, sparsity_threshold: f32) -> Self;
 
-    /// The map of one window with these faults: each cell the share of its pages that were written.
+    /// The map of one window with these faults: each cell the share of its pages that were written. Faults beside the line lower the
+    /// accuracy; where all are, there is no map.
     fn reconstruct(&mut self, faults: &[FaultEvent]) -> Result<DensityMap>;
 
     /// How well the last map matches the truth, 0..1: 1.0 where every page was seen.
@@ -188,10 +189,18 @@ impl CompressedSensingCapability for CompressedSensingReconstructor {
             .collect();
         pages.sort_unstable();
         pages.dedup();
+        let on_line = |page: &&u64| self.layout.places(**page..**page + page_size).next().is_some();
+        let held = pages.iter().filter(on_line).count();
+        let accuracy = if pages.is_empty() { 1.0 } else { held as f32 / pages.len() as f32 };
+        if accuracy == 0.0 {
+            return Err(GlassRamError::ReconstructionFailed { accuracy });
+        }
         // One window alone, with no memory of earlier ones: what the specification's call means.
         let mut window = PageActivity::new(self.half_life(), self.layout.pages());
         window.window(&self.layout, pages.into_iter().map(|page| page..page + page_size), self.half_life());
-        Ok(self.finish(started, window.density(&self.layout, &self.curve)))
+        let density = self.finish(started, window.density(&self.layout, &self.curve));
+        self.metrics.accuracy = accuracy;
+        Ok(density)
     }
 
     fn accuracy(&self) -> f32 {
@@ -225,6 +234,18 @@ mod tests {
         }
         assert_eq!(reconstructor.accuracy(), 1.0);
         assert_eq!(reconstructor.metrics().sparsity, 3.0 / 64.0);
+    }
+
+    #[test]
+    fn faults_beside_the_line_are_no_map_of_it() {
+        let mut reconstructor = CompressedSensingReconstructor::new(3, 0.1);
+        let fault = |page: u64| FaultEvent::PageFault { address: page * 4096, flags: 1, thread_id: None };
+        let error = reconstructor.reconstruct(&[fault(64), fault(1000)]).unwrap_err();
+        assert_eq!(error, GlassRamError::ReconstructionFailed { accuracy: 0.0 });
+        reconstructor.reconstruct(&[fault(63), fault(64), fault(1000), fault(2)]).unwrap();
+        assert_eq!(reconstructor.accuracy(), 0.5);
+        reconstructor.reconstruct(&[]).unwrap();
+        assert_eq!(reconstructor.accuracy(), 1.0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod blocked;
 pub mod churn;
 pub mod load;
 pub mod programs;
+pub mod strace;
 pub mod work;
 
 use std::io::{BufRead, BufReader, Write};

@@ -245,7 +245,7 @@ impl Bench {
     }
 
     pub fn screen(&mut self) -> Image {
-        self.compositor.screenshot().expect("a screenshot")
+        self.compositor.screenshot(None).expect("a screenshot")
     }
 
     pub fn move_to(&mut self, x: f64, y: f64) {

@@ -50,13 +50,20 @@ impl Attacher {
     /// The best way there is. Whoever may trace others makes a broker and gives that right up, for good: to be called before
     /// any thread is started.
     pub fn choose(security: SecurityConfig, rung: Option<Rung>) -> Result<Self> {
-        // A broker knows only the best rung; whoever asks for another one does it with the rights that are there.
-        if rung.is_some_and(|rung| rung != Rung::WpAsync) {
-            return Ok(Self { security, broker: None });
+        let alone = Self { security, broker: None };
+        // A broker knows only the best rung; another one, asked for or all that there is, is done with the rights that are there.
+        // What the kernel lacks, every broker lacks; what is forbidden here, the system's may still be allowed.
+        let best = match rung {
+            None => Rung::WpAsync.try_out(),
+            Some(Rung::WpAsync) => Ok(()),
+            Some(_) => return Ok(alone),
+        };
+        if matches!(best, Err(CaptureError::KernelTooOld { .. })) {
+            return Ok(alone);
         }
         let permitted = rustix::thread::capabilities(None).map(|sets| sets.permitted);
         if permitted.is_ok_and(|permitted| permitted.contains(CapabilitySet::SYS_PTRACE)) {
-            return Ok(Self { security, ..Self::separate()? });
+            return if best.is_ok() { Ok(Self { security, ..Self::separate()? }) } else { Ok(alone) };
         }
         let path = std::env::var_os(SOCKET_VARIABLE).map_or(PathBuf::from(SYSTEM_SOCKET), PathBuf::from);
         match connect_to(&path) {
@@ -66,7 +73,7 @@ impl Attacher {
             }
             Err(errno) => {
                 debug!(%errno, path = %path.display(), "no broker: what we may attach to, we attach to ourselves");
-                Ok(Self { security, broker: None })
+                Ok(alone)
             }
         }
     }

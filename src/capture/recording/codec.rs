@@ -23,6 +23,9 @@ pub(super) const MAX_TIME: u64 = 1 << 60;
 /// No table has more pages: 8 TiB of 4 KiB each.
 const MAX_PAGES: u64 = 1 << 31;
 
+/// No table has more regions: sixteen times what the kernel lets a process have, unless it is told otherwise.
+const MAX_REGIONS: usize = 1 << 20;
+
 /// What a window is encoded against.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context {
@@ -236,6 +239,9 @@ fn put_regions(bytes: &mut Vec<u8>, table: &[MemoryRegion], page_size: u64) {
 
 fn regions(bytes: &mut Bytes<'_>, page_size: u64) -> Result<Arc<[MemoryRegion]>, Damaged> {
     let count = count(bytes, 8)?;
+    if count > MAX_REGIONS {
+        return Err(Damaged("it has more regions than any process"));
+    }
     let mut spans = Spans { at: 0, page_size };
     let mut table = Vec::with_capacity(count);
     let mut pages = 0u64;

@@ -4,18 +4,22 @@
 //! all windows one after another), `offsets` (int64, T + 1; window t has `page_index[offsets[t]..offsets[t + 1]]`) and
 //! `n_pages` (int64, scalar); `vma_start` and `vma_end` are not needed here. Windows without a write may be left out.
 
+mod npz;
+
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 use std::time::Duration;
 
-use ndarray::{Array0, Array1};
-use ndarray_npy::NpzReader;
-
 use super::{PageSet, SensingError};
 use crate::capture::recording::Recording;
 use crate::capture::{MemoryRegion, PageRange, range};
 use crate::map::AddressLayout;
+
+/// The most that the windows of a trace may take in memory, a bit for each page in each of them: an hour of a program of 900 MiB.
+const MAX_BYTES: usize = 1 << 30;
+/// The longest line, pages.
+const MAX_PAGES: usize = 1 << 31;
 
 /// Windows of a program, each with the places on the line that were written in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,16 +44,9 @@ impl WriteTrace {
     pub fn read_npz(path: &Path) -> Result<Self, SensingError> {
         let unusable = |reason: String| SensingError::Trace { path: path.to_owned(), reason };
         let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
-        let mut npz = NpzReader::new(BufReader::new(file))
-            .map_err(|error| unusable(format!("no NPZ file: {error}")))?;
-        let missing =
-            |name: &str, error: ndarray_npy::ReadNpzError| unusable(format!("array {name}: {error}"));
-        let pages: Array0<i64> = npz.by_name("n_pages").map_err(|error| missing("n_pages", error))?;
-        let starts: Array1<i64> =
-            npz.by_name("window_start_ns").map_err(|error| missing("window_start_ns", error))?;
-        let offsets: Array1<i64> = npz.by_name("offsets").map_err(|error| missing("offsets", error))?;
-        let places: Array1<i32> = npz.by_name("page_index").map_err(|error| missing("page_index", error))?;
-        let pages = usize::try_from(pages.into_scalar()).ok().filter(|pages| (1..=1 << 31).contains(pages));
+        let npz::Arrays { pages, starts, offsets, places } =
+            npz::Arrays::read(BufReader::new(file)).map_err(unusable)?;
+        let pages = usize::try_from(pages).ok().filter(|pages| (1..=MAX_PAGES).contains(pages));
         let pages = pages.ok_or_else(|| unusable("n_pages is not between 1 and 2^31".into()))?;
         if offsets.len() != starts.len() + 1 {
             return Err(unusable(format!(
@@ -59,9 +56,9 @@ impl WriteTrace {
                 offsets.len()
             )));
         }
-        let places = places.as_slice().expect("an array that was just read is contiguous");
+        fits(path, pages, starts.len())?;
         let mut windows = Vec::with_capacity(starts.len());
-        for (index, bounds) in offsets.windows(2).into_iter().enumerate() {
+        for (index, bounds) in offsets.windows(2).enumerate() {
             let bounds = usize::try_from(bounds[0]).ok().zip(usize::try_from(bounds[1]).ok());
             let written = bounds.and_then(|(from, to)| places.get(from..to));
             let written =
@@ -84,7 +81,9 @@ impl WriteTrace {
         let unusable = |reason: String| SensingError::Trace { path: path.to_owned(), reason };
         let recording = Recording::open(path).map_err(|error| unusable(error.to_string()))?;
         let mut regions: Vec<PageRange> = Vec::new();
+        let mut count = 0;
         for window in recording.cursor_at(Duration::ZERO) {
+            count += 1;
             if let Some(table) = &window.regions {
                 regions.extend(table.iter().map(MemoryRegion::range));
                 range::merge(&mut regions);
@@ -92,13 +91,14 @@ impl WriteTrace {
         }
         let page_size = recording.info().target.page_size;
         let line = AddressLayout::new(page_size, regions.iter().map(|region| region.start..region.end));
-        let pages = usize::try_from(line.pages()).ok().filter(|pages| (1..=1 << 31).contains(pages));
+        let pages = usize::try_from(line.pages()).ok().filter(|pages| (1..=MAX_PAGES).contains(pages));
         let pages = pages.ok_or_else(|| unusable("no pages were under watch".into()))?;
+        fits(path, pages, count)?;
         let windows = recording.cursor_at(Duration::ZERO).map(|window| {
             let mut written = PageSet::empty(pages);
             for range in &window.written {
-                for place in line.places(range.start..range.end).flatten() {
-                    written.insert(place as usize);
+                for places in line.places(range.start..range.end) {
+                    written.insert_range(places.start as usize..places.end as usize);
                 }
             }
             (recording.offset(&window), written)
@@ -125,5 +125,101 @@ impl WriteTrace {
             Some(step) if !step.is_zero() => *step,
             _ => Duration::from_millis(100),
         }
+    }
+}
+
+/// Whether so many windows of a line of `pages` may be taken into memory.
+fn fits(path: &Path, pages: usize, windows: usize) -> Result<(), SensingError> {
+    /// What a window takes that has no page.
+    const LEAST: usize = 64;
+    let bytes = (pages.div_ceil(8) + LEAST).saturating_mul(windows);
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(SensingError::TraceTooLarge { path: path.to_owned(), pages, windows, bytes, most: MAX_BYTES })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// An array as NumPy writes it, with a header that says `shape`.
+    fn npy(shape: &str, descr: &str, content: &[u8]) -> Vec<u8> {
+        let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+        header.push_str(&" ".repeat((64 - (header.len() + 11) % 64) % 64));
+        header.push('\n');
+        let length = u16::try_from(header.len()).expect("short").to_le_bytes();
+        [b"\x93NUMPY\x01\0", &length[..], header.as_bytes(), content].concat()
+    }
+
+    fn read(arrays: &[(&str, Vec<u8>)]) -> Result<WriteTrace, String> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let mut zip = zip::ZipWriter::new(file.reopen().expect("open"));
+        for (name, content) in arrays {
+            let how = zip::write::SimpleFileOptions::default();
+            zip.start_file(format!("{name}.npy"), how)
+                .and_then(|()| Ok(zip.write_all(content)?))
+                .expect("written");
+        }
+        zip.finish().expect("written");
+        WriteTrace::read_npz(file.path()).map_err(|error| {
+            let text = error.to_string();
+            text.split_once(": ").expect("the file, and what is wrong").1.to_owned()
+        })
+    }
+
+    fn numbers(values: &[i64]) -> Vec<u8> {
+        npy(&format!("({},)", values.len()), "<i8", bytemuck::cast_slice(values))
+    }
+
+    /// Two windows of a line of `pages`.
+    fn arrays(pages: i64) -> [(&'static str, Vec<u8>); 4] {
+        [
+            ("n_pages", npy("()", "<i8", &pages.to_le_bytes())),
+            ("window_start_ns", numbers(&[0, 100])),
+            ("offsets", numbers(&[0, 1, 3])),
+            ("page_index", npy("(3,)", "<i4", bytemuck::cast_slice(&[2, 0, 7]))),
+        ]
+    }
+
+    #[test]
+    fn an_archive_of_numpy_is_read() {
+        let trace = read(&arrays(8)).expect("read");
+        let windows = [PageSet::of(8, [2]), PageSet::of(8, [0, 7])];
+        assert_eq!((trace.pages(), trace.windows()), (8, &windows[..]));
+    }
+
+    #[test]
+    fn a_line_that_would_fill_the_memory_is_refused() {
+        let mut large = arrays(1 << 31);
+        large[1].1 = numbers(&[0; 5]);
+        large[2].1 = numbers(&[0; 6]);
+        assert!(
+            read(&large).expect_err("refused").starts_with("5 windows of 2147483648 pages take 1280 MiB")
+        );
+    }
+
+    #[test]
+    fn an_array_takes_no_more_memory_than_its_file_has_content() {
+        let mut endless = arrays(8);
+        endless[3].1 = npy("(4611686018427387903,)", "<i4", &[0; 12]);
+        assert!(read(&endless).expect_err("refused").starts_with("array page_index: "));
+        let mut header = arrays(8);
+        header[1].1 = [b"\x93NUMPY\x02\0", &u32::MAX.to_le_bytes()[..], &[b' '; 64]].concat();
+        assert!(
+            read(&header).expect_err("refused").contains("its header has 4294967307 bytes, more than 512")
+        );
+    }
+
+    /// The header is parsed by recursion.
+    #[test]
+    fn a_header_that_nests_deeply_is_refused() {
+        let mut nested = arrays(8);
+        nested[2].1 = npy(&"(".repeat(60_000), "<i8", &[]);
+        assert!(read(&nested).expect_err("refused").contains("more than 512"));
+        nested[2].1 = npy(&"(".repeat(400), "<i8", &[]);
+        assert!(read(&nested).expect_err("refused").starts_with("array offsets: "));
     }
 }
