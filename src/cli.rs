@@ -87,7 +87,7 @@ impl Cli {
 
     /// Sends the log to stderr, filtered by `RUST_LOG`; without that, what the person should know: warnings, and in the
     /// session what it does. The Vulkan loader talks through wgpu_hal whenever a driver is not there; what fails for us is
-    /// an error of ours.
+    /// an error of ours. And calloop warns where two things befall a source at once, and the first is its end.
     pub fn start_log(&self) {
         let usual = match self.command {
             None
@@ -95,8 +95,8 @@ impl Cli {
                 Command::Session(_)
                 | Command::Replay(_)
                 | Command::Broker(BrokerArgs { connected_on_stdin: false, .. }),
-            ) => "info,wgpu_core=warn,wgpu_hal=off,naga=warn,smithay=warn",
-            Some(_) => "warn,wgpu_hal=off",
+            ) => "info,wgpu_core=warn,wgpu_hal=off,naga=warn,smithay=warn,calloop=error",
+            Some(_) => "warn,wgpu_hal=off,calloop=error",
         };
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));

@@ -6,8 +6,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use memory_glass::GlassRamError;
 use memory_glass::capture::{
-    CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, PageRange, RegionKind, Window,
+    CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, PageRange, ProcessAttach, RegionKind, Rung,
+    Window,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -233,6 +235,28 @@ fn an_exec_ends_the_watch_and_says_so() {
     drop(monitor);
     assert_untouched(target.pid());
     drop(GlassRamMonitor::new(target.pid()).expect("the new program can be attached to"));
+}
+
+/// Whoever follows forks would give it up.
+#[test]
+fn a_process_that_is_executing_another_program_is_not_taken_for_one_that_has_ended() {
+    let script = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(script.path(), "exec sh \"$0\"").expect("written");
+    let mut restless = std::process::Command::new("sh").arg(script.path()).spawn().expect("sh is there");
+    let pid = restless.id();
+    for _ in 0..500 {
+        match ProcessAttach::attach_by(pid, Rung::WpAsync) {
+            Err(error @ GlassRamError::ProcessNotFound { .. }) => panic!("it lives: {error}"),
+            attached => drop(attached),
+        }
+    }
+    assert!(restless.try_wait().expect("ours").is_none(), "it goes on");
+    restless.kill().expect("ours");
+    restless.wait().expect("ours");
+    assert!(matches!(
+        ProcessAttach::attach_by(pid, Rung::WpAsync),
+        Err(GlassRamError::ProcessNotFound { .. })
+    ));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::probe::Rung;
 use super::range::PageRange;
 use super::region::{MemoryRegion, parse_maps};
 use super::scan::Pagemap;
-use super::target::{self, TargetInfo, errno, open_proc, proc_path};
+use super::target::{self, Status, TargetInfo, errno, open_proc, proc_path};
 use super::uffd::UserfaultFd;
 use super::{CaptureError, ProcessAttachCapability};
 use crate::error::Result;
@@ -164,7 +164,7 @@ impl ProcessAttach {
     fn open(pid: u32, rung: Rung) -> std::result::Result<Self, CaptureError> {
         let begun = Instant::now();
         rung.try_out()?;
-        let info = target::inspect(pid)?;
+        let mut info = target::inspect(pid)?;
         let pidfd = super::sys::pidfd_open(pid).map_err(|errno| match errno {
             Errno::ESRCH | Errno::EINVAL => CaptureError::NoSuchProcess { pid },
             errno => CaptureError::System { operation: "pidfd_open", pid, errno },
@@ -178,7 +178,13 @@ impl ProcessAttach {
         })?;
         let regions = maps.parse(pid)?;
         if regions.is_empty() {
-            return Err(CaptureError::NoSuchProcess { pid });
+            // The memory that the table is bound to is gone: another program has its own by now.
+            let executed = has_memory(pid);
+            return Err(if executed {
+                CaptureError::Changed { pid }
+            } else {
+                CaptureError::NoSuchProcess { pid }
+            });
         }
         let (mut uffd, mut stop) = (None, None);
         if rung.needs_uffd() {
@@ -189,6 +195,10 @@ impl ProcessAttach {
             }
             stop = Some(injected.stop);
             uffd = Some(negotiate(injected.uffd, pid, rung)?);
+        }
+        // A process that was executing a program when we came had the new memory before it had the new name.
+        if let Ok(status) = Status::of(pid) {
+            info.comm = status.name();
         }
         let metrics = AttachMetrics { stop, total: begun.elapsed() };
         Ok(Self {
@@ -249,7 +259,7 @@ fn negotiate(fd: OwnedFd, pid: u32, rung: Rung) -> std::result::Result<Userfault
 }
 
 /// The open `/proc/PID/maps`, bound to the address space it was opened on: when the target executes another program
-/// or ends, it reads empty.
+/// or ends, it is empty.
 #[derive(Debug)]
 pub(super) struct Maps {
     file: File,
@@ -266,7 +276,12 @@ impl Maps {
     pub fn read(&mut self) -> std::result::Result<bool, Errno> {
         self.fresh.clear();
         self.file.rewind().map_err(errno)?;
-        self.file.read_to_end(&mut self.fresh).map_err(errno)?;
+        match self.file.read_to_end(&mut self.fresh).map_err(errno) {
+            Ok(_) => {}
+            // The process is not only at its end, but its parent has taken note of it.
+            Err(Errno::ESRCH) => self.fresh.clear(),
+            Err(errno) => return Err(errno),
+        }
         let changed = self.fresh != self.text;
         if changed {
             std::mem::swap(&mut self.fresh, &mut self.text);
