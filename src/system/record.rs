@@ -5,7 +5,6 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use calloop::channel::Event as ChannelEvent;
 use calloop::signals::{Signal, Signals};
 use calloop::timer::{TimeoutAction, Timer};
 use calloop::{Dispatcher, EventLoop, LoopHandle, RegistrationToken};
@@ -21,6 +20,7 @@ use crate::capture::{
     Attacher, CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, ProcessAttach, Rung, SecurityConfig,
     TargetInfo, TargetMetrics,
 };
+use crate::channel::Event as ChannelEvent;
 use crate::{GlassRamError, Result};
 
 /// What to record, for how long, and where to.
@@ -121,8 +121,9 @@ impl Recording {
             Ok(monitor) => {
                 let programs = self.tapes.iter().filter(|tape| tape.target.pid == pid).count();
                 let file = beside(&self.options.file, pid, programs);
-                self.failed = self.begin(monitor, file).err().or(self.failed.take());
-                self.done |= self.failed.is_some();
+                if let Err(error) = self.begin(monitor, file) {
+                    self.fail(error);
+                }
             }
             // It is about to be another program, or has ended.
             Err(error) => {
@@ -146,7 +147,9 @@ impl Recording {
         match event {
             CaptureEvent::Window(window) => {
                 tape.seconds += window.length;
-                self.failed = tape.recorder.window(&window).err().map(GlassRamError::from);
+                if let Err(error) = tape.recorder.window(&window) {
+                    self.fail(error.into());
+                }
                 self.report_progress();
             }
             CaptureEvent::Forked(child) => self.found(child),
@@ -157,9 +160,15 @@ impl Recording {
                     self.found(pid);
                 }
             }
-            CaptureEvent::Failed(error) => self.failed = Some(error),
+            CaptureEvent::Failed(error) => self.fail(error),
         }
-        self.done |= self.failed.is_some() || self.tapes.iter().all(|tape| tape.ended.is_some());
+        self.done |= self.tapes.iter().all(|tape| tape.ended.is_some());
+    }
+
+    /// Ends the recording. The first failure is the one that is told: what goes on beside it may still go well.
+    fn fail(&mut self, error: GlassRamError) {
+        self.failed.get_or_insert(error);
+        self.done = true;
     }
 
     fn report_progress(&self) {
