@@ -1,12 +1,11 @@
 //! The control socket in the file system: for its owner only, one for each session, and gone with it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::sys::stat::{Mode, fchmod};
@@ -22,7 +21,7 @@ const SESSIONS: u32 = 32;
 pub(super) struct Place {
     path: PathBuf,
     /// Held as long as the session lives: whoever gets it may take a socket of that name away.
-    _lock: Flock<File>,
+    _lock: File,
 }
 
 impl Place {
@@ -62,17 +61,17 @@ fn open_in(directory: &Path) -> Result<(UnixListener, Place), (PathBuf, String)>
             .custom_flags(libc::O_NOFOLLOW)
             .open(lock_path)
             .map_err(|error| at(&error))?;
-        match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => {
+        match lock.try_lock() {
+            Ok(()) => {
                 // Nobody has the lock, so what is there was left by a session that was killed.
                 let _ = fs::remove_file(&path);
                 let listener = listen_at(&path).map_err(|errno| at(&errno.desc()))?;
                 return Ok((listener, Place { path, _lock: lock }));
             }
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+            Err(TryLockError::WouldBlock) => {
                 path = directory.join(SOCKET_NAME.replace(".sock", &format!("-{number}.sock")));
             }
-            Err((_, errno)) => return Err(at(&errno.desc())),
+            Err(TryLockError::Error(error)) => return Err(at(&error)),
         }
     }
     Err((path, format!("{SESSIONS} sessions are running already")))
