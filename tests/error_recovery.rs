@@ -203,27 +203,28 @@ fn a_process_that_is_not_there_changes_nothing_in_a_session() {
     assert!(watched.pid == target.pid() && watched.ended.is_none() && session.is_running());
 }
 
-#[test]
-fn a_process_that_may_not_be_traced_is_left_alone() {
+/// A snapshot of a process, in which a step of attaching fails: the process, which does not notice, and what came of it.
+fn snapshot_that_fails(injected: &str) -> (u32, Outcome) {
     let worker = Worker::start(2, "sleep");
     let pid = worker.target.pid();
-    let outcome = snapshot(pid, &["-e", "inject=ptrace:error=EPERM"]);
-    outcome.assert_refused(&[&format!("process {pid} may not be attached to"), "CAP_SYS_PTRACE"]);
+    let outcome = snapshot(pid, &["-e", injected]);
     worker.assert_alive();
     worker.assert_right();
     assert_untouched(pid);
+    (pid, outcome)
+}
+
+#[test]
+fn a_process_that_may_not_be_traced_is_left_alone() {
+    let (pid, outcome) = snapshot_that_fails("inject=ptrace:error=EPERM");
+    outcome.assert_refused(&[&format!("process {pid} may not be attached to"), "CAP_SYS_PTRACE"]);
 }
 
 /// The target has its userfaultfd already when we cannot take it: that is closed again.
 #[test]
 fn a_step_of_attaching_that_fails_is_named_and_undone() {
-    let worker = Worker::start(2, "sleep");
-    let pid = worker.target.pid();
-    let outcome = snapshot(pid, &["-e", "inject=pidfd_getfd:error=EMFILE"]);
+    let (_, outcome) = snapshot_that_fails("inject=pidfd_getfd:error=EMFILE");
     outcome.assert_refused(&["pidfd_getfd", "errno 24", "memory-glass doctor"]);
-    worker.assert_alive();
-    worker.assert_right();
-    assert_untouched(pid);
 }
 
 fn without_vulkan(arguments: &[&str]) -> Outcome {

@@ -3,7 +3,8 @@
 //! A target is the test binary itself, started with an environment variable: a function that runs before `main` sees it,
 //! plays the target in the only thread there is, and never returns. So the tests need no compiler and no second program.
 
-#![allow(dead_code, unsafe_code)]
+#![allow(dead_code)] // each test binary that includes this uses a part of it
+#![allow(unsafe_code)] // targets are made of the kernel's own calls
 
 pub mod blocked;
 pub mod churn;

@@ -82,9 +82,7 @@ impl Tv {
         }
         (self.known, self.written, self.cells) = (known, written, Some(*cells));
     }
-}
 
-impl Tv {
     /// The variance of each cell's share: a believed page has its probability, a filled one what the samples beside it leave open.
     fn doubt(&self, samples: &Samples<'_>, cells: &Cells, variance: &mut Vec<f32>) {
         variance.clear();
