@@ -15,7 +15,8 @@ mod manager;
 mod selection;
 mod sockets;
 
-use std::path::PathBuf;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -280,13 +281,9 @@ fn installed() -> Result<PathBuf, String> {
     let program =
         std::env::split_paths(&path).map(|folder| folder.join("Xwayland")).find(|file| file.is_file());
     let program = program.ok_or("Xwayland is not installed")?;
-    let output = Command::new(&program)
-        .arg("-version")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("{} cannot be started: {error}", program.display()))?;
-    let text = [output.stdout, output.stderr].concat();
-    match version(&String::from_utf8_lossy(&text)) {
+    let text = said(&program, "-version")
+        .map_err(|error| format!("{} cannot be asked: {error}", program.display()))?;
+    match version(&text) {
         Some(version) if version < FIRST => {
             let (major, minor) = version;
             Err(format!(
@@ -296,6 +293,22 @@ fn installed() -> Result<PathBuf, String> {
         // One that does not say how old it is will be new.
         _ => Ok(program),
     }
+}
+
+/// What a program says, on either of its two outputs. `Command::output` would panic where reading them is interrupted.
+fn said(program: &Path, argument: &str) -> io::Result<String> {
+    let (mut reader, writer) = io::pipe()?;
+    let mut child = Command::new(program)
+        .arg(argument)
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()?;
+    let mut text = Vec::new();
+    let read = reader.read_to_end(&mut text);
+    child.wait()?;
+    read?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The first version of Xwayland that speaks xwayland-shell, without which Smithay cannot tell its windows apart.
