@@ -13,6 +13,7 @@
 //! A room never imports a later one; [`system`] is the only module that knows them all.
 
 pub mod capture;
+pub mod channel;
 pub mod cli;
 pub mod config;
 pub mod display;

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use calloop::channel::Channel;
+use memory_glass::channel::Channel;
 use memory_glass::display::settings::{ModeChoice, OutputRule, Settings};
 use memory_glass::display::{MapPointer, Notice, OverlayKind, Placement};
 use memory_glass::render::{Caption, ColorPalette, Picture};
@@ -220,7 +220,7 @@ fn of_the_map(notices: &Channel<Notice>) -> Vec<MapPointer> {
 #[test]
 fn a_locked_session_has_no_map_to_see_or_to_touch() {
     let mut bench = Bench::with_map(Some(Placement::Beside));
-    let notices = bench.compositor.notices();
+    let notices = bench.compositor.notices().expect("descriptors are left");
     let locker = bench.program();
     bench.compositor.show(picture(1));
     bench.until("the map", |bench| (colours(bench) > 32).then_some(()));

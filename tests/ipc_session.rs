@@ -5,8 +5,11 @@ mod session;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
 
 use memory_glass::ipc::{Event, MAX_CLIENTS, MAX_LINE, Palette, Placement, Request, Response};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use session::{Connection, Exercise, Session, until};
 
@@ -469,4 +472,48 @@ fn who_takes_too_much_is_disconnected() {
         matches!(connection.ask(&Request::Version), Ok(Response::Version { .. })).then_some(())
     });
     assert!(session.is_running());
+}
+
+/// A shell that forks a program for each line that it is given, and ends them with itself.
+fn forking_shell() -> Child {
+    let script = "while read line; do sleep 600 & child=$!; done; kill $child 2>/dev/null; wait; exit 0";
+    Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn().expect("sh is there")
+}
+
+#[test]
+fn what_a_target_forks_is_watched_as_long_as_it_lives_where_that_is_wished() {
+    let followed = |session: &Session| match session.connect().ask(&Request::Targets) {
+        Ok(Response::Targets(targets)) => targets.into_iter().filter(|one| one.followed).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    for wished in [true, false] {
+        let mut shell = forking_shell();
+        let mut lines = shell.stdin.take().expect("piped");
+        let pid = shell.id().to_string();
+        let mut arguments = vec!["--target", pid.as_str()];
+        arguments.extend(wished.then_some("--follow-forks"));
+        let session = Session::start(&arguments);
+        let windows = telemetry(&session, 1)["windows"].as_u64().expect("a number");
+        lines.write_all(b"fork\n").expect("it reads");
+        if wished {
+            let children = until("the child is watched", || {
+                Some(followed(&session)).filter(|found| found.iter().any(|child| child.name == "sleep"))
+            });
+            let child = children[0].pid;
+            assert_eq!(children.len(), 1);
+            session.msg(&["watch", &child.to_string()]);
+            let seen = |session: &Session| session.state().target.expect("one is shown");
+            assert_eq!(seen(&session).pid, child);
+            session.msg(&["watch", &pid]);
+            kill(Pid::from_raw(child.cast_signed()), Signal::SIGTERM).expect("it lives");
+            until("the child is let go", || followed(&session).is_empty().then_some(()));
+            assert_eq!(seen(&session).pid, shell.id());
+        } else {
+            telemetry(&session, windows + 5);
+            assert!(followed(&session).is_empty());
+        }
+        drop(session);
+        drop(lines);
+        assert!(shell.wait().expect("ours").success(), "it is not disturbed");
+    }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use calloop::EventLoop;
-use calloop::channel::{self, Channel, Event};
 use smithay::input::pointer::CursorImageStatus;
 use smithay::reexports::wayland_server::Display;
 use tracing::{debug, error, info};
@@ -19,6 +18,7 @@ use super::settings::{OutputIdentity, Settings};
 use super::standby;
 use super::xwayland::Xwayland;
 use super::{BackendKind, CompositorConfig, DisplayError, Placement, WindowStatus};
+use crate::channel::{self, Channel, Event};
 use crate::render::{GlassRamVisualizationMode, Image, Picture, RenderEvent, RenderWorker};
 
 /// What the display does by itself, or cannot do alone.
@@ -232,10 +232,13 @@ impl Compositor {
     }
 
     /// What the display does by itself comes over this channel from now on.
-    pub fn notices(&mut self) -> Channel<Notice> {
-        let (sender, notices) = channel::channel();
+    pub fn notices(&mut self) -> Result<Channel<Notice>, DisplayError> {
+        let (sender, notices) = channel::channel().map_err(|error| DisplayError::Setup {
+            what: "listening to what the display does",
+            reason: error.to_string(),
+        })?;
         self.desk.notices = Some(sender);
-        notices
+        Ok(notices)
     }
 
     /// Programs that are started from now on find this in their environment.

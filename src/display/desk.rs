@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use calloop::channel::Sender;
 use calloop::ping::Ping;
 use calloop::{LoopHandle, LoopSignal, RegistrationToken};
 use smithay::backend::input::TouchSlot;
@@ -26,6 +25,7 @@ use super::overlay::Overlay;
 use super::shell::Windows;
 use super::xwayland::Xwayland;
 use super::{Compositor, CompositorConfig, DisplayError};
+use crate::channel::Sender;
 use crate::render::text::Lettering;
 use crate::render::{Picture, RenderWorker};
 

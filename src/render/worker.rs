@@ -1,6 +1,6 @@
 //! The thread that waits for the GPU, so that the event loop never does.
 //!
-//! Requests come in through a queue that never blocks the caller; events go out through a calloop channel. Requests
+//! Requests come in through a queue that never blocks the caller; events go out through [a channel](crate::channel) into it. Requests
 //! take effect in order, with one exception: a draw replaces an older draw into the same target that has not begun.
 
 use std::collections::{HashMap, VecDeque};
@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
-use calloop::channel as events;
-
 use super::{Gpu, GpuDescription, Image, MapTarget, Painter, Picture, RenderError, RenderingMetrics};
 use super::{Part, TargetId, TargetSpec};
+use crate::channel as events;
 
 /// What the worker tells the event loop.
 #[derive(Debug)]
@@ -53,7 +52,8 @@ impl RenderWorker {
     /// Starts the thread and opens the Vulkan device in it.
     pub fn spawn() -> Result<(RenderWorker, events::Channel<RenderEvent>), RenderError> {
         let (requests, inbox) = channel();
-        let (outbox, channel_out) = events::channel();
+        let failed = |error: std::io::Error| RenderError::Thread { reason: error.to_string() };
+        let (outbox, channel_out) = events::channel().map_err(failed)?;
         let (opened, opening) = channel();
         let thread = std::thread::Builder::new()
             .name("render".into())
@@ -70,7 +70,7 @@ impl RenderWorker {
                     Err(error) => drop(opened.send(Err(error))),
                 }
             })
-            .map_err(|error| RenderError::Thread { reason: error.to_string() })?;
+            .map_err(failed)?;
         let description = match opening.recv() {
             Ok(Ok(description)) => description,
             Ok(Err(error)) => {

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use calloop::channel::{self, Channel};
-
+use super::snapshot::loop_failed;
 use crate::capture::{Attacher, ProcessAttach, Rung};
+use crate::channel::{self, Channel};
 use crate::{GlassRamError, Result};
 
 /// Processes that are followed at the same time; what is forked beyond them runs unwatched.
@@ -38,7 +38,7 @@ impl Follower {
     /// Starts the thread. What it has attached to comes out of the channel.
     pub fn start(attacher: Attacher, rung: Option<Rung>) -> Result<(Self, Channel<Box<ProcessAttach>>)> {
         let (found, finding) = mpsc::channel();
-        let (attached, channel) = channel::channel();
+        let (attached, channel) = channel::channel().map_err(loop_failed)?;
         std::thread::Builder::new()
             .name("follower".into())
             .spawn(move || follow(&attacher, rung, &finding, &attached))
@@ -112,10 +112,10 @@ mod tests {
     use std::process::Command;
 
     use calloop::EventLoop;
-    use calloop::channel::Event;
 
     use super::*;
     use crate::capture::SecurityConfig;
+    use crate::channel::Event;
 
     #[test]
     fn what_lives_is_attached_to_and_what_is_gone_is_forgotten() {

@@ -18,7 +18,6 @@ pub use colors::ColorDepth;
 use std::io::IsTerminal as _;
 
 use calloop::EventLoop;
-use calloop::channel::Event as ChannelEvent;
 use calloop::signals::{Signal, Signals};
 
 use self::app::App;
@@ -26,6 +25,7 @@ use self::terminal::Screen;
 use super::Subject;
 use super::snapshot::loop_failed;
 use crate::capture::{Attacher, MonitorConfig, SecurityConfig};
+use crate::channel::Event as ChannelEvent;
 use crate::map::HilbertConfig;
 use crate::render::ColorPalette;
 use crate::{GlassRamError, Result};
@@ -63,7 +63,7 @@ pub fn run(options: &TopOptions) -> Result<()> {
     handle.insert_source(signals, |_, (), app| app.quit()).map_err(loop_failed)?;
     let mut screen = Screen::enter()?;
     handle
-        .insert_source(terminal::keyboard(), |event, (), app| match event {
+        .insert_source(terminal::keyboard()?, |event, (), app| match event {
             ChannelEvent::Msg(event) => app.input(event),
             // The terminal is gone.
             ChannelEvent::Closed => app.quit(),

@@ -6,8 +6,10 @@ use tracing::{debug, info, warn};
 use super::state::Session;
 use super::watching::monitor_config;
 use crate::capture::{GlassRamMonitor, ProcessAttach};
+use crate::channel;
 use crate::display::Compositor;
 use crate::system::follow::{FOLLOWED_AT_MOST, Follower};
+use crate::system::snapshot::loop_failed;
 
 impl Session {
     /// A watched process has forked this one, or a followed one has executed another program.
@@ -24,19 +26,24 @@ impl Session {
 
     /// The thread that attaches to them, started when it is needed first.
     fn follower(&mut self) -> crate::Result<&Follower> {
-        if self.follower.is_none() {
-            let (follower, attached) = Follower::start(self.attacher.clone(), self.config.rung)?;
-            let me = self.me.clone();
-            let take = move |event, (): &mut (), compositor: &mut Compositor| {
-                if let (Some(session), calloop::channel::Event::Msg(attached)) = (me.upgrade(), event) {
-                    let attached: Box<ProcessAttach> = attached;
-                    session.borrow_mut().follow(compositor, *attached);
-                }
-            };
-            self.handle.insert_source(attached, take).map_err(crate::system::snapshot::loop_failed)?;
-            self.follower = Some(follower);
-        }
-        self.follower.as_ref().ok_or_else(|| unreachable!("it was just started"))
+        let follower = match self.follower.take() {
+            Some(follower) => follower,
+            None => self.start_following()?,
+        };
+        Ok(self.follower.insert(follower))
+    }
+
+    fn start_following(&self) -> crate::Result<Follower> {
+        let (follower, attached) = Follower::start(self.attacher.clone(), self.config.rung)?;
+        let me = self.me.clone();
+        let take = move |event, (): &mut (), compositor: &mut Compositor| {
+            if let (Some(session), channel::Event::Msg(attached)) = (me.upgrade(), event) {
+                let attached: Box<ProcessAttach> = attached;
+                session.borrow_mut().follow(compositor, *attached);
+            }
+        };
+        self.handle.insert_source(attached, take).map_err(loop_failed)?;
+        Ok(follower)
     }
 
     fn follow(&mut self, compositor: &mut Compositor, attached: ProcessAttach) {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use calloop::LoopHandle;
-use calloop::channel::{self, Channel, Event as ChannelEvent, Sender};
 use tracing::{info, warn};
 
 use super::control::{ClientId, Control};
@@ -16,6 +15,7 @@ use super::views::Views;
 use super::watching::{View, Watched};
 use super::words;
 use crate::capture::Attacher;
+use crate::channel::{self, Channel, Event as ChannelEvent, Sender};
 use crate::config::{Config, Overrides};
 use crate::display::settings::OutputIdentity;
 use crate::display::{Compositor, DisplayError, MapPointer, Notice, OutputStatus};
@@ -80,7 +80,8 @@ impl Session {
         config: Config,
         broken: Option<String>,
     ) -> Result<Shared, DisplayError> {
-        let (jobs, finished) = channel::channel();
+        let (jobs, finished) = channel::channel()
+            .map_err(|error| DisplayError::Setup { what: LISTENING, reason: error.to_string() })?;
         let config_state = ConfigState {
             path: file.path().map(|path| path.to_string_lossy().into_owned()),
             loaded: u32::from(broken.is_none()),
@@ -129,7 +130,7 @@ impl Session {
         compositor.set_environment(crate::ipc::SOCKET_VARIABLE, control.path().to_string_lossy());
         info!(socket = %control.path().display(), "`memory-glass msg` reaches the session");
         listen(&session, &handle, finished, Self::finished)?;
-        listen(&session, &handle, compositor.notices(), Self::noticed)?;
+        listen(&session, &handle, compositor.notices()?, Self::noticed)?;
         {
             let mut this = session.borrow_mut();
             this.control = Some(control);
@@ -536,6 +537,8 @@ impl Session {
     }
 }
 
+const LISTENING: &str = "listening to the session's own threads";
+
 /// Hands everything that comes over a channel to the session.
 fn listen<T: 'static>(
     session: &Shared,
@@ -551,8 +554,5 @@ fn listen<T: 'static>(
             }
         })
         .map(drop)
-        .map_err(|error| DisplayError::Setup {
-            what: "listening to the session's own threads",
-            reason: error.to_string(),
-        })
+        .map_err(|error| DisplayError::Setup { what: LISTENING, reason: error.to_string() })
 }

@@ -2,11 +2,11 @@
 
 use std::thread;
 
-use calloop::channel::{Channel, channel};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
 
 use super::draw::{View, draw};
+use crate::channel::{Channel, channel};
 use crate::{GlassRamError, Result};
 
 /// The terminal while it is ours. Dropping it, and a panic, put it back.
@@ -36,8 +36,8 @@ fn failed(error: std::io::Error) -> GlassRamError {
 }
 
 /// Keys, resizes and pastes as they come; closed when the terminal is gone.
-pub(super) fn keyboard() -> Channel<Event> {
-    let (sender, receiver) = channel();
+pub(super) fn keyboard() -> Result<Channel<Event>> {
+    let (sender, receiver) = channel().map_err(failed)?;
     // It ends with the process: nothing else wakes a thread that waits for a key.
     thread::spawn(move || {
         while let Ok(event) = event::read() {
@@ -46,5 +46,5 @@ pub(super) fn keyboard() -> Channel<Event> {
             }
         }
     });
-    receiver
+    Ok(receiver)
 }
