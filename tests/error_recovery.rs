@@ -249,6 +249,20 @@ fn without_a_device_that_draws_there_are_numbers_but_no_session() {
 }
 
 #[test]
+fn without_keyboard_maps_there_is_no_session_and_the_package_is_named() {
+    let mut command = Command::new(GLASS);
+    command.args(["session", "--backend", "headless"]).env("XKB_CONFIG_ROOT", "/nonexistent");
+    let home = tempfile::tempdir().expect("a folder");
+    // Where libxkbcommon looks first.
+    command
+        .env("HOME", home.path())
+        .env("XDG_CONFIG_HOME", home.path())
+        .env("XKB_CONFIG_EXTRA_PATH", home.path());
+    let outcome = Outcome::of(&command.env("XDG_RUNTIME_DIR", home.path()).output().expect("started"));
+    outcome.assert_refused(&["no keyboard map", "install xkb-data"]);
+}
+
+#[test]
 fn a_full_disk_is_said() {
     let target = Exercise::start("block", 4);
     let output = Command::new(GLASS)

@@ -9,6 +9,8 @@ use calloop::generic::Generic;
 use calloop::{EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
 use nix::libc;
 use nix::sys::signal::SigSet;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use smithay::reexports::rustix::process::{Pid, PidfdFlags, pidfd_open};
 use smithay::reexports::wayland_server::backend::{ClientData, ClientId, DisconnectReason};
 use smithay::reexports::wayland_server::{Client, Display, DisplayHandle};
@@ -25,12 +27,27 @@ pub(crate) struct ClientState {
     pub(crate) compositor: CompositorClientState,
     /// The sandbox that it comes from, if any.
     pub(crate) confined: Option<SecurityContext>,
+    /// The process that has connected.
+    pid: Option<u32>,
+}
+
+impl ClientState {
+    /// Of a client that a sandbox lets in.
+    pub(crate) fn of_sandbox(context: SecurityContext) -> Self {
+        Self { confined: Some(context), ..Self::default() }
+    }
 }
 
 /// Whether a client may look at the screen, type for the person, or read what others have copied: every program that the person
 /// has started, unless a sandbox has let it in by a socket of its own. Each global of that kind is shown to these only.
 pub(crate) fn is_unconfined(client: &Client) -> bool {
     client.get_data::<ClientState>().is_some_and(|state| state.confined.is_none())
+}
+
+/// The process that a client is, where the kernel says. Not asked for whenever it is needed: the Wayland library takes no answer
+/// for impossible.
+pub(crate) fn process_of(client: &Client) -> Option<u32> {
+    client.get_data::<ClientState>()?.pid
 }
 
 impl ClientData for ClientState {
@@ -74,8 +91,10 @@ pub(crate) fn listen(
 pub(crate) fn admit(
     display: &mut DisplayHandle,
     stream: UnixStream,
-    state: ClientState,
+    mut state: ClientState,
 ) -> std::io::Result<Client> {
+    let peer = getsockopt(&stream, PeerCredentials).ok();
+    state.pid = peer.and_then(|peer| u32::try_from(peer.pid()).ok());
     display.insert_client(stream, Arc::new(state))
 }
 

@@ -8,6 +8,7 @@ use calloop::ping::Ping;
 use calloop::{LoopHandle, LoopSignal, RegistrationToken};
 use smithay::backend::input::TouchSlot;
 use smithay::desktop::{PopupGrab, PopupManager, Space, Window};
+use smithay::input::keyboard::xkb;
 use smithay::input::{Seat, SeatState};
 use smithay::reexports::wayland_server::DisplayHandle;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
@@ -96,6 +97,11 @@ pub(crate) struct Desk {
     pub(crate) copied: (Option<Vec<String>>, Option<Vec<String>>),
 }
 
+/// libxkbcommon makes no context where none of its folders can be read, and Smithay would use it all the same.
+fn keymaps_are_there() -> bool {
+    !xkb::Context::new(xkb::CONTEXT_NO_FLAGS).get_raw_ptr().is_null()
+}
+
 impl Desk {
     pub(crate) fn new(
         display: DisplayHandle,
@@ -109,6 +115,9 @@ impl Desk {
         let mut seat = seat_state.new_wl_seat(&display, "seat0");
         let keyboard = &config.settings.keyboard;
         let (delay, rate) = keyboard.repeat();
+        if !keymaps_are_there() {
+            return Err(DisplayError::Keyboard);
+        }
         seat.add_keyboard(keyboard.xkb(), delay, rate).map_err(|_| DisplayError::Keyboard)?;
         seat.add_pointer();
         let protocols = Protocols::new(&display, &handle, seat_state);

@@ -75,9 +75,9 @@ struct Program {
 
 impl Kiosk {
     /// The output whose program this process is of.
-    pub(crate) fn output_of(&self, process: i32) -> Option<&str> {
+    pub(crate) fn output_of(&self, process: u32) -> Option<&str> {
         // A program may be a script that starts another one: all of it is one process group.
-        let group = nix::unistd::getpgid(Some(Pid::from_raw(process))).ok()?.as_raw();
+        let group = nix::unistd::getpgid(Some(Pid::from_raw(i32::try_from(process).ok()?))).ok()?.as_raw();
         let program = self.programs.iter().find(|program| {
             program.pid.and_then(|pid| i32::try_from(pid).ok()).is_some_and(|pid| pid == group)
         })?;

@@ -1,7 +1,5 @@
 //! Sandboxes let their programs in by a socket of their own: these clients are confined.
 
-use std::sync::Arc;
-
 use smithay::delegate_security_context;
 use smithay::wayland::security_context::{
     SecurityContext, SecurityContextHandler, SecurityContextListenerSource,
@@ -9,7 +7,7 @@ use smithay::wayland::security_context::{
 use tracing::{info, warn};
 
 use crate::display::Compositor;
-use crate::display::clients::ClientState;
+use crate::display::clients::{ClientState, admit};
 
 impl SecurityContextHandler for Compositor {
     fn context_created(&mut self, source: SecurityContextListenerSource, context: SecurityContext) {
@@ -19,8 +17,8 @@ impl SecurityContextHandler for Compositor {
             "a sandbox lets its programs in"
         );
         let listening = self.desk.handle.insert_source(source, move |stream, (), compositor| {
-            let client = ClientState { confined: Some(context.clone()), ..ClientState::default() };
-            if let Err(error) = compositor.desk.display.insert_client(stream, Arc::new(client)) {
+            let client = ClientState::of_sandbox(context.clone());
+            if let Err(error) = admit(&mut compositor.desk.display, stream, client) {
                 warn!(%error, "a confined client could not be let in");
             }
         });

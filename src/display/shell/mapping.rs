@@ -7,6 +7,7 @@ use smithay::wayland::shell::xdg::ToplevelSurface;
 
 use super::arrange::{Told, prepare};
 use super::places::Layer;
+use crate::display::clients::process_of;
 use crate::display::desk::Desk;
 use crate::display::outputs::key;
 
@@ -24,9 +25,8 @@ impl Desk {
     /// The output that a new window opens on: the active one, in a kiosk that of its program.
     fn home_of_new(&self, window: &Window) -> String {
         let client = window.toplevel().and_then(|toplevel| toplevel.wl_surface().client());
-        let wayland = client.and_then(|client| client.get_credentials(&self.display).ok()).map(|of| of.pid);
-        let x11 = || window.x11_surface()?.pid().and_then(|pid| i32::try_from(pid).ok());
-        let pid = wayland.or_else(x11).filter(|_| self.is_kiosk());
+        let wayland = client.and_then(|client| process_of(&client));
+        let pid = wayland.or_else(|| window.x11_surface()?.pid()).filter(|_| self.is_kiosk());
         pid.and_then(|pid| self.kiosk.output_of(pid))
             .map(str::to_owned)
             .or_else(|| self.active_output().map(key))

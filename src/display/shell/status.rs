@@ -6,6 +6,7 @@ use smithay::wayland::compositor::with_states;
 use smithay::wayland::shell::xdg::XdgToplevelSurfaceData;
 
 use super::windows::Placed;
+use crate::display::clients::process_of;
 use crate::display::desk::Desk;
 
 /// One window.
@@ -56,15 +57,12 @@ impl Desk {
         let (title, app_id) = names.unwrap_or_default();
         // The client of an X11 window is Xwayland.
         let pid = x11.map(|x11| x11.pid());
-        let credentials = surface
-            .and_then(|surface| surface.client())
-            .and_then(|client| client.get_credentials(&self.display).ok());
+        let wayland = || process_of(&surface?.client()?);
         WindowStatus {
             id: placed.id,
             title,
             app_id,
-            pid: pid
-                .unwrap_or_else(|| credentials.and_then(|credentials| u32::try_from(credentials.pid).ok())),
+            pid: pid.unwrap_or_else(wayland),
             output: self
                 .outputs
                 .iter()
