@@ -5,14 +5,15 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use support::assert_untouched;
+use support::strace::{self, Call, Place};
 use support::work::Worker;
-use support::{assert_untouched, strace};
 
 const GLASS: &str = env!("CARGO_BIN_EXE_memory-glass");
 /// The most places of one call: what is called a hundred times is a loop that meets the same failure again.
@@ -20,8 +21,7 @@ const PLACES: usize = 24;
 /// How long one run may take on a very busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What each call may fail with, of the errors that its manual page names.
-const CALLS: &[(&str, &[&str])] = &[
+const CALLS: &[Call] = &[
     ("capget", &["EPERM"]),
     ("capset", &["EPERM"]),
     ("clone", &["EAGAIN", "ENOMEM"]),
@@ -64,31 +64,6 @@ const CALLS: &[(&str, &[&str])] = &[
     ("write", &["EINTR", "EIO"]),
 ];
 
-/// A place: the `nth` time that a thread makes this call.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    call: &'static str,
-    nth: usize,
-    error: &'static str,
-}
-
-/// How often each call is made by the thread that makes it most, as a log of strace has it.
-fn counts(log: &Path) -> BTreeMap<String, usize> {
-    let mut each: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for line in std::fs::read_to_string(log).expect("strace wrote it").lines() {
-        let Some((thread, rest)) = line.split_once(' ') else { continue };
-        if let Some((call, _)) = rest.trim_start().split_once('(') {
-            *each.entry((thread.into(), call.into())).or_default() += 1;
-        }
-    }
-    let mut most = BTreeMap::new();
-    for ((_, call), count) in each {
-        let entry = most.entry(call).or_insert(0);
-        *entry = count.max(*entry);
-    }
-    most
-}
-
 struct Outcome {
     status: ExitStatus,
     stdout: String,
@@ -96,7 +71,7 @@ struct Outcome {
 }
 
 /// Runs memory-glass under strace. Whatever is left of it when its time is over is killed, and the test fails.
-fn under_strace(folder: &Path, options: &[&str], arguments: &[String]) -> Outcome {
+fn under_strace(folder: &Path, options: &[String], arguments: &[String]) -> Outcome {
     let file = |name: &str| std::fs::File::create(folder.join(name)).expect("created");
     let mut child = strace::command(&folder.join("log"), options, GLASS)
         .args(arguments)
@@ -116,18 +91,10 @@ fn under_strace(folder: &Path, options: &[&str], arguments: &[String]) -> Outcom
 fn places(folder: &Path, arguments: &[String]) -> Vec<Place> {
     let whole = under_strace(folder, &[], arguments);
     assert!(whole.status.success(), "undisturbed: {}", whole.stderr);
-    let asked = counts(&folder.join("log"));
+    let counts = || strace::counts(&std::fs::read_to_string(folder.join("log")).expect("strace wrote it"));
+    let asked = counts();
     under_strace(folder, &[], &["--version".to_owned()]);
-    let start = counts(&folder.join("log"));
-    let mut places = Vec::new();
-    for &(call, errors) in CALLS {
-        let first = start.get(call).copied().unwrap_or(0);
-        let last = asked.get(call).copied().unwrap_or(0);
-        for nth in (first + 1..=last).take(PLACES) {
-            places.push(Place { call, nth, error: errors[nth % errors.len()] });
-        }
-    }
-    places
+    strace::places(CALLS, &counts(), &asked, PLACES)
 }
 
 #[test]
@@ -138,15 +105,12 @@ fn whichever_call_fails_there_is_an_end_and_a_message_and_the_target_runs_on() {
     let snapshot =
         |pid: &str| ["snapshot", pid, "--seconds", "0.2", "--order", "4", "--json"].map(str::to_owned);
     let places = places(folder.path(), &snapshot(&pid));
-    let calls: std::collections::BTreeSet<&str> = places.iter().map(|place| place.call).collect();
+    let calls: BTreeSet<&str> = places.iter().map(|place| place.call).collect();
     assert!(places.len() > 150 && calls.len() > 25, "{} places of {} calls", places.len(), calls.len());
-    let step = std::env::var("MEMORY_GLASS_FAULTS").map_or(1, |step| step.parse().expect("a number"));
+    let step = strace::step(1);
     let (mut tried, mut without, mut refused, mut faults) = (0, 0, 0, Vec::new());
     for place in places.iter().step_by(step) {
-        let Place { call, nth, error } = *place;
-        let injected = strace::inject(call, error, nth, nth);
-        let outcome =
-            under_strace(folder.path(), &["-e", &format!("trace={call}"), "-e", &injected], &snapshot(&pid));
+        let outcome = under_strace(folder.path(), &place.options(), &snapshot(&pid));
         let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
         // Which thread does what is not the same in every run.
         if log.contains("(INJECTED)") {

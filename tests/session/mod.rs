@@ -151,7 +151,8 @@ impl Drop for Session {
     }
 }
 
-fn environment(command: &mut Command, directory: &Path) {
+/// Nothing of the person's own session, but these directories.
+pub fn environment(command: &mut Command, directory: &Path) {
     command.env("XDG_RUNTIME_DIR", directory.join("run"));
     command.env("XDG_CONFIG_HOME", directory.join("config"));
     command.env("HOME", directory.join("home"));
@@ -197,6 +198,16 @@ impl Connection {
     pub fn ask(&mut self, request: &Request) -> Reply {
         self.write(format!("{}\n", serde_json::to_string(request).expect("JSON")).as_bytes());
         self.reply()
+    }
+
+    /// None from a session that hangs up instead of answering.
+    pub fn try_ask(&mut self, request: &Request) -> Option<Reply> {
+        let mut line = serde_json::to_string(request).expect("JSON");
+        line.push('\n');
+        self.stream.write_all(line.as_bytes()).ok()?;
+        line.clear();
+        self.lines.read_line(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
     }
 
     pub fn event(&mut self) -> Event {
