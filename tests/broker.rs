@@ -142,8 +142,11 @@ fn a_user_gets_their_own_processes_and_those_that_root_allows() {
 
     let (own, roots, games) = (own.pid().into(), roots.pid().into(), games.pid().into());
     let (nobody, player) = (NOBODY.into(), GAMES.into());
+    // Whether a user hears of their own processes without the broker is a setting of the kernel.
+    let mut log = broker.log();
+    log.retain(|line| line["event"] != "listen");
     assert_eq!(
-        events(&broker.log()),
+        events(&log),
         [
             ("attach", nobody, own),
             ("attached", nobody, own),
@@ -154,6 +157,36 @@ fn a_user_gets_their_own_processes_and_those_that_root_allows() {
             ("refused", nobody, games),
         ]
     );
+}
+
+#[test]
+fn who_writes_in_the_processes_of_others_is_known_as_far_as_they_may_be_watched() {
+    let broker = Broker::start("[[allow]]\nuser = \"games\"\ntargets = [\"nobody\"]\n");
+    let (own, roots) = (target_of(NOBODY), target_of(0));
+    let report = broker.snapshot_as(GAMES, own.pid());
+    let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
+    assert_eq!(report["lost"].as_array().map(Vec::len), Some(0), "{report}");
+    // Asked without attaching first, as a client might that is not ours.
+    let script = "import array, os, socket, sys\n\
+        broker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
+        broker.connect(sys.argv[1])\n\
+        process = array.array('i', [os.pidfd_open(int(sys.argv[2]))])\n\
+        broker.sendmsg([b'\"listen\"'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, process)])\n\
+        said, others, _, _ = broker.recvmsg(65536, socket.CMSG_SPACE(4 * 253))\n\
+        print(said.decode(), sum(len(fds) // 4 for _, _, fds in others))";
+    let asked = |pid: u32| {
+        let mut command = as_user(GAMES, "/usr/bin/python3");
+        let output = command.args(["-c", script]).arg(broker.socket()).arg(pid.to_string()).output();
+        String::from_utf8(output.expect("python3 is there").stdout).expect("UTF-8")
+    };
+    let processors = std::thread::available_parallelism().expect("known").get();
+    let heard = asked(own.pid());
+    assert!(heard.contains("listening") && heard.ends_with(&format!(" {processors}\n")), "{heard}");
+    let refused = asked(roots.pid());
+    assert!(refused.contains("refused") && refused.ends_with(" 0\n"), "{refused}");
+    let (own, roots) = (own.pid().into(), roots.pid().into());
+    let log = broker.log();
+    assert!(events(&log).ends_with(&[("listen", GAMES.into(), own), ("refused", GAMES.into(), roots)]));
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use super::ProcessAttach;
 use super::children::Children;
 use super::faults::{Fault, ThreadFaults};
-use super::perf::{Perf, Record};
+use super::perf::{Deaf, Perf, Record};
 
 /// Time between two times that it is listened for children that are to be followed.
 pub(super) const BIRTHS: Duration = Duration::from_millis(10);
@@ -14,7 +15,7 @@ pub(super) const BIRTHS: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Listening {
     pid: u32,
-    perf: Result<Perf, String>,
+    perf: Result<Perf, Deaf>,
     children: Children,
     samples: Vec<Fault>,
     /// Children of the current window.
@@ -24,10 +25,15 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    pub fn to(pid: u32, follow_forks: bool) -> Self {
-        let perf = Perf::open(pid);
+    /// Listens with our own rights where they suffice, else with those of who attached to it.
+    pub fn to(target: &ProcessAttach, follow_forks: bool) -> Self {
+        let pid = target.info.pid;
+        let perf = Perf::open(pid).or_else(|deaf| match target.by.listen(target.pidfd()) {
+            Some(heard) => heard.and_then(|events| Perf::of(pid, events)),
+            None => Err(deaf),
+        });
         if let Err(reason) = &perf {
-            tracing::info!(pid, reason, "who writes is not known");
+            tracing::info!(pid, %reason, "who writes is not known");
         }
         Self {
             pid,
@@ -40,8 +46,8 @@ impl Listening {
     }
 
     /// Why faults are not heard of, where that is so.
-    pub fn deaf(&self) -> Option<&str> {
-        self.perf.as_ref().err().map(String::as_str)
+    pub fn deaf(&self) -> Option<String> {
+        self.perf.as_ref().err().map(Deaf::to_string)
     }
 
     /// Takes what was said since the last call; names go to `threads`.

@@ -131,7 +131,7 @@ impl GlassRamMonitor {
             config.anonymize.then(|| Arc::new(Mutex::new(Anonymizer::new(target.info.page_size))));
         let policy = disguised(anonymizer.as_ref(), Box::new(StaggeredArming::default()));
         let mut governor = Governor::new(config.slowdown_budget, probe::fault_cost());
-        let listening = Listening::to(pid, config.follow_forks);
+        let listening = Listening::to(&target, config.follow_forks);
         let tracker = Tracker::begin(&mut target, &mut governor, policy, config.window);
         let tracker = tracker.map_err(|stopped| match stopped {
             Stopped::Gone => CaptureError::Changed { pid },
@@ -231,10 +231,10 @@ impl GlassRamMonitor {
 
     /// What this watch goes without, and why.
     pub fn lost(&self) -> Vec<LostFeature> {
-        let threads = self.listening.deaf().map(|reason| LostFeature {
-            what: "who writes: the threads of a window",
-            reason: reason.to_owned(),
-        });
+        let threads = self
+            .listening
+            .deaf()
+            .map(|reason| LostFeature { what: "who writes: the threads of a window", reason });
         let rung = Some(self.rung().lost())
             .filter(|lost| !lost.is_empty())
             .map(|lost| LostFeature { what: lost, reason: format!("this is the rung {}", self.rung()) });

@@ -17,9 +17,10 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use nix::libc::{self, c_int};
+use nix::libc;
 use perf_event_open_sys as sys;
 use sys::bindings::{self, perf_event_attr, perf_event_mmap_page};
+use thiserror::Error;
 
 use super::target::proc_path;
 
@@ -28,7 +29,7 @@ const PERIOD: u64 = 31;
 /// Bytes of a ring: what an unprivileged user may lock, and some 1500 samples.
 const RING: usize = 64 << 10;
 /// Events at most; with more threads times processors than that, processors are watched whole.
-const EVENTS: usize = 512;
+pub(super) const EVENTS: usize = 512;
 const PAGE: usize = 4096;
 
 /// One record.
@@ -58,36 +59,28 @@ pub(super) struct Perf {
 }
 
 impl Perf {
-    /// Begins to record. Why not, in words, where it is not permitted.
-    pub fn open(pid: u32) -> Result<Self, String> {
+    /// Begins to record. Why not where it is not permitted.
+    pub fn open(pid: u32) -> Result<Self, Deaf> {
         let processors = online();
         let threads = threads(pid);
         let whole = threads.len() * processors.len() > EVENTS;
-        let targets: Vec<i32> = if whole { vec![-1] } else { threads };
-        let (mut events, mut rings): (Vec<OwnedFd>, Vec<Ring>) = (Vec::new(), Vec::new());
-        for &processor in &processors {
-            let mut ring: Option<c_int> = None;
-            for &target in &targets {
-                let event = match open_event(target, processor) {
-                    Ok(event) => event,
-                    // The thread has ended meanwhile.
-                    Err(Errno::ESRCH) => continue,
-                    Err(errno) => return Err(why(errno)),
-                };
-                match ring {
-                    None => {
-                        rings.push(Ring::new(&event).map_err(why)?);
-                        ring = Some(event.as_raw_fd());
-                    }
-                    // SAFETY: an ioctl on two descriptors of ours.
-                    Some(first) => unsafe {
-                        Errno::result(sys::ioctls::SET_OUTPUT(event.as_raw_fd(), first)).map_err(why)?;
-                    },
-                }
-                events.push(event);
+        let targets = if whole { vec![-1] } else { threads };
+        Self::of(pid, open_events(&targets, &processors)?)
+    }
+
+    /// Begins to record what somebody with more privileges has opened with [`events_of`].
+    pub fn of(pid: u32, events: Vec<Vec<OwnedFd>>) -> Result<Self, Deaf> {
+        let mut rings = Vec::new();
+        for events in &events {
+            let Some((first, others)) = events.split_first() else { continue };
+            rings.push(Ring::new(first)?);
+            for event in others {
+                // SAFETY: an ioctl on two descriptors of ours.
+                let answer = unsafe { sys::ioctls::SET_OUTPUT(event.as_raw_fd(), first.as_raw_fd()) };
+                Errno::result(answer)?;
             }
         }
-        Ok(Self { pid, rings, _events: events })
+        Ok(Self { pid, rings, _events: events.into_iter().flatten().collect() })
     }
 
     /// Takes what was recorded since the last call.
@@ -103,23 +96,67 @@ impl Perf {
     }
 }
 
-/// Whether threads of others may be sampled; tried on ourselves.
-pub fn may_sample_threads() -> Result<(), String> {
-    Perf::open(std::process::id()).map(drop)
+/// Why a target cannot be heard.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(super) enum Deaf {
+    #[error(
+        "perf events are not permitted (kernel.perf_event_paranoid is {level}): grant CAP_PERFMON, or run as root"
+    )]
+    NotPermitted { level: String },
+    #[error("too many open files: raise `ulimit -n`")]
+    Files,
+    #[error("more than {EVENTS} events would be needed, one for each thread on each processor")]
+    Threads,
+    #[error("perf_event_open(2): {}", .0.desc())]
+    System(Errno),
+    /// The broker's own words.
+    #[error("{0}")]
+    Refused(String),
 }
 
-fn why(errno: Errno) -> String {
-    match errno {
-        Errno::EACCES | Errno::EPERM => {
-            let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
-            format!(
-                "perf events are not permitted (kernel.perf_event_paranoid is {}): grant CAP_PERFMON, or run as root",
-                level.trim()
-            )
+impl From<Errno> for Deaf {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::EACCES | Errno::EPERM => {
+                let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+                Self::NotPermitted { level: level.trim().to_owned() }
+            }
+            Errno::EMFILE | Errno::ENFILE => Self::Files,
+            errno => Self::System(errno),
         }
-        Errno::EMFILE | Errno::ENFILE => "too many open files: raise `ulimit -n`".into(),
-        errno => format!("perf_event_open(2): {}", errno.desc()),
     }
+}
+
+/// Whether threads of others may be sampled; tried on ourselves.
+pub fn may_sample_threads() -> Result<(), String> {
+    Perf::open(std::process::id()).map(drop).map_err(|deaf| deaf.to_string())
+}
+
+/// The events of each thread of a process, by processor, to be handed to somebody who may know of this process and of no other one.
+pub(super) fn events_of(pid: u32) -> Result<Vec<Vec<OwnedFd>>, Deaf> {
+    let (processors, before) = (online(), threads(pid));
+    if before.len() * processors.len() > EVENTS {
+        return Err(Deaf::Threads);
+    }
+    let events = open_events(&before, &processors)?;
+    // The number of a thread that ended may have gone to one of another process before it was opened.
+    let after = threads(pid);
+    if before.iter().any(|thread| !after.contains(thread)) {
+        return Err(Deaf::System(Errno::ESRCH));
+    }
+    Ok(events)
+}
+
+fn open_events(targets: &[i32], processors: &[i32]) -> Result<Vec<Vec<OwnedFd>>, Deaf> {
+    let of_processor = |&processor: &i32| {
+        let opened = targets.iter().filter_map(|&target| match open_event(target, processor) {
+            // The thread has ended meanwhile.
+            Err(Errno::ESRCH) => None,
+            event => Some(event.map_err(Deaf::from)),
+        });
+        opened.collect()
+    };
+    processors.iter().map(of_processor).collect()
 }
 
 /// The processors that are switched on: "0-3,6" in the kernel's words.

@@ -15,6 +15,7 @@ use tracing::{debug, info};
 
 use super::wire::{self, Answer, MAX_FDS, MAX_PIDS, MAX_RANGES, Request, WireError};
 use super::{BrokerError, SecurityConfig, confine};
+use crate::capture::perf::{Deaf, EVENTS};
 use crate::capture::{
     CaptureError, PageRange, ProcessAttach, ProcessAttachCapability as _, Rung, huge, may_watch,
 };
@@ -44,6 +45,17 @@ struct Connection {
     socket: OwnedFd,
     // One of our own ends by itself when the socket is closed.
     _process: Option<Child>,
+}
+
+impl Connection {
+    fn receive(&self) -> Result<(Answer, Vec<OwnedFd>)> {
+        match wire::receive(self.socket.as_fd(), MAX_FDS) {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(broken("it has ended")),
+            Err(WireError::Socket(nix::errno::Errno::EAGAIN)) => Err(broken("it does not answer")),
+            Err(error) => Err(broken(&error.to_string())),
+        }
+    }
 }
 
 impl Attacher {
@@ -197,6 +209,23 @@ impl Attacher {
         pages.chunks(MAX_RANGES).map(asked).sum()
     }
 
+    /// The events of the page faults of each thread of that process, by processor, opened by the broker; none where there is no broker.
+    pub(in crate::capture) fn listen(
+        &self,
+        pidfd: BorrowedFd<'_>,
+    ) -> Option<std::result::Result<Vec<Vec<OwnedFd>>, Deaf>> {
+        self.broker.as_ref()?;
+        let answer = self.ask_about(&Request::Listen, &[pidfd]);
+        Some(match answer {
+            Ok((Answer::Listening { events }, fds)) if events.iter().sum::<usize>() == fds.len() => {
+                let mut fds = fds.into_iter();
+                Ok(events.into_iter().map(|count| fds.by_ref().take(count).collect()).collect())
+            }
+            Ok((Answer::Refused(error), _)) | Err(error) => Err(Deaf::Refused(error.to_string())),
+            Ok(_) => Err(Deaf::Refused(broken("it answered something else").to_string())),
+        })
+    }
+
     fn ask(&self, request: &Request) -> Result<(Answer, Vec<OwnedFd>)> {
         self.ask_about(request, &[])
     }
@@ -205,12 +234,18 @@ impl Attacher {
         let Some(connection) = &self.broker else { return Err(broken("there is none")) };
         let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
         wire::send(connection.socket.as_fd(), request, fds).map_err(|error| broken(&error.to_string()))?;
-        match wire::receive(connection.socket.as_fd(), MAX_FDS) {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(broken("it has ended")),
-            Err(WireError::Socket(nix::errno::Errno::EAGAIN)) => Err(broken("it does not answer")),
-            Err(error) => Err(broken(&error.to_string())),
+        let (answer, mut fds) = connection.receive()?;
+        // The only answer that may not fit into one message.
+        if let Answer::Listening { events } = &answer {
+            let expected = events.iter().sum::<usize>().min(EVENTS);
+            while fds.len() < expected {
+                match connection.receive()? {
+                    (Answer::Listening { .. }, more) if !more.is_empty() => fds.extend(more),
+                    _ => return Err(broken("it answered something else")),
+                }
+            }
         }
+        Ok((answer, fds))
     }
 }
 

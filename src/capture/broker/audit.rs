@@ -40,6 +40,8 @@ pub(super) enum Event {
     Attach,
     /// It was done, and is handed over.
     Attached,
+    /// It is allowed to hear of a process's page faults, and about to.
+    Listen,
     /// It was allowed, and could not be done.
     Failed,
     /// It is not allowed.

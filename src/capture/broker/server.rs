@@ -11,9 +11,9 @@ use tracing::{debug, info, warn};
 
 use super::audit::{Auditor, Event, Record, Target};
 use super::peer::{Credentials, Peer};
-use super::wire::{self, Answer, MAX_PIDS, MAX_RANGES, Request, WireError};
+use super::wire::{self, Answer, MAX_FDS, MAX_PIDS, MAX_RANGES, Request, WireError};
 use super::{BrokerError, Policy, confine};
-use crate::capture::{CaptureError, PageRange, ProcessAttach, Rung, huge, probe, processes, sys};
+use crate::capture::{CaptureError, PageRange, ProcessAttach, Rung, huge, perf, probe, processes, sys};
 use crate::{GlassRamError, Result};
 
 /// Clients at the same time.
@@ -180,7 +180,7 @@ impl Broker {
                 client.limited = true;
                 let pid = match &request {
                     Request::Attach { pid } => *pid,
-                    Request::MayWatch { .. } | Request::Collapse { .. } => 0,
+                    Request::MayWatch { .. } | Request::Listen | Request::Collapse { .. } => 0,
                 };
                 self.note(Event::Limited, client.peer, pid, None, "asks too often");
             }
@@ -201,6 +201,10 @@ impl Broker {
                 let bytes = fds.first().map_or(0, |pidfd| self.collapse(client.peer, pidfd.as_fd(), &ranges));
                 answer(client, &Answer::Collapsed { bytes }, &[])
             }
+            Request::Listen => match self.listen(client.peer, fds.first()) {
+                Ok(events) => hand_over(client, &events),
+                Err(error) => answer(client, &Answer::Refused(error), &[]),
+            },
             Request::Attach { pid } => match self.attach(client.peer, pid) {
                 Ok(attached) => match attached.to_parts() {
                     Some((facts, fds)) => answer(client, &Answer::Attached(facts), &fds),
@@ -221,27 +225,49 @@ impl Broker {
     fn attach(&mut self, peer: Peer, pid: u32) -> Result<ProcessAttach> {
         // As long as this is open and its process has not ended, the number means no other one.
         let pidfd = sys::pidfd_open(pid).map_err(|_| CaptureError::NoSuchProcess { pid })?;
-        let (target, rule) = self.look(peer, pid).inspect_err(|error| {
-            self.note(Event::Refused, peer, pid, None, &error.to_string());
-        })?;
-        if !self.note(Event::Attach, peer, pid, Some(&target), rule) {
-            let feature = "the audit log cannot be written, and nothing is attached to without it: see the broker's log";
-            return Err(GlassRamError::FeatureNotSupported { feature: feature.into() });
-        }
-        let outcome = ProcessAttach::attach_by(pid, Rung::WpAsync).and_then(|attached| {
-            // It may have become another program meanwhile, a set-uid one say: then nothing is handed over, and dropping the
-            // attachment ends it.
-            self.look(peer, pid)?;
-            if has_ended(pidfd.as_fd()) {
-                return Err(CaptureError::NoSuchProcess { pid }.into());
-            }
-            Ok(attached)
-        });
+        let (target, rule) = self.allow(Event::Attach, peer, pid)?;
+        let outcome = ProcessAttach::attach_by(pid, Rung::WpAsync)
+            .and_then(|attached| self.still(peer, pid, pidfd.as_fd()).map(|()| attached));
         match &outcome {
             Ok(_) => self.note(Event::Attached, peer, pid, Some(&target), rule),
             Err(error) => self.note(Event::Failed, peer, pid, Some(&target), &error.to_string()),
         };
         outcome
+    }
+
+    /// Events of the page faults of each of its threads, by processor: what may be watched may be heard, too.
+    fn listen(&mut self, peer: Peer, pidfd: Option<&OwnedFd>) -> Result<Vec<Vec<OwnedFd>>> {
+        let named = pidfd.and_then(|pidfd| Some((pidfd.as_fd(), pid_of(pidfd.as_fd())?)));
+        let (pidfd, pid) = named.ok_or(GlassRamError::ProcessNotFound { pid: 0 })?;
+        let (target, _) = self.allow(Event::Listen, peer, pid)?;
+        let opened = perf::events_of(pid)
+            .map_err(|deaf| GlassRamError::FeatureNotSupported { feature: deaf.to_string() })
+            .and_then(|events| self.still(peer, pid, pidfd).map(|()| events));
+        opened.inspect_err(|error| {
+            self.note(Event::Failed, peer, pid, Some(&target), &error.to_string());
+        })
+    }
+
+    /// What the policy says, which is on the disk before it takes effect.
+    fn allow(&mut self, event: Event, peer: Peer, pid: u32) -> Result<(Credentials, &'static str)> {
+        let (target, rule) = self.look(peer, pid).inspect_err(|error| {
+            self.note(Event::Refused, peer, pid, None, &error.to_string());
+        })?;
+        if !self.note(event, peer, pid, Some(&target), rule) {
+            let feature = "the audit log cannot be written, and nothing is attached to without it: see the broker's log";
+            return Err(GlassRamError::FeatureNotSupported { feature: feature.into() });
+        }
+        Ok((target, rule))
+    }
+
+    /// Whether it is allowed even now. It may have become another program meanwhile, a set-uid one say: then nothing is handed over,
+    /// and dropping what was opened ends it.
+    fn still(&self, peer: Peer, pid: u32, pidfd: BorrowedFd<'_>) -> Result<()> {
+        self.look(peer, pid)?;
+        if has_ended(pidfd) {
+            return Err(CaptureError::NoSuchProcess { pid }.into());
+        }
+        Ok(())
     }
 
     /// Puts huge pages together again that watching has split; what may be watched may have that back, too.
@@ -277,6 +303,16 @@ impl Broker {
         }
         written
     }
+}
+
+/// Sends events, in as many messages as it takes; whether the client still listens.
+fn hand_over(client: &Client, events: &[Vec<OwnedFd>]) -> bool {
+    let said = Answer::Listening { events: events.iter().map(Vec::len).collect() };
+    let fds: Vec<BorrowedFd<'_>> = events.iter().flatten().map(AsFd::as_fd).collect();
+    if fds.is_empty() {
+        return answer(client, &said, &[]);
+    }
+    fds.chunks(MAX_FDS).all(|fds| answer(client, &said, fds))
 }
 
 /// The number of the process that a pidfd stands for, as the kernel says it (pidfd_open(2)); nothing once it has ended.

@@ -23,8 +23,8 @@ pub(super) const MAX_MESSAGE: usize = 64 << 10;
 pub(super) const MAX_PIDS: usize = 1024;
 /// The most ranges of one request.
 pub(super) const MAX_RANGES: usize = 256;
-/// The most descriptors of one attachment: its process, userfaultfd, page map and memory map.
-pub(super) const MAX_FDS: usize = 4;
+/// The most descriptors of one message. The kernel takes 253 (SCM_MAX_FD, unix(7)).
+pub(super) const MAX_FDS: usize = 240;
 
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,8 @@ pub(super) enum Request {
         /// Their numbers, at most [`MAX_PIDS`].
         pids: Vec<u32>,
     },
+    /// Open the page faults of each thread of the process whose pidfd comes along: [`Answer::Listening`].
+    Listen,
     /// Put huge pages together again in the process whose pidfd comes along: [`Answer::Collapsed`].
     Collapse {
         /// Starts and ends of whole huge pages, at most [`MAX_RANGES`].
@@ -51,8 +53,13 @@ pub(super) enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Answer {
-    /// The descriptors come along, in the order of [`MAX_FDS`]'s description.
+    /// The descriptors come along, in this order: its process, userfaultfd, page map and memory map.
     Attached(Attached),
+    /// Events of perf come along, in the order of their processors. Where one message does not hold them all, the next one has more.
+    Listening {
+        /// How many there are of each processor.
+        events: Vec<usize>,
+    },
     /// One word for each process of the request, in its order: nothing where it may be watched.
     MayWatch(Vec<Option<String>>),
     /// So much was put together.
@@ -127,7 +134,7 @@ pub(super) fn receive<T: DeserializeOwned>(
 ) -> Result<Option<(T, Vec<OwnedFd>)>, WireError> {
     let mut bytes = vec![0; MAX_MESSAGE + 1];
     // Room for more than is allowed, so that what is too much is seen, and closed.
-    let mut control = cmsg_space!([i32; 64]);
+    let mut control = cmsg_space!([i32; 253]);
     let (length, cut, fds) = loop {
         let mut parts = [IoSliceMut::new(&mut bytes)];
         match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
