@@ -10,9 +10,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use memory_glass::capture::{GlassRamMonitor, ProcessAttach, ProcessAttachCapability};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
 use support::Target;
 use support::work::{Gaps, Worker};
 
@@ -67,6 +71,44 @@ fn main() {
     report("attach and arm 256 MiB", watch);
     report("one quiet window", scan);
     report("detach", detach);
+    drop(large);
+    followed();
+}
+
+/// From before a target forks until its child has a recording of its own, as `record --follow-forks` says it.
+fn followed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut target = Target::start("obey");
+    let recorder = Command::new(env!("CARGO_BIN_EXE_memory-glass"))
+        .args(["record", &target.pid().to_string(), "--follow-forks", "--json", "-o"])
+        .arg(folder.path().join("run.mgr"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    // Until it listens.
+    std::thread::sleep(Duration::from_secs(1));
+    let mut forked = Vec::new();
+    for _ in 0..TIMES / 2 {
+        let begun = now();
+        let child = target.ask("fork");
+        std::thread::sleep(Duration::from_millis(150));
+        target.ask(&format!("reap {child}"));
+        forked.push((child, begun));
+    }
+    kill(Pid::from_raw(recorder.id().cast_signed()), Signal::SIGINT).expect("it runs");
+    let output = recorder.wait_with_output().expect("ours");
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let started = |child: u64| {
+        let tape = told["followed"].as_array()?.iter().find(|tape| tape["pid"] == child)?;
+        tape["started"].as_f64()
+    };
+    let times: Vec<Duration> = forked
+        .iter()
+        .filter_map(|&(child, begun)| Some(Duration::from_secs_f64((started(child)? - begun).max(0.0))))
+        .collect();
+    println!("\na fork that is followed: {} of {} children had a recording", times.len(), forked.len());
+    report("fork until recorded", times);
 }
 
 fn attach(what: &str, pid: u32) {
