@@ -177,6 +177,12 @@ pub enum Request {
     Selection,
     /// Shows the whole of the target's memory again.
     ZoomOut,
+    /// Keeps the map where the most is written, until it is zoomed or moved by hand; or no more.
+    FollowHottest {
+        /// Kept there or not; the other of what it is when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        follow: Option<bool>,
+    },
     /// From now on, also send [`Event`]s.
     EventStream,
     /// Reads the configuration again.

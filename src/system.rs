@@ -15,6 +15,7 @@ mod facade;
 mod follow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod hottest;
 mod picture;
 mod pipeline;
 pub mod record;
@@ -26,6 +27,7 @@ mod target;
 pub mod top;
 mod view;
 mod words;
+mod zoom;
 
 pub use facade::{GlassRamCapability, GlassRamSystem};
 pub use pipeline::Pipeline;

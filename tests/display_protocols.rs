@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use memory_glass::channel::Channel;
 use memory_glass::display::settings::{ModeChoice, OutputRule, Settings};
-use memory_glass::display::{MapPointer, Notice, OverlayKind, Placement};
+use memory_glass::display::{MapCommand, MapPointer, Notice, OverlayKind, Placement};
 use memory_glass::render::{Caption, ColorPalette, Picture};
 use memory_glass::sensing::DensityMap;
 use nix::time::{ClockId, clock_gettime};
@@ -38,6 +38,7 @@ const KEY_A: u32 = 30;
 const KEY_H: u32 = 35;
 const KEY_ESCAPE: u32 = 1;
 const KEY_SUPER: u32 = 125;
+const KEY_0: u32 = 11;
 
 #[test]
 fn a_menu_has_the_keyboard_until_a_click_outside_dismisses_it_and_what_is_nested_in_it() {
@@ -227,14 +228,31 @@ fn a_locked_session_has_no_map_to_see_or_to_touch() {
     bench.move_to(675.0, 200.0);
     bench.compositor.puppet().button(LEFT_BUTTON, true);
     let held = of_the_map(&notices);
-    assert!(matches!(held[..], [MapPointer::Moved(Some(_)), MapPointer::Pressed(true)]), "{held:?}");
+    assert!(
+        matches!(held[..], [MapPointer::Moved(Some(_)), MapPointer::Pressed { down: true, moving: false }]),
+        "{held:?}"
+    );
+
+    // With Super it is the map that is to be moved; and a key asks for all of it again.
+    bench.compositor.puppet().button(LEFT_BUTTON, false);
+    assert_eq!(of_the_map(&notices), [MapPointer::Pressed { down: false, moving: false }]);
+    bench.compositor.puppet().key(KEY_SUPER, true);
+    bench.compositor.puppet().button(LEFT_BUTTON, true);
+    assert_eq!(of_the_map(&notices), [MapPointer::Pressed { down: true, moving: true }]);
+    bench.compositor.puppet().key(KEY_0, true);
+    assert_eq!(notices.try_recv().ok(), Some(Notice::LookAt(MapCommand::Whole)));
+    bench.compositor.puppet().key(KEY_0, false);
+    bench.compositor.puppet().key(KEY_SUPER, false);
 
     // Whoever locks it has no surface: what is hidden is hidden all the same, and not to be had by the pointer.
     let manager: ExtSessionLockManagerV1 = bench[locker].bind(1);
     let handle = bench[locker].handle.clone();
     let lock = manager.lock(&handle, ());
     bench.until_said(locker, &Said::SessionLocked);
-    assert_eq!(of_the_map(&notices), [MapPointer::Moved(None), MapPointer::Pressed(false)]);
+    assert_eq!(
+        of_the_map(&notices),
+        [MapPointer::Moved(None), MapPointer::Pressed { down: false, moving: false }]
+    );
     bench.compositor.puppet().button(LEFT_BUTTON, false);
     bench.compositor.show(picture(2));
     bench.compositor.set_placement(Placement::Full);

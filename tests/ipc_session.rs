@@ -246,6 +246,42 @@ fn events_are_the_whole_state_and_then_every_change_in_order() {
 }
 
 #[test]
+fn the_map_is_kept_where_the_most_is_written_until_it_is_moved_by_hand() {
+    let session = Session::start(&[]);
+    assert!(session.refused(&["follow-hottest"]).contains("msg watch"));
+    let target = Exercise::start("block", 64);
+    session.msg(&["watch", &target.pid().to_string()]);
+    telemetry(&session, 3);
+    let mut listener = session.connect();
+    assert_eq!(listener.ask(&Request::EventStream), Ok(Response::Done));
+    let Event::State(state) = listener.event() else { panic!("the state comes first") };
+    assert_eq!((state.zoom, state.following_hottest), (None, false));
+
+    session.msg(&["follow-hottest", "on"]);
+    let Event::Zoom(Some(part)) = listener.change() else { panic!("another part is shown") };
+    assert_eq!(listener.change(), Event::FollowingHottest(true));
+    // Within the quarter that is written, of which it shows a fourth.
+    let size = target.announced.end - target.announced.start;
+    let block = target.announced.start + size / 4..target.announced.start + size / 2;
+    assert!(block.start <= part.start && part.end <= block.end, "{part:x?} is not of {block:x?}");
+    assert!(part.end - part.start >= size / 16, "{part:x?}");
+    let words = session.msg(&["state"]);
+    assert!(words.contains(&format!(", {:#x}-{:#x} of it, where the most is written", part.start, part.end)));
+    // All of it is written alike: there is nothing to go to.
+    telemetry(&session, 15);
+    assert_eq!(session.state().zoom, Some(part));
+
+    session.msg(&["zoom-out"]);
+    assert_eq!(listener.change(), Event::Zoom(None));
+    assert_eq!(listener.change(), Event::FollowingHottest(false));
+    session.msg(&["follow-hottest"]);
+    assert!(session.state().following_hottest);
+    session.msg(&["follow-hottest", "off"]);
+    let state = session.state();
+    assert!(!state.following_hottest && state.zoom.is_some(), "it stays where it is: {:?}", state.zoom);
+}
+
+#[test]
 fn the_configuration_is_read_again_when_it_is_saved() {
     let session = Session::start_with(
         "palette = \"viridis\"\nplacement = \"full\"\n[keyboard]\nlayout = \"de\"\n",

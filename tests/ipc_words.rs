@@ -166,17 +166,24 @@ fn config() -> impl Strategy<Value = ConfigState> {
         .prop_map(|(path, loaded, error)| ConfigState { path, loaded, error })
 }
 
+fn address_range() -> impl Strategy<Value = AddressRange> {
+    any::<[u64; 2]>().prop_map(|[start, end]| AddressRange { start, end })
+}
+
 fn state() -> impl Strategy<Value = State> {
     let desk = (vec(window(), 0..3), option::of(any::<u32>()), keyboard(), overlay());
     let shown = (mode(), placement(), palette(), look());
-    (option::of(target()), shown, any::<bool>(), vec(output_state(), 0..3), config(), desk).prop_map(
-        |(target, (mode, placement, palette, look), frozen, outputs, config, desk)| State {
+    let looked = (any::<bool>(), option::of(address_range()), any::<bool>());
+    (option::of(target()), shown, looked, vec(output_state(), 0..3), config(), desk).prop_map(
+        |(target, (mode, placement, palette, look), looked, outputs, config, desk)| State {
             target,
             mode,
             placement,
             palette,
             look,
-            frozen,
+            frozen: looked.0,
+            zoom: looked.1,
+            following_hottest: looked.2,
             outputs,
             windows: desk.0,
             focus: desk.1,
@@ -243,6 +250,7 @@ fn request() -> impl Strategy<Value = Request> {
             .prop_map(|(path, output)| Request::Screenshot { path, output }),
         Just(Request::Selection),
         Just(Request::ZoomOut),
+        option::of(any::<bool>()).prop_map(|follow| Request::FollowHottest { follow }),
         Just(Request::Telemetry),
         replay_action().prop_map(|action| Request::Replay { action }),
         Just(Request::Windows),
@@ -322,6 +330,8 @@ fn event() -> impl Strategy<Value = Event> {
         placement().prop_map(Event::Placement),
         palette().prop_map(Event::Palette),
         any::<bool>().prop_map(Event::Frozen),
+        option::of(address_range()).prop_map(Event::Zoom),
+        any::<bool>().prop_map(Event::FollowingHottest),
         vec(output_state(), 0..3).prop_map(Event::Outputs),
         vec(window(), 0..3).prop_map(Event::Windows),
         option::of(any::<u32>()).prop_map(Event::Focus),

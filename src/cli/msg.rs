@@ -117,6 +117,11 @@ enum Message {
     Selection,
     /// Show the whole of the target's memory again
     ZoomOut,
+    /// Keep the map where the most is written, until it is zoomed or moved by hand; or no more
+    FollowHottest {
+        /// Kept there or not [default: the other of what it is]
+        follow: Option<Switch>,
+    },
     /// The numbers of the watched process
     Telemetry,
     /// Steer the recording that is shown
@@ -294,6 +299,9 @@ impl Message {
             }
             Message::Selection => Request::Selection,
             Message::ZoomOut => Request::ZoomOut,
+            Message::FollowHottest { follow } => {
+                Request::FollowHottest { follow: follow.map(|state| state == Switch::On) }
+            }
             Message::Telemetry => Request::Telemetry,
             Message::Replay(steering) => Request::Replay { action: steering.action() },
             Message::Windows => Request::Windows,

@@ -11,7 +11,7 @@ use tracing::{debug, error, info};
 use super::backend::{Backend, Headless, Nested, Tty};
 use super::clients::{self, WaylandSource};
 use super::desk::Desk;
-use super::input::{Devices, Keys, MapPointer};
+use super::input::{Devices, Keys, MapCommand, MapPointer};
 use super::outputs::{OutputState, identity};
 use super::screen_copy::Copies;
 use super::settings::{OutputIdentity, Settings};
@@ -38,6 +38,8 @@ pub enum Notice {
     Scale,
     /// The pointer on the map.
     Map(MapPointer),
+    /// A person wants to look at another part of the map.
+    LookAt(MapCommand),
     /// A person wants the picture to stand still, or to go on.
     Freeze,
     /// A person wants a picture of the screen in a file.

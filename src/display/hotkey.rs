@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use smithay::input::keyboard::{Keysym, ModifiersState, keysyms, xkb};
 
+use super::input::MapCommand;
 use super::shell::{Direction, WindowCommand};
 use crate::render::GlassRamVisualizationMode;
 
@@ -27,6 +28,8 @@ pub enum Action {
     Animation,
     /// The other scale of colours.
     Scale,
+    /// Another part of the map.
+    LookAt(MapCommand),
     /// The picture stands still, or goes on.
     Freeze,
     /// A picture of the screen is written.
@@ -111,6 +114,18 @@ hotkeys! {
     animation: Action::Animation, "Super+A";
     /// linear or logarithmic colours
     scale: Action::Scale, "Super+L";
+    /// whole map
+    whole_map: Action::LookAt(MapCommand::Whole), "Super+0";
+    /// look into the map
+    zoom_in: Action::LookAt(MapCommand::ZoomIn), "Super+I";
+    /// and out of it again
+    zoom_out: Action::LookAt(MapCommand::ZoomOut), "Super+U";
+    /// along memory, to lower addresses
+    pan_back: Action::LookAt(MapCommand::Back), "Super+Comma";
+    /// along memory, to higher addresses
+    pan_forward: Action::LookAt(MapCommand::Forward), "Super+Period";
+    /// stay where the most is written, or no more
+    follow_hottest: Action::LookAt(MapCommand::FollowHottest), "Super+W";
     /// hold the picture still, or let it go on
     freeze: Action::Freeze, "Super+Space";
     /// picture of the screen
@@ -334,6 +349,9 @@ mod tests {
         assert_eq!(press(logo, KEY_p, KEY_p), Some(Action::NextPalette));
         assert_eq!(press(logo, KEY_space, KEY_space), Some(Action::Freeze));
         assert_eq!(press(logo, KEY_s, KEY_s), Some(Action::Screenshot));
+        assert_eq!(press(logo, KEY_0, KEY_0), Some(Action::LookAt(MapCommand::Whole)));
+        assert_eq!(press(logo, KEY_w, KEY_w), Some(Action::LookAt(MapCommand::FollowHottest)));
+        assert_eq!(press(logo, KEY_period, KEY_period), Some(Action::LookAt(MapCommand::Forward)));
         let window = |command| Some(Action::Window(command));
         assert_eq!(press(logo, KEY_Tab, KEY_Tab), window(WindowCommand::FocusNext));
         let shifted = held(true, true, false, false);

@@ -62,7 +62,7 @@ mod xwayland;
 pub use compositor::{Compositor, Notice};
 pub use config::{BackendKind, CompositorConfig, PlanePolicy};
 pub use error::DisplayError;
-pub use input::{KeyboardLayouts, MapPoint, MapPointer};
+pub use input::{KeyboardLayouts, MapCommand, MapPoint, MapPointer};
 pub use kiosk::ProgramStatus;
 pub use overlay::{Candidate, OverlayKind};
 pub use placement::{Division, Placement};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Look, Mode, OutputState, Palette, Placement, Telemetry};
+use super::{AddressRange, Look, Mode, OutputState, Palette, Placement, Telemetry};
 
 /// What has changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,10 @@ pub enum Event {
     Look(Look),
     /// The picture stands still, or goes on.
     Frozen(bool),
+    /// The map shows another part of the target's memory, from the first address to the last, or all of it.
+    Zoom(Option<AddressRange>),
+    /// The map is kept where the most is written, or no more.
+    FollowingHottest(bool),
     /// Outputs have come, gone or changed.
     Outputs(Vec<OutputState>),
     /// Windows have come, gone or changed.
@@ -54,6 +58,12 @@ pub struct State {
     pub look: Look,
     /// Whether the picture stands still.
     pub frozen: bool,
+    /// The part of the target's memory that the map shows, from the first address to the last; nothing while that is all.
+    #[serde(default)]
+    pub zoom: Option<AddressRange>,
+    /// Whether the map is kept where the most is written.
+    #[serde(default)]
+    pub following_hottest: bool,
     /// The outputs, by name.
     pub outputs: Vec<OutputState>,
     /// The windows that show something, in the order in which they are tiled.
@@ -83,6 +93,8 @@ impl State {
             Event::Palette(palette) => self.palette = palette,
             Event::Look(look) => self.look = look,
             Event::Frozen(frozen) => self.frozen = frozen,
+            Event::Zoom(zoom) => self.zoom = zoom,
+            Event::FollowingHottest(following) => self.following_hottest = following,
             Event::Outputs(outputs) => self.outputs = outputs,
             Event::Windows(windows) => self.windows = windows,
             Event::Focus(focus) => self.focus = focus,
@@ -108,6 +120,10 @@ impl State {
         note(self.palette != newer.palette, &|| Event::Palette(newer.palette));
         note(self.look != newer.look, &|| Event::Look(newer.look));
         note(self.frozen != newer.frozen, &|| Event::Frozen(newer.frozen));
+        note(self.zoom != newer.zoom, &|| Event::Zoom(newer.zoom));
+        note(self.following_hottest != newer.following_hottest, &|| {
+            Event::FollowingHottest(newer.following_hottest)
+        });
         note(self.windows != newer.windows, &|| Event::Windows(newer.windows.clone()));
         note(self.focus != newer.focus, &|| Event::Focus(newer.focus));
         note(self.keyboard != newer.keyboard, &|| Event::Keyboard(newer.keyboard.clone()));

@@ -149,11 +149,16 @@ impl AddressLayout {
 
     /// The places of the pages in `addresses` (page-aligned), stretch by stretch; what is not watched is left out.
     pub fn places(&self, addresses: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.stretches(addresses).map(|(_, places)| places)
+    }
+
+    /// As [`Self::places`], each stretch with its first address.
+    pub fn stretches(&self, addresses: Range<u64>) -> impl Iterator<Item = (u64, Range<u64>)> + '_ {
         let page_size = self.page_size;
         self.overlapping(&addresses).map(move |region| {
             let (start, end) = (region.start.max(addresses.start), region.end.min(addresses.end));
             let first = region.first_page + (start - region.start) / page_size;
-            first..first + (end - start) / page_size
+            (start, first..first + (end - start) / page_size)
         })
     }
 

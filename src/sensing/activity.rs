@@ -129,22 +129,69 @@ impl PageActivity {
 
     /// The density map at the curve's order: each cell the mean over its pages.
     pub fn density(&self, layout: &AddressLayout, curve: &HilbertSkilling) -> DensityMap {
+        self.map(layout, curve, self.warm.iter().map(|place| (*place, *place)))
+    }
+
+    /// The same of a part of the line `whole`, whose pages lie on a line of their own.
+    pub fn density_of(
+        &self,
+        whole: &AddressLayout,
+        part: &AddressLayout,
+        curve: &HilbertSkilling,
+    ) -> DensityMap {
+        let page_size = part.page_size();
+        let pages = part.placed().iter().flat_map(|region| {
+            whole.stretches(region.start..region.end).flat_map(move |(address, places)| {
+                let first = region.first_page + (address - region.start) / page_size;
+                (first..).zip(places)
+            })
+        });
+        self.map(part, curve, pages.filter(|(_, whole)| self.sum(*whole) > 0.0))
+    }
+
+    /// Pages with their place on the map's line and on that of the sums.
+    fn map(
+        &self,
+        layout: &AddressLayout,
+        curve: &HilbertSkilling,
+        pages: impl Iterator<Item = (u64, u64)>,
+    ) -> DensityMap {
         let (size, cells) = (curve.size() as usize, curve.cells());
         let mut density = DensityMap::zeros((size, size));
         if self.weight == 0.0 {
             return density;
         }
-        for place in &self.warm {
-            for d in layout.cells_of_page(*place, cells) {
+        for (place, on_sums) in pages {
+            for d in layout.cells_of_page(place, cells) {
                 let Some(shown) = layout.pages_of_cell(d, cells) else { continue };
                 let pages = (shown.end() - shown.start() + 1) as f32;
                 let (x, y) = curve.d2xy(d);
-                density[[y as usize, x as usize]] += self.written[*place as usize] / self.weight / pages;
+                density[[y as usize, x as usize]] += self.sum(on_sums) / self.weight / pages;
             }
         }
         // Rounding may leave a full cell a few ulps over one.
         density.mapv_inplace(|share| share.min(1.0));
         density
+    }
+
+    fn sum(&self, place: u64) -> f32 {
+        self.written.get(place as usize).copied().unwrap_or(0.0)
+    }
+
+    /// How much was written at these places of late: 1 for a page that is written in every window.
+    pub fn heat(&self, places: Range<u64>) -> f32 {
+        let end = self.written.len().min(places.end as usize);
+        let sums = &self.written[(places.start as usize).min(end)..end];
+        if self.weight == 0.0 { 0.0 } else { sums.iter().sum::<f32>() / self.weight }
+    }
+
+    /// [`Self::heat`] of the whole line, in steps of so many places.
+    pub fn heat_in_steps(&self, step: u64) -> Vec<f32> {
+        let mut heat = vec![0.0; self.written.len().div_ceil(step as usize)];
+        for place in &self.warm {
+            heat[(place / step) as usize] += self.sum(*place) / self.weight;
+        }
+        heat
     }
 }
 
@@ -248,5 +295,38 @@ mod tests {
                 .into_iter()
                 .collect::<Vec<_>>()
         );
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_of_the_line_has_the_cells_that_it_would_have_alone(
+            count in 64u64..600, from in 0u64..64, length in 16u64..500, order in 2u32..5,
+            hot in prop::collection::vec((0u64..600, 1u64..40), 1..6),
+        ) {
+            // Two mappings with a hole between them.
+            let regions = [PAGE..(count / 2 + 1) * PAGE, (count + 100) * PAGE..(2 * count + 100) * PAGE];
+            let whole = AddressLayout::new(PAGE, regions);
+            let addresses: Vec<u64> = (from..(from + length).min(whole.pages()))
+                .map(|place| whole.address_of(place).expect("on the line"))
+                .collect();
+            let part = AddressLayout::new(PAGE, addresses.iter().map(|start| *start..start + PAGE));
+            let curve = HilbertSkilling::new(order);
+            let mut activity = PageActivity::new(HALF_LIFE, whole.pages());
+            let mut alone = PageActivity::new(HALF_LIFE, part.pages());
+            for (first, length) in hot {
+                let Some(start) = whole.address_of(first % whole.pages()) else { continue };
+                let written = start..start + length * PAGE;
+                activity.window(&whole, std::iter::once(written.clone()), WINDOW);
+                alone.window(&part, std::iter::once(written), WINDOW);
+            }
+            let both = (activity.density_of(&whole, &part, &curve), alone.density(&part, &curve));
+            prop_assert!(both.0.iter().zip(&both.1).all(|(a, b)| (a - b).abs() < 1e-5), "{}\n{}", both.0, both.1);
+            let step = 7;
+            let heat = activity.heat_in_steps(step);
+            for (at, heat) in (0..).zip(&heat) {
+                prop_assert!((activity.heat(at * step..(at + 1) * step) - heat).abs() < 1e-3);
+            }
+            prop_assert!((heat.iter().sum::<f32>() - activity.heat(0..whole.pages())).abs() < 1e-2);
+        }
     }
 }

@@ -130,6 +130,16 @@ impl CompressedSensingReconstructor {
         Ok(another)
     }
 
+    /// The map as it stands, of a part of the line and on a curve of its own.
+    pub fn part(&self, part: &AddressLayout, curve: &HilbertSkilling) -> DensityMap {
+        self.activity.density_of(&self.layout, part, curve)
+    }
+
+    /// How often each page was written of late.
+    pub fn activity(&self) -> &PageActivity {
+        &self.activity
+    }
+
     /// Takes one window in which `written` was written for certain and the pages at the places of `believed` count by a
     /// share, 0..1, at a stated `accuracy` (NaN: unknown).
     pub fn sampled_window(

@@ -8,26 +8,15 @@ use super::Pipeline;
 use super::scenes::{self, Own};
 use super::view::{Gesture, PointerAt, View, addresses, name_of, stretches};
 use crate::capture::{PageRange, Window};
-use crate::map::{AddressLayout, HilbertCapability as _, HilbertConfig, HilbertCurve};
+use crate::map::{AddressLayout, HilbertCapability as _, HilbertCurve};
 use crate::render::{Caption, GlassRamVisualizationMode, Hover, Marks, Picture, Scene, Series};
-use crate::sensing::{CompressedSensingReconstructor, DensityMap};
+use crate::sensing::DensityMap;
 use crate::telemetry::ThreadSample;
 
 /// Windows of a pinned place that are shown.
 const SERIES: usize = 120;
-/// Pages that a zoom shows at least.
-const FEWEST: u64 = 16;
 /// Pins at a time.
 const PINS: usize = 8;
-
-/// A stretch of the line on a curve of its own.
-#[derive(Debug)]
-pub(super) struct Zoom {
-    /// On the line.
-    places: Range<u64>,
-    reconstructor: CompressedSensingReconstructor,
-    density: Arc<DensityMap>,
-}
 
 /// A place that somebody holds on to.
 #[derive(Debug)]
@@ -73,9 +62,6 @@ impl Pipeline {
         let names = &self.names;
         let name = |tid: u32| names.get(&tid).map_or_else(|| "thread".to_owned(), |name| (**name).to_owned());
         self.trail.window(samples, &self.recorder, name, (layout.pages(), cells), keep);
-        if let Some(zoom) = &mut self.zoom {
-            zoom.density = Arc::new(zoom.reconstructor.window(&window.written, window.length));
-        }
         let (pages, curve) = (layout.pages(), *self.reconstructor.curve());
         self.pinned.retain(|pin| pin.place < pages);
         for pin in &mut self.pinned {
@@ -88,12 +74,12 @@ impl Pipeline {
     }
 
     /// The curve, the line and the map that are shown: of all, or of what is looked into.
-    fn shown(&self) -> (HilbertCurve, &AddressLayout, &Arc<DensityMap>) {
-        let (reconstructor, density) = match &self.zoom {
-            Some(zoom) => (&zoom.reconstructor, &zoom.density),
-            None => (&self.reconstructor, &self.density),
+    pub(super) fn shown(&self) -> (HilbertCurve, &AddressLayout, &Arc<DensityMap>) {
+        let (curve, layout, density) = match &self.zoom {
+            Some(zoom) => (&zoom.curve, &zoom.layout, &zoom.density),
+            None => (self.reconstructor.curve(), self.reconstructor.layout(), &self.density),
         };
-        (HilbertCurve::new(reconstructor.curve().order()), reconstructor.layout(), density)
+        (HilbertCurve::new(curve.order()), layout, density)
     }
 
     /// The map that is shown: of all, or of what is looked into.
@@ -195,19 +181,18 @@ impl Pipeline {
             1 => format!("written in {:.0} % of the windows", 100.0 * share),
             _ => format!("{:.0} % of its {pages} pages a window", 100.0 * share),
         });
-        let whole = self.reconstructor.layout().page_of(start);
-        let cells = self.reconstructor.curve().cells();
-        let writer = whole.and_then(|place| {
-            self.trail.writer(*self.reconstructor.layout().cells_of_page(place, cells).start())
-        });
-        if let Some(thread) = writer {
+        // What is known of whole cells only is known of the cell of the whole map that it is a part of.
+        let (line, whole) = (self.reconstructor.layout(), self.reconstructor.curve());
+        let Some(place) = line.page_of(start) else { return words };
+        let within = *line.cells_of_page(place, whole.cells()).start();
+        if let Some(thread) = self.trail.writer(within) {
             words.push(format!("written last by {} {}", thread.name, thread.tid));
         }
         // Under a budget some pages are believed rather than seen.
-        words.push(match (&self.confidence, &self.zoom) {
-            (None, _) => "exact".into(),
-            (Some(_), Some(_)) => "as far as its pages are watched".into(),
-            (Some(confidence), None) => {
+        words.push(match &self.confidence {
+            None => "exact".into(),
+            Some(confidence) => {
+                let (x, y) = if self.zoom.is_some() { whole.d2xy(within) } else { (x, y) };
                 format!("{:.0} % sure", 100.0 * confidence[[y as usize, x as usize]])
             }
         });
@@ -215,16 +200,23 @@ impl Pipeline {
     }
 
     /// The pointer has moved on the picture, or left it.
-    pub fn pointer_moved(&mut self, pointer: Option<PointerAt>) -> Gesture {
+    pub fn pointer_moved(&mut self, pointer: Option<PointerAt>) -> crate::Result<Gesture> {
         let picture = self.picture();
-        self.view.moved(&picture, pointer)
+        let gesture = self.view.moved(&picture, pointer);
+        let dragged = self.grabbed.map_or(Ok(false), |grabbed| self.drag(grabbed))?;
+        Ok(if dragged { Gesture::Changed } else { gesture })
     }
 
-    /// The button has gone down or come up.
-    pub fn pointer_pressed(&mut self, down: bool) -> Gesture {
+    /// The button has gone down or come up; `moving`: to move the map by what is under the pointer.
+    pub fn pointer_pressed(&mut self, down: bool, moving: bool) -> Gesture {
+        if down && moving && self.view.is_on_curve() {
+            self.grab();
+            return Gesture::Nothing;
+        }
         if down {
             return self.view.pressed();
         }
+        self.grabbed = None;
         let order = self.shown().0.order();
         let gesture = self.view.released(order);
         if let Gesture::Clicked(cell) = gesture {
@@ -251,63 +243,6 @@ impl Pipeline {
                 self.pinned.push(Pinned { place, series: VecDeque::new() });
             }
         }
-    }
-
-    /// Looks into the quarter of the map that the pointer is on, or out of it again.
-    pub fn zoom(&mut self, inwards: bool) -> crate::Result<()> {
-        let line = self.reconstructor.layout().pages();
-        let now = self.zoom.as_ref().map_or(0..line, |zoom| zoom.places.clone());
-        let length = now.end - now.start;
-        let next = if inwards {
-            let (curve, ..) = self.shown();
-            let Some((x, y)) = self.view.cell(curve.order()) else { return Ok(()) };
-            let quarter = u64::from(curve.xy2d(x, y) >> (2 * (curve.order() - 1)));
-            now.start + quarter * length / 4..now.start + (quarter + 1) * length / 4
-        } else {
-            // Four times as long, with the same middle as far as the line goes.
-            let longer = (length * 4).min(line);
-            let start = (now.start + length / 2).saturating_sub(longer / 2).min(line - longer);
-            // Aligned as a quarter of its own would be.
-            let start = if longer == line { 0 } else { start / longer * longer };
-            start..(start + longer).min(line)
-        };
-        self.look_into(next)
-    }
-
-    /// Moves along the line by quarters of what is shown.
-    pub fn pan(&mut self, quarters: i64) -> crate::Result<()> {
-        let Some(zoom) = &self.zoom else { return Ok(()) };
-        let line = self.reconstructor.layout().pages();
-        let length = zoom.places.end - zoom.places.start;
-        let start = zoom.places.start as i64 + quarters * (length / 4).max(1) as i64;
-        let start = start.clamp(0, (line - length) as i64) as u64;
-        self.look_into(start..start + length)
-    }
-
-    /// Shows the whole line again.
-    pub fn zoom_out(&mut self) {
-        self.zoom = None;
-    }
-
-    fn look_into(&mut self, places: Range<u64>) -> crate::Result<()> {
-        let line = self.reconstructor.layout();
-        let length = places.end - places.start;
-        if length >= line.pages() {
-            self.zoom = None;
-            return Ok(());
-        }
-        if length < FEWEST {
-            return Ok(());
-        }
-        let ranges = addresses(line, std::slice::from_ref(&places));
-        let layout = AddressLayout::new(line.page_size(), ranges.iter().map(|range| range.start..range.end));
-        let orders = HilbertConfig { min_order: 2, ..HilbertConfig::default() };
-        let order = orders.order_for(layout.pages());
-        let reconstructor =
-            CompressedSensingReconstructor::on(layout, order, self.reconstructor.half_life())?;
-        let density = Arc::new(DensityMap::zeros((1 << order, 1 << order)));
-        self.zoom = Some(Zoom { places, reconstructor, density });
-        Ok(())
     }
 
     /// The addresses that the last lasso surrounded.

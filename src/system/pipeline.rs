@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::picture::{Pinned, Zoom};
+use super::hottest::Follower;
+use super::picture::Pinned;
 use super::sampling::{SampledWindow, Sampling};
 use super::scenes::Trail;
 use super::view::View;
 use super::words::thousands;
+use super::zoom::{Grabbed, Zoom};
 use crate::Result;
 use crate::capture::{ArmingPolicy, MemoryRegion, PageRange, Rung, TargetInfo, Window};
 use crate::map::{AddressLayout, HilbertCapability as _, HilbertConfig, LayoutChange, LayoutFile};
@@ -55,6 +57,10 @@ pub struct Pipeline {
     pub(super) view: View,
     pub(super) trail: Trail,
     pub(super) zoom: Option<Zoom>,
+    /// While the zoom is kept where the most is written.
+    pub(super) hottest: Option<Follower>,
+    /// While the pointer moves the map.
+    pub(super) grabbed: Option<Grabbed>,
     pub(super) pinned: Vec<Pinned>,
     /// Names of threads.
     pub(super) names: HashMap<u32, Arc<str>>,
@@ -98,6 +104,8 @@ impl Pipeline {
             view: View::default(),
             trail: Trail::default(),
             zoom: None,
+            hottest: None,
+            grabbed: None,
             pinned: Vec::new(),
             names: HashMap::new(),
         })
@@ -177,7 +185,8 @@ impl Pipeline {
             let shown = self.sampling.take().unwrap_or_else(|| SampledWindow::alone(layout, window));
             self.sampled_window(window, &shown)?
         };
-        if self.relaid || density.dim() != self.density.dim() {
+        let relaid = std::mem::take(&mut self.relaid);
+        if relaid || density.dim() != self.density.dim() {
             self.trail.forget_places();
         }
         self.density = Arc::new(density);
@@ -189,7 +198,7 @@ impl Pipeline {
         self.recorder.window(&WindowFacts {
             written: &window.written,
             layout: self.reconstructor.layout(),
-            relaid: std::mem::take(&mut self.relaid),
+            relaid,
             threads: &samples,
             length: window.length,
             writable_pages: window.writable_pages,
@@ -201,7 +210,7 @@ impl Pipeline {
             accuracy: self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32),
         });
         self.look(window, &samples);
-        Ok(())
+        self.refresh_zoom(relaid, window.length)
     }
 
     /// The map of a window in which some pages were not armed, and how many of these it has as written.

@@ -14,6 +14,7 @@ mod file;
 mod forks;
 mod jobs;
 mod lines;
+mod looking;
 mod memory;
 mod motion;
 mod playing;

@@ -99,11 +99,7 @@ impl View {
         let Some(held) = self.held.take() else { return Gesture::Nothing };
         let lasso = std::mem::take(&mut self.lasso);
         let moved = (held.from.0 - held.last.0).abs().max((held.from.1 - held.last.1).abs());
-        let on_curve = !matches!(
-            self.mode,
-            GlassRamVisualizationMode::TimeSeries | GlassRamVisualizationMode::Volumetric
-        );
-        match on_curve {
+        match self.is_on_curve() {
             true if lasso.len() > 3 => {
                 self.chosen = inside(&lasso, order);
                 Gesture::Chosen
@@ -111,6 +107,11 @@ impl View {
             true if moved < 0.01 => Gesture::Clicked(cell_at(held.last, order)),
             _ => Gesture::Changed,
         }
+    }
+
+    /// What is pointed at is a cell of the curve.
+    pub(super) fn is_on_curve(&self) -> bool {
+        !matches!(self.mode, GlassRamVisualizationMode::TimeSeries | GlassRamVisualizationMode::Volumetric)
     }
 
     fn drag(&mut self, held: Held, now: (f32, f32)) {

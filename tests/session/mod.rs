@@ -229,6 +229,7 @@ impl Connection {
 /// A process to watch, killed with the test.
 pub struct Exercise {
     child: Child,
+    pub announced: Announcement,
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -242,9 +243,9 @@ impl Exercise {
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("it announces itself");
-        let announcement: Announcement = serde_json::from_str(&line).expect("in JSON");
-        assert_eq!(announcement.pid, child.id());
-        Exercise { child, _stdout: stdout }
+        let announced: Announcement = serde_json::from_str(&line).expect("in JSON");
+        assert_eq!(announced.pid, child.id());
+        Exercise { child, announced, _stdout: stdout }
     }
 
     pub fn pid(&self) -> u32 {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use clap::ValueEnum;
 
 use crate::ipc::{
-    Candidate, Event, Keyboard, Latency, Look, MapPath, Output, Overlay, Program, ReplayState, Response,
-    State, Target, Telemetry, Window,
+    AddressRange, Candidate, Event, Keyboard, Latency, Look, MapPath, Output, Overlay, Program, ReplayState,
+    Response, State, Target, Telemetry, Window,
 };
 
 pub(super) fn words(response: &Response, all: bool) -> String {
@@ -28,12 +28,16 @@ pub(super) fn words(response: &Response, all: bool) -> String {
             "nothing is chosen: draw a line around cells with the left button held\n".into()
         }
         Response::Selection(ranges) => {
-            ranges.iter().map(|range| format!("{:#x}-{:#x}\n", range.start, range.end)).collect()
+            ranges.iter().map(|range| format!("{}\n", range_words(*range))).collect()
         }
         Response::Telemetry(None) => "nothing is watched\n".into(),
         Response::Telemetry(Some(telemetry)) => telemetry_words(telemetry),
         Response::Replay(state) => replay_words(state),
     }
+}
+
+fn range_words(range: AddressRange) -> String {
+    format!("{:#x}-{:#x}", range.start, range.end)
 }
 
 fn output_words(output: &Output) -> String {
@@ -160,11 +164,13 @@ fn target_words(candidates: &[Candidate], all: bool) -> String {
 
 fn state_words(state: &State) -> String {
     let mut text = format!(
-        "target     {}\nmap        {}, {}, {}{}\n",
+        "target     {}\nmap        {}, {}, {}{}{}{}\n",
         target(state.target.as_ref()),
         word(state.mode),
         word(state.placement),
         word(state.palette),
+        state.zoom.map_or_else(String::new, |part| format!(", {} of it", range_words(part))),
+        if state.following_hottest { ", where the most is written" } else { "" },
         if state.frozen { ", standing still" } else { "" },
     );
     for output in &state.outputs {
@@ -260,6 +266,11 @@ pub(super) fn event_words(event: &Event) -> String {
         Event::Palette(palette) => format!("palette    {}\n", word(*palette)),
         Event::Look(look) => format!("look       {}\n", look_words(*look)),
         Event::Frozen(frozen) => format!("frozen     {}\n", if *frozen { "yes" } else { "no" }),
+        Event::Zoom(None) => "zoom       none\n".into(),
+        Event::Zoom(Some(part)) => format!("zoom       {}\n", range_words(*part)),
+        Event::FollowingHottest(on) => {
+            format!("hottest    {}\n", if *on { "followed" } else { "not followed" })
+        }
         Event::Outputs(outputs) => {
             let names: Vec<&str> = outputs.iter().map(|output| output.connector.as_str()).collect();
             format!("outputs    {}\n", if names.is_empty() { "none".into() } else { names.join(", ") })

@@ -25,6 +25,7 @@ impl Compositor {
             Action::Glow => self.desk.notify(Notice::Glow),
             Action::Animation => self.desk.notify(Notice::Animation),
             Action::Scale => self.desk.notify(Notice::Scale),
+            Action::LookAt(command) => self.desk.notify(Notice::LookAt(command)),
             Action::Freeze => self.desk.notify(Notice::Freeze),
             Action::Screenshot => self.desk.notify(Notice::Screenshot),
             Action::Picker => self.toggle_overlay(OverlayKind::Picker),

@@ -19,7 +19,12 @@ pub enum MapPointer {
     /// It has moved, or left the map.
     Moved(Option<MapPoint>),
     /// Its left button went down or came up.
-    Pressed(bool),
+    Pressed {
+        /// Down or up.
+        down: bool,
+        /// Super is held: the map is to be moved.
+        moving: bool,
+    },
     /// Its wheel was turned so many clicks, downwards and to the right.
     Scrolled {
         /// Downwards.
@@ -27,6 +32,23 @@ pub enum MapPointer {
         /// To the right.
         right: f64,
     },
+}
+
+/// What a key does with the map that is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapCommand {
+    /// Look into a quarter of it.
+    ZoomIn,
+    /// Look at four times as much.
+    ZoomOut,
+    /// Towards lower addresses.
+    Back,
+    /// Towards higher addresses.
+    Forward,
+    /// All of it.
+    Whole,
+    /// It stays where the most is written, or no more.
+    FollowHottest,
 }
 
 impl Compositor {
@@ -61,9 +83,11 @@ impl Compositor {
 
     /// Tells the session of a button over the map, and of its release wherever that is.
     pub(super) fn map_pressed(&mut self, down: bool) {
-        if self.desk.map_point.is_some() || !down && self.desk.map_held {
+        let ours = if down { self.desk.map_point.is_some() } else { self.desk.map_held };
+        if ours {
             self.desk.map_held = down;
-            self.desk.notify(Notice::Map(MapPointer::Pressed(down)));
+            let moving = self.super_is_held();
+            self.desk.notify(Notice::Map(MapPointer::Pressed { down, moving }));
         }
     }
 

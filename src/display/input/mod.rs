@@ -18,7 +18,7 @@ use smithay::backend::input::{Event, InputBackend, InputEvent};
 
 pub use keyboard::KeyboardLayouts;
 pub(crate) use keyboard::Keys;
-pub use map::{MapPoint, MapPointer};
+pub use map::{MapCommand, MapPoint, MapPointer};
 pub(crate) use seat::Devices;
 
 use super::Compositor;

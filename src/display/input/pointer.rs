@@ -98,7 +98,7 @@ impl Compositor {
         }
     }
 
-    fn super_is_held(&self) -> bool {
+    pub(super) fn super_is_held(&self) -> bool {
         self.desk.seat.get_keyboard().is_some_and(|keyboard| keyboard.modifier_state().logo)
     }
 
@@ -163,8 +163,10 @@ impl Compositor {
             self.overlay_buttons.swap_remove(at);
             return;
         }
-        if button == LEFT_BUTTON && !pointer.is_grabbed() {
-            self.map_pressed(state == ButtonState::Pressed);
+        // A press makes a grab of its own, which lasts until the release.
+        let pressed = state == ButtonState::Pressed;
+        if button == LEFT_BUTTON && !(pressed && pointer.is_grabbed()) {
+            self.map_pressed(pressed);
         }
         if state == ButtonState::Pressed && !pointer.is_grabbed() {
             let holds = match button {

@@ -10,7 +10,8 @@ pub(super) fn lines(hotkeys: &Hotkeys) -> Vec<(String, String)> {
         .map(|bound| (bound.chord.to_string(), bound.words.to_owned()))
         .filter(|(chord, _)| !chord.is_empty());
     let fixed = [
-        ("Super+left button", "move a floating window, swap a tile"),
+        ("Super+wheel", "look into the map, and out; sideways, along it"),
+        ("Super+left button", "move the map, a floating window; swap a tile"),
         ("Super+right button", "resize a floating window"),
         ("Ctrl+Alt+F1 … F12", "another virtual terminal"),
     ];

@@ -155,8 +155,13 @@ impl Session {
                     watched.pipeline.zoom_out();
                 }
                 self.show(compositor);
+                self.publish(compositor);
                 Response::Done
             }
+            Request::FollowHottest { follow } => match self.follow_hottest(compositor, follow) {
+                Ok(()) => Response::Done,
+                Err(error) => return Answer::Now(Err(error)),
+            },
             Request::Freeze { frozen } => {
                 self.freeze(compositor, frozen.unwrap_or(self.frozen.is_none()));
                 Response::Done

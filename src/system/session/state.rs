@@ -18,12 +18,11 @@ use crate::capture::Attacher;
 use crate::channel::{self, Channel, Event as ChannelEvent, Sender};
 use crate::config::{Config, Overrides};
 use crate::display::settings::OutputIdentity;
-use crate::display::{Compositor, DisplayError, MapPointer, Notice, OutputStatus};
+use crate::display::{Compositor, DisplayError, Notice, OutputStatus};
 use crate::ipc::{ConfigState, Event, Keyboard, Look, Mode, Palette, State};
 use crate::render::{Caption, Picture};
 use crate::sensing::DensityMap;
 use crate::system::follow::Follower;
-use crate::system::{Gesture, PointerAt};
 
 /// Between two events of telemetry.
 const TELEMETRY: Duration = Duration::from_secs(1);
@@ -94,6 +93,8 @@ impl Session {
             palette: config.palette,
             look: config.look(),
             frozen: false,
+            zoom: None,
+            following_hottest: false,
             outputs: Vec::new(),
             windows: Vec::new(),
             focus: None,
@@ -166,6 +167,8 @@ impl Session {
             palette: self.palette,
             look: self.look,
             frozen: self.frozen.is_some(),
+            zoom: self.main().and_then(Watched::zoom),
+            following_hottest: self.main().is_some_and(|watched| watched.pipeline.follows_hottest()),
             outputs: self.output_states(compositor),
             windows: compositor.windows().into_iter().map(words::window).collect(),
             focus: compositor.focused_window(),
@@ -367,49 +370,6 @@ impl Session {
         }
     }
 
-    /// The pointer does something on the map.
-    fn map_pointer(&mut self, compositor: &mut Compositor, pointer: MapPointer) {
-        if self.frozen.is_some() {
-            return;
-        }
-        // The map under the pointer may be that of another process, in another mode.
-        let output = compositor.pointed_at();
-        let pid = output.as_ref().map_or(self.views.main, |output| self.view(output));
-        let mode = output.as_ref().map_or(self.config.mode, |output| self.mode_of(output));
-        let mut changed = false;
-        for watched in &mut self.watched {
-            let here = Some(watched.pid()) == pid;
-            let pipeline = &mut watched.pipeline;
-            let gesture = match pointer {
-                // What the pointer has left is told so, too, and what is let go somewhere else.
-                MapPointer::Moved(point) => {
-                    if here {
-                        pipeline.view_mut().mode = words::mode(mode);
-                    }
-                    let point = point.filter(|_| here);
-                    pipeline.pointer_moved(point.map(|point| PointerAt { whole: point.whole, at: point.at }))
-                }
-                MapPointer::Pressed(down) if here || !down => pipeline.pointer_pressed(down),
-                MapPointer::Scrolled { down, right } if here => {
-                    let looked = if right.abs() > down.abs() {
-                        pipeline.pan(right.signum() as i64)
-                    } else {
-                        pipeline.zoom(down < 0.0)
-                    };
-                    if let Err(error) = looked {
-                        warn!(%error, "this stretch of memory cannot be shown");
-                    }
-                    Gesture::Changed
-                }
-                MapPointer::Pressed(_) | MapPointer::Scrolled { .. } => Gesture::Nothing,
-            };
-            changed |= gesture != Gesture::Nothing;
-        }
-        if changed {
-            self.show(compositor);
-        }
-    }
-
     /// The picture stands still, or goes on.
     pub(super) fn freeze(&mut self, compositor: &mut Compositor, frozen: bool) {
         if frozen == self.frozen.is_some() {
@@ -514,6 +474,7 @@ impl Session {
                 self.set_look(compositor, Look { scale, ..self.look });
             }
             Notice::Map(pointer) => self.map_pointer(compositor, pointer),
+            Notice::LookAt(command) => self.look_at_part(compositor, command),
             Notice::NextPalette => self.set_palette(compositor, words::next_palette(self.palette)),
             Notice::Freeze => self.freeze(compositor, self.frozen.is_none()),
             Notice::Screenshot => {

@@ -246,14 +246,16 @@ impl Session {
     /// What capture reports.
     fn captured(&mut self, compositor: &mut Compositor, pid: u32, event: CaptureEvent) {
         let Some(watched) = self.watched.iter_mut().find(|watched| watched.pid() == pid) else { return };
-        let mut executed = false;
+        let (mut executed, mut elsewhere) = (false, false);
         let over = match event {
             CaptureEvent::Window(window) => {
                 // What comes out of a file is no news of that moment.
                 watched.taken = watched.play.is_none().then(|| window.started + window.length);
-                let before = watched.pipeline.shown_density();
+                let (before, part) = (watched.pipeline.shown_density(), watched.zoom());
                 let outcome = watched.pipeline.window(&window);
-                watched.moving = self.look.animation.then(|| Moving::from(before));
+                elsewhere = watched.zoom() != part;
+                // Cells of another part of memory do not come from those that were shown.
+                watched.moving = (self.look.animation && !elsewhere).then(|| Moving::from(before));
                 let position_ms = watched.pipeline.recorder().now().as_millis() as u64;
                 if let Some(play) = watched.play {
                     watched.played(ReplayState { position_ms, over: false, ..play });
@@ -283,6 +285,9 @@ impl Session {
             }
         } else if self.views.main == Some(pid) {
             self.publish_telemetry();
+            if elsewhere {
+                self.publish(compositor);
+            }
         }
         if self.frozen.is_none() {
             self.show_view(compositor, Some(pid));
