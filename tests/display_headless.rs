@@ -117,6 +117,7 @@ fn picture(seed: usize) -> Arc<Picture> {
         Arc::new(density),
         Caption {
             target: format!("test {seed}"),
+            numbers: Vec::new(),
             status: "headless".into(),
             order: 6,
             bytes_per_cell: 4096.0,

@@ -195,6 +195,7 @@ fn picture(seed: usize) -> Arc<Picture> {
     let density = DensityMap::from_shape_fn((64, 64), |(y, x)| ((x * 3 + y * 5 + seed) % 97) as f32 / 96.0);
     let caption = Caption {
         target: format!("test {seed}"),
+        numbers: Vec::new(),
         status: "locked".into(),
         order: 6,
         bytes_per_cell: 4096.0,

@@ -245,6 +245,40 @@ fn events_are_the_whole_state_and_then_every_change_in_order() {
     until("the reply", || listener.line().contains("{\"Ok\":{\"version\"").then_some(()));
 }
 
+/// Of the squares of four pixels in this part of the screen's width, how many have a line within. A picture of half the size, drawn
+/// twice as large, has none.
+fn lines_within(session: &Session, from: f64, to: f64) -> usize {
+    let file = session.path("twice.png");
+    json(session, &["screenshot", file.to_str().expect("UTF-8")]);
+    let (width, height, pixels) = read_png(&file);
+    assert_eq!((width, height), (1280, 960));
+    let at = |x: u32, y: u32| &pixels[3 * (y * width + x) as usize..][..3];
+    let columns = (f64::from(width / 2) * from) as u32..(f64::from(width / 2) * to) as u32;
+    let squares = (0..height / 2).flat_map(|y| columns.clone().map(move |x| (2 * x, 2 * y)));
+    squares
+        .filter(|&(x, y)| {
+            [at(x + 1, y), at(x, y + 1), at(x + 1, y + 1)].iter().any(|pixel| pixel != &at(x, y))
+        })
+        .count()
+}
+
+#[test]
+fn words_on_an_output_of_twice_the_pixels_have_all_of_them() {
+    let output = "placement = \"full\"\n[[output]]\nconnector = \"HEADLESS-1\"\nscale = 2\n";
+    let target = Exercise::start("block", 16);
+    let session = Session::start_with(output, &["--size", "1280x960", "--target", &target.pid().to_string()]);
+    telemetry(&session, 3);
+    assert_eq!(session.state().outputs[0].scale_thousandths, 2000);
+    until("words beside the map", || (lines_within(&session, 0.76, 1.0) > 1500).then_some(()));
+    session.msg(&["placement", "off"]);
+    until("nothing", || (lines_within(&session, 0.0, 1.0) == 0).then_some(()));
+    session.msg(&["hotkeys"]);
+    // Their names at the left, and the end of the second column's words at the right.
+    for (from, to) in [(0.0, 0.2), (0.8, 1.0)] {
+        until("the hotkeys", || (lines_within(&session, from, to) > 300).then_some(()));
+    }
+}
+
 #[test]
 fn the_map_is_kept_where_the_most_is_written_until_it_is_moved_by_hand() {
     let session = Session::start(&[]);

@@ -28,6 +28,7 @@ fn picture(seed: usize) -> Arc<Picture> {
         DensityMap::from_shape_fn((32, 32), |(y, x)| ((x * 3 + y * 5 + seed * 7) % 97) as f32 / 96.0);
     let caption = Caption {
         target: format!("picture {seed}"),
+        numbers: Vec::new(),
         status: String::new(),
         order: 5,
         bytes_per_cell: 4096.0,

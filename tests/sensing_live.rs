@@ -101,8 +101,11 @@ fn the_stated_accuracy_of_a_real_process_is_the_measured_one() {
     assert!(faults < written_pages / 2, "the budget did not bind: {faults} of {written_pages}");
     assert!((stated.value - accuracy).abs() < 0.05, "stated {stated:?}, measured {accuracy}");
     assert!(accuracy > 0.8, "{accuracy}");
-    let status = pipeline.picture().caption.status;
-    assert!(status.contains(" % ("), "the caption says the interval: {status}");
+    let numbers = pipeline.picture().caption.numbers;
+    let said = |name: &str, words: &str| {
+        numbers.iter().any(|(known, value)| *known == name && value.contains(words))
+    };
+    assert!(said("accuracy", " % (") && said("pages sampled", " %"), "{numbers:?}");
     monitor.detach().expect("detached");
     assert_untouched(target.pid());
 }

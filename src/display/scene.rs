@@ -10,7 +10,7 @@ use smithay::backend::renderer::{ImportAll, ImportDma, ImportMem, Renderer};
 use smithay::input::pointer::{CursorImageAttributes, CursorImageStatus};
 use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::utils::{IsAlive, Logical, Physical, Point, Scale, Size};
+use smithay::utils::{IsAlive, Logical, Physical, Point, Rectangle, Scale, Size};
 use smithay::wayland::compositor::with_states;
 use tracing::warn;
 
@@ -103,21 +103,27 @@ where
     let Some(overlay) = overlay.as_mut().filter(|overlay| overlay.output == shown.source.name()) else {
         return;
     };
-    let (at, size, buffer) = overlay.paint(lettering.get_or_insert_default(), room, shown.scale);
-    let at: Point<i32, Physical> = at.to_physical_precise_round(shown.scale);
+    let painted = overlay.paint(lettering.get_or_insert_default(), room, shown.scale);
+    let at: Point<i32, Physical> = painted.area.loc.to_physical_precise_round(shown.scale);
     let element = MemoryRenderBufferRenderElement::from_buffer(
         renderer,
         (at + shown.origin).to_f64(),
-        buffer,
+        painted.buffer,
         None,
-        None,
-        Some(size),
+        Some(all_of(painted.pixels)),
+        Some(painted.area.size),
         Kind::Unspecified,
     );
     match element {
         Ok(element) => elements.push(SceneElement::Memory(element)),
         Err(error) => warn!(error = chain(&error), "the overlay cannot be uploaded"),
     }
+}
+
+/// The whole of a buffer of the display's pixels, for its source. Left out, that would be as many pixels as it has logical ones.
+fn all_of(pixels: Size<i32, Physical>) -> Rectangle<f64, Logical> {
+    // Its own scale is one.
+    Rectangle::from_size((f64::from(pixels.w), f64::from(pixels.h)).into())
 }
 
 fn push_map<R>(
@@ -150,7 +156,7 @@ where
                 place.pixels.loc.to_f64(),
                 picture,
                 Some(place.opacity),
-                None,
+                Some(all_of(place.pixels.size)),
                 Some(size),
                 Kind::Unspecified,
             );

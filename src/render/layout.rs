@@ -10,6 +10,9 @@ pub const MIN_SIDE: u32 = 16;
 /// The most pixels a side; above it no display exists, and the arithmetic of the shader stays far from its limits.
 pub const MAX_SIDE: u32 = 16_384;
 
+/// The most lines of facts.
+const FACTS: u32 = 13;
+
 /// From how many ems on the words below a map stand in three columns.
 const WIDE: u32 = 46;
 
@@ -79,7 +82,7 @@ pub struct PictureLayout {
     pub title: Rect,
     /// The target's number.
     pub process: Rect,
-    /// What does not change: bytes, order, curve. One line each, the most important first.
+    /// Bytes, numbers, order, curve: one line each, the most important first.
     pub facts: Vec<Rect>,
     /// The words over the palette bar: one rectangle a line.
     pub bar_title: Vec<Rect>,
@@ -89,7 +92,7 @@ pub struct PictureLayout {
     pub ticks: Rect,
     /// The scale, where a cell is small enough for one.
     pub scale: Option<Scale>,
-    /// What changes while watching: one rectangle a line.
+    /// What else there is to say: one rectangle a line.
     pub status: Vec<Rect>,
     /// Names with a hue, one a line.
     pub names: Vec<Rect>,
@@ -203,7 +206,9 @@ impl PictureLayout {
         flow.bottom = foot.y;
         self.status = foot.lines(lines);
         self.more(&mut flow, parts);
-        self.facts = flow.lines(6);
+        // The scale is worth more than the last facts.
+        let lines = flow.room().saturating_sub(38 * em / 10) / (14 * em / 10);
+        self.facts = flow.lines(lines.clamp(6, FACTS));
         flow.skip(8);
         self.scale = self.scale_in(&mut flow);
     }

@@ -351,6 +351,7 @@ mod tests {
         let mut target = MapTarget::offscreen(&gpu, 64, 64).expect("a target");
         let caption = Caption {
             target: "program 1".into(),
+            numbers: Vec::new(),
             status: String::new(),
             order: 4,
             bytes_per_cell: 4096.0,

@@ -142,7 +142,9 @@ impl Picture {
 pub struct Caption {
     /// Name and number of the watched process, e.g. "redis-server 1234".
     pub target: String,
-    /// Facts that change while watching, separated by " · ".
+    /// Numbers that change while watching, each with its name, the most important first.
+    pub numbers: Vec<(&'static str, String)>,
+    /// What else there is to say, separated by " · ".
     pub status: String,
     /// Order of the Hilbert curve: the map has 2^order × 2^order cells.
     pub order: u32,

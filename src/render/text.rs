@@ -117,7 +117,8 @@ impl Lettering {
         if let Some(chart) = &legend.chart {
             self.chart(&mut sheet, layout, chart);
         }
-        self.facts(&mut sheet, layout, caption, legend);
+        let facts = facts(caption, legend);
+        self.facts(&mut sheet, layout, &facts);
         // Where the axes are not the curve's, an area is not a stretch of memory.
         if let Some(scale) = layout.scale.filter(|_| legend.axes.is_empty()) {
             frame(&mut sheet, layout.panel, scale.square, stroke(layout));
@@ -126,7 +127,8 @@ impl Lettering {
                 if scale.cells == 1 { "1 cell".into() } else { format!("{0} × {0} cells", scale.cells) };
             self.words(&mut sheet, layout, &format!("{cells} = {}", bytes(area)), scale.label, PLAIN);
         }
-        self.status(&mut sheet, layout, &caption.status);
+        let status = status(caption, facts.get(layout.facts.len()..).unwrap_or_default());
+        self.status(&mut sheet, layout, &status);
         sheet
     }
 
@@ -219,24 +221,9 @@ impl Lettering {
         label
     }
 
-    /// What does not change, as names at the left and values at the right of a column.
-    fn facts(&mut self, sheet: &mut Coverage, layout: &PictureLayout, caption: &Caption, legend: &Legend) {
-        let side = 1u64 << caption.order.min(31);
-        let order = format!("order {}", caption.order);
-        let mut facts = vec![
-            ("watched", bytes(caption.total_bytes as f64)),
-            ("a cell", bytes(caption.bytes_per_cell)),
-            ("half-life", format!("{} ms", caption.half_life.as_millis())),
-            (order.as_str(), format!("{side} × {side}")),
-            ("lowest page", "top left".to_owned()),
-            ("highest page", "top right".to_owned()),
-        ];
-        if !legend.axes.is_empty() {
-            // The map's own axes, in the place of the curve's.
-            facts.truncate(1);
-            facts.extend(legend.axes.iter().cloned());
-        }
-        for (&place, (name, value)) in layout.facts.iter().zip(&facts) {
+    /// Names at the left and values at the right of a column.
+    fn facts(&mut self, sheet: &mut Coverage, layout: &PictureLayout, facts: &[Fact]) {
+        for (&place, Fact { name, value, .. }) in layout.facts.iter().zip(facts) {
             // The value is what is looked for: the name gives way.
             let size = layout.em as f32;
             let value_width =
@@ -355,6 +342,43 @@ impl Default for Lettering {
     }
 }
 
+/// A name and its value.
+struct Fact {
+    name: String,
+    value: String,
+    /// It changes while watching.
+    number: bool,
+}
+
+/// All facts, the most important first.
+fn facts(caption: &Caption, legend: &Legend) -> Vec<Fact> {
+    let fact = |name: &str, value: String| Fact { name: name.to_owned(), value, number: false };
+    let mut facts = vec![fact("on the map", bytes(caption.total_bytes as f64))];
+    if legend.axes.is_empty() {
+        facts.push(fact("a cell", bytes(caption.bytes_per_cell)));
+    }
+    // The map's own axes, in the place of the curve's.
+    facts.extend(legend.axes.iter().map(|(name, value)| fact(name, value.clone())));
+    let numbers = caption.numbers.iter();
+    facts.extend(numbers.map(|(name, value)| Fact { number: true, ..fact(name, value.clone()) }));
+    facts.push(fact("half-life", format!("{} ms", caption.half_life.as_millis())));
+    if legend.axes.is_empty() {
+        let side = 1u64 << caption.order.min(31);
+        facts.push(fact(&format!("order {}", caption.order), format!("{side} × {side}")));
+        facts.push(fact("lowest page", "top left".to_owned()));
+        facts.push(fact("highest page", "top right".to_owned()));
+    }
+    facts
+}
+
+/// What there is to say, with the numbers that have no line of their own.
+fn status(caption: &Caption, without_room: &[Fact]) -> String {
+    let numbers = without_room.iter().filter(|fact| fact.number);
+    let mut parts = vec![caption.status.clone()];
+    parts.extend(numbers.map(|fact| format!("{} {}", fact.name, fact.value)));
+    parts.join(" · ")
+}
+
 /// "redis-server 1234" is a name and a number; without a number at the end it is all name.
 fn split_target(target: &str) -> (&str, Option<&str>) {
     match target.trim().rsplit_once(' ') {
@@ -432,6 +456,9 @@ mod tests {
     fn caption(target: &str, status: &str) -> Caption {
         Caption {
             target: target.into(),
+            numbers: ["written", "accuracy", "sampled", "slowdown", "threads", "rung", "window"]
+                .map(|name| (name, "95 % (93–97)".to_owned()))
+                .into(),
             status: status.into(),
             order: 8,
             bytes_per_cell: 4096.0,
@@ -524,5 +551,36 @@ mod tests {
             }
             assert!(layout.status.iter().any(|&line| ink_in(&sheet, layout.panel, line) > 0));
         }
+    }
+
+    #[test]
+    fn words_at_twice_the_pixels_are_set_anew_and_not_doubled() {
+        let mut lettering = Lettering::new();
+        let caption = caption("redis-server 1234", "order 7 → 8 (more pages)");
+        let once = PictureLayout::new(1280, 720, 8).expect("a usual size");
+        let twice = PictureLayout::new(2560, 1440, 8).expect("a usual size");
+        assert!(twice.em.abs_diff(2 * once.em) <= 1, "as large to the eye: {} and {}", once.em, twice.em);
+        let sheet = set(&mut lettering, &caption, &twice);
+        // The words, without the lines and areas, which are as straight at any size.
+        let words = [twice.title, twice.process, twice.bar_title[0], twice.ticks];
+        let (mut inked, mut finer) = (0, 0);
+        for word in words {
+            for (x, y) in (word.y / 2..word.bottom() / 2)
+                .flat_map(|y| (word.x / 2..word.right() / 2).map(move |x| (2 * x, 2 * y)))
+            {
+                let at = |x: u32, y: u32| {
+                    let (x, y) = (x.saturating_sub(twice.panel.x), y.saturating_sub(twice.panel.y));
+                    sheet.values.get((y * sheet.width + x) as usize).copied().unwrap_or(0)
+                };
+                let block = [at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1)];
+                inked += u32::from(block != [0; 4]);
+                finer += u32::from(block.iter().any(|ink| *ink != block[0]));
+            }
+        }
+        // A doubled letter has none of these.
+        assert!(
+            inked > 500 && finer * 2 > inked,
+            "{finer} of {inked} blocks of four pixels have a line in them"
+        );
     }
 }

@@ -96,6 +96,7 @@ impl Visualizer {
         let order = density.nrows().max(2).ilog2();
         let caption = Caption {
             target: String::new(),
+            numbers: Vec::new(),
             status: String::new(),
             order,
             bytes_per_cell: 0.0,

@@ -55,7 +55,10 @@ impl GlassRamSystem {
             return Ok(false);
         };
         match monitor.scan()? {
-            CaptureEvent::Window(window) => pipeline.window(&window).map(|()| true),
+            CaptureEvent::Window(window) => {
+                pipeline.set_slowdown(Some(monitor.target_metrics().slow_down_factor));
+                pipeline.window(&window).map(|()| true)
+            }
             // Not asked for.
             CaptureEvent::Forked(_) => Ok(true),
             CaptureEvent::Exited(reason) => {

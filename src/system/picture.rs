@@ -118,6 +118,7 @@ impl Pipeline {
         };
         let caption = Caption {
             target: format!("{} {}", self.target.comm, self.target.pid),
+            numbers: self.numbers(),
             status: self.status(),
             order,
             bytes_per_cell: total_bytes as f64 / (1u64 << (2 * order)) as f64,

@@ -9,7 +9,7 @@ use super::picture::Pinned;
 use super::sampling::{SampledWindow, Sampling};
 use super::scenes::Trail;
 use super::view::View;
-use super::words::thousands;
+use super::words::{bytes, thousands};
 use super::zoom::{Grabbed, Zoom};
 use crate::Result;
 use crate::capture::{ArmingPolicy, MemoryRegion, PageRange, Rung, TargetInfo, Window};
@@ -48,6 +48,8 @@ pub struct Pipeline {
     /// The line was laid out anew since the last window.
     relaid: bool,
     pub(super) window_length: Duration,
+    /// How much longer the target's own work takes, estimated; `None` where nobody knows.
+    slowdown: Option<f64>,
     /// What else the picture says of how it came about.
     note: Option<String>,
     /// Why there will be no more windows, once that is so.
@@ -98,6 +100,7 @@ impl Pipeline {
             regions: Vec::new(),
             relaid: false,
             window_length: Duration::ZERO,
+            slowdown: None,
             note: None,
             ended: None,
             mapped: Arc::new([]),
@@ -310,37 +313,45 @@ impl Pipeline {
         self.reconstructor.layout().to_file(self.reconstructor.curve().order())
     }
 
-    pub(super) fn status(&self) -> String {
-        match &self.note {
-            Some(note) => format!("{note} · {}", self.numbers()),
-            None => self.numbers(),
-        }
+    /// Notes how much longer the target's own work takes, as far as that is known.
+    pub fn set_slowdown(&mut self, factor: Option<f64>) {
+        self.slowdown = factor;
     }
 
-    fn numbers(&self) -> String {
-        if let Some(reason) = &self.ended {
-            return reason.clone();
+    /// What there is to say besides the numbers.
+    pub(super) fn status(&self) -> String {
+        let mut parts: Vec<String> = self.note.iter().chain(&self.ended).cloned().collect();
+        if let Some(part) = self.zoomed() {
+            let line = self.reconstructor.layout();
+            let whole = bytes((line.pages() * line.page_size()) as f64);
+            parts.push(format!("{:#x} – {:#x} of {whole}", part.start, part.end));
         }
-        let telemetry = self.telemetry();
-        let threads = match telemetry.active_threads {
-            1 => "1 thread".to_owned(),
-            threads => format!("{threads} threads"),
-        };
-        let mut words = format!(
-            "{} · {} ms windows · {} pages/s written · {threads} · accuracy {}",
-            self.rung,
-            self.window_length.as_millis(),
-            thousands(telemetry.fault_rate.round() as u64),
-            accuracy_in_words(self.accuracy()),
-        );
-        if self.confidence.is_some() {
-            words += &format!(" from {:.0} % of the pages", telemetry.sampling_rate);
+        if self.follows_hottest() {
+            parts.push("stays where the most is written".into());
         }
         let now = self.recorder.now().as_secs_f64();
-        if let Some(news) = telemetry.last_adjustment.filter(|last| last.at + NEWS > now) {
-            words += &format!(" · {}", news.adjustment);
+        if let Some(news) = self.telemetry().last_adjustment.filter(|last| last.at + NEWS > now) {
+            parts.push(news.adjustment.to_string());
         }
-        words
+        parts.join(" · ")
+    }
+
+    /// The numbers of the last window.
+    pub(super) fn numbers(&self) -> Vec<(&'static str, String)> {
+        let telemetry = self.telemetry();
+        let sampled = match &self.confidence {
+            None => "all".to_owned(),
+            Some(_) => format!("{:.1} %", telemetry.sampling_rate),
+        };
+        vec![
+            ("pages/s written", thousands(telemetry.fault_rate.round() as u64)),
+            ("accuracy", accuracy_in_words(self.accuracy())),
+            ("pages sampled", sampled),
+            ("slowdown", self.slowdown.map_or_else(|| "–".into(), |factor| format!("≈ {factor:.2}×"))),
+            ("threads", telemetry.active_threads.to_string()),
+            ("rung", self.rung.to_string()),
+            ("window", format!("{} ms", self.window_length.as_millis())),
+        ]
     }
 }
 

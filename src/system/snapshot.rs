@@ -148,7 +148,8 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     let (pipeline, metrics) = match source {
         WindowSource::Live(monitor) => {
             lost = monitor.lost();
-            let (pipeline, metrics, how) = watch(*monitor, pipeline, options.duration.unwrap_or(USUAL))?;
+            let (mut pipeline, metrics, how) = watch(*monitor, pipeline, options.duration.unwrap_or(USUAL))?;
+            pipeline.set_slowdown(Some(metrics.slow_down_factor));
             governing = Some(how);
             (pipeline, metrics)
         }

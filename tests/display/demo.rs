@@ -79,6 +79,7 @@ fn picture(tick: usize) -> Picture {
         Arc::new(density),
         Caption {
             target: "demo".into(),
+            numbers: Vec::new(),
             status: format!("tick {tick}"),
             order: 6,
             bytes_per_cell: 4096.0,

@@ -61,7 +61,10 @@ impl Session {
         }
         let log = fs::File::create(directory.path().join("log")).expect("a log");
         let mut command = glass();
-        command.args(["session", "--size", "320x240"]).args(arguments);
+        command.arg("session").args(arguments);
+        if !arguments.contains(&"--size") {
+            command.args(["--size", "320x240"]);
+        }
         if !arguments.contains(&"--backend") {
             command.args(["--backend", "headless"]);
         }

@@ -19,7 +19,7 @@ mod pictures;
 
 use smithay::backend::allocator::Fourcc;
 use smithay::backend::renderer::element::memory::MemoryRenderBuffer;
-use smithay::utils::{Logical, Point, Rectangle, Size, Transform};
+use smithay::utils::{Logical, Physical, Point, Rectangle, Size, Transform};
 
 pub use picker::Candidate;
 pub(crate) use picker::{Picker, PickerKey};
@@ -60,9 +60,19 @@ struct Painted {
     area: Rectangle<i32, Logical>,
     scale: f64,
     layout: Layout,
+    pixels: Size<i32, Physical>,
     buffer: MemoryRenderBuffer,
     /// The content is another one by now.
     stale: bool,
+}
+
+/// As it is to be seen.
+pub(crate) struct Shown<'a> {
+    /// On its output.
+    pub(crate) area: Rectangle<i32, Logical>,
+    /// The size of its buffer.
+    pub(crate) pixels: Size<i32, Physical>,
+    pub(crate) buffer: &'a MemoryRenderBuffer,
 }
 
 impl Overlay {
@@ -100,27 +110,26 @@ impl Overlay {
         lettering: &mut Lettering,
         room: Rectangle<i32, Logical>,
         scale: f64,
-    ) -> (Point<i32, Logical>, Size<i32, Logical>, &MemoryRenderBuffer) {
+    ) -> Shown<'_> {
         let area = picture::area(room, &self.content);
         let fresh = self.painted.take().filter(|old| !old.stale && old.area == area && old.scale == scale);
         let painted = fresh.unwrap_or_else(|| {
-            let size: Size<i32, smithay::utils::Physical> =
-                area.size.to_f64().to_physical(scale).to_i32_round();
-            let (width, height) = (size.w.max(1).unsigned_abs(), size.h.max(1).unsigned_abs());
+            let size: Size<i32, Physical> = area.size.to_f64().to_physical(scale).to_i32_round();
+            let pixels = Size::from((size.w.max(1), size.h.max(1)));
+            let (width, height) = (pixels.w.unsigned_abs(), pixels.h.unsigned_abs());
             let layout = Layout::new(width, height, picture::em(room) * scale, &mut self.content);
-            let pixels = layout.paint(lettering, &self.content);
             let buffer = MemoryRenderBuffer::from_slice(
-                &pixels,
+                &layout.paint(lettering, &self.content),
                 Fourcc::Argb8888,
-                (size.w.max(1), size.h.max(1)),
+                (pixels.w, pixels.h),
                 1,
                 Transform::Normal,
                 None,
             );
-            Painted { area, scale, layout, buffer, stale: false }
+            Painted { area, scale, layout, pixels, buffer, stale: false }
         });
         let painted = self.painted.insert(painted);
-        (painted.area.loc, painted.area.size, &painted.buffer)
+        Shown { area: painted.area, pixels: painted.pixels, buffer: &painted.buffer }
     }
 
     /// What is at this point of its output: a row of the list, the panel, or nothing of it.

@@ -307,6 +307,7 @@ impl Session {
             Arc::new(DensityMap::zeros((1 << order, 1 << order))),
             Caption {
                 target: "no target".into(),
+                numbers: Vec::new(),
                 status: "`memory-glass msg watch PID` watches a process".into(),
                 order,
                 bytes_per_cell: 0.0,
@@ -383,7 +384,7 @@ impl Session {
                 .chain(others)
                 .map(|shown| {
                     let mut still = self.picture(shown);
-                    still.caption.status = format!("standing still · {}", still.caption.status);
+                    still.caption.status.insert_str(0, "standing still · ");
                     (shown, still)
                 })
                 .collect()

@@ -289,12 +289,29 @@ impl Session {
                 self.publish(compositor);
             }
         }
+        self.note_cost(pid);
         if self.frozen.is_none() {
             self.show_view(compositor, Some(pid));
             if self.look.animation {
                 self.animate();
             }
         }
+    }
+
+    /// What watching costs the process is said with its next picture: the source, which knows it, is at work.
+    fn note_cost(&self, pid: u32) {
+        let me = self.me.clone();
+        self.handle.insert_idle(move |_| {
+            let Some(session) = me.upgrade() else { return };
+            let session = &mut *session.borrow_mut();
+            if let Some(watched) = session.watched.iter_mut().find(|watched| watched.pid() == pid)
+                && watched.play.is_none()
+                && let Some(source) = &watched.source
+            {
+                let metrics = source.dispatcher.as_source_ref().target_metrics();
+                watched.pipeline.set_slowdown(Some(metrics.slow_down_factor));
+            }
+        });
     }
 
     /// The process is gone; what was held of it is given up, once its source is no longer at work.

@@ -274,6 +274,7 @@ mod tests {
             depth: ColorDepth::True,
             caption: Caption {
                 target: "redis-server 4321".into(),
+                numbers: Vec::new(),
                 status: String::new(),
                 order: 4,
                 bytes_per_cell: 262_144.0,
