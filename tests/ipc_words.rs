@@ -132,7 +132,8 @@ fn keyboard() -> impl Strategy<Value = Keyboard> {
 
 fn output() -> impl Strategy<Value = Output> {
     let map = prop_oneof![
-        any::<u32>().prop_map(|plane| MapPath::OnPlane { plane }),
+        (any::<u32>(), option::of(any::<u32>()), option::of(any::<u64>()))
+            .prop_map(|(plane, framebuffer, dma_buf)| MapPath::OnPlane { plane, framebuffer, dma_buf }),
         any::<String>().prop_map(|reason| MapPath::Composited { reason }),
         Just(MapPath::Off),
     ];

@@ -43,6 +43,8 @@ enum Source {
         ring: Ring,
         targets: Vec<TargetId>,
         slots: Slots,
+        /// The inodes of the dma-bufs that the GPU says it has drawn into.
+        drawn_into: Vec<Option<u64>>,
     },
     Memory {
         target: TargetId,
@@ -238,7 +240,8 @@ impl MapView {
         }
         self.upload_reason = None;
         let slots = Slots::new(targets.len());
-        self.source = Source::Ring { ring, targets, slots };
+        let drawn_into = vec![None; targets.len()];
+        self.source = Source::Ring { ring, targets, slots, drawn_into };
     }
 
     fn use_memory(&mut self, reason: String, place: Place, worker: &RenderWorker, ids: &mut u64) {
@@ -339,7 +342,12 @@ impl MapView {
             Source::Memory { .. } => return None,
         };
         let new = match event {
-            RenderEvent::Drawn { image, .. } => self.drawn(slot, image.as_deref()),
+            RenderEvent::Drawn { image, metrics, .. } => {
+                if let Source::Ring { drawn_into, .. } = &mut self.source {
+                    drawn_into[slot] = metrics.dma_buf;
+                }
+                self.drawn(slot, image.as_deref())
+            }
             RenderEvent::Failed { error, .. } => {
                 self.render_failed(slot, &error.to_string(), worker, ids);
                 false
@@ -482,6 +490,14 @@ impl MapView {
                 None => debug!(output = self.output, "the map is on a plane"),
             }
             self.plane_reason = reason;
+        }
+    }
+
+    /// The inode of the dma-buf on the screen, as the GPU knows it, which has drawn into it.
+    pub(crate) fn buffer_on_screen(&self) -> Option<u64> {
+        match &self.source {
+            Source::Ring { slots, drawn_into, .. } => drawn_into[slots.on_screen()?],
+            Source::Nothing | Source::Memory { .. } => None,
         }
     }
 

@@ -97,7 +97,9 @@ impl Compositor {
                 PlaneUse::Composited { reason: reason.to_owned() }
             } else {
                 match self.backend.map_plane(&state.output) {
-                    Some(plane) => PlaneUse::OnPlane { plane },
+                    Some((plane, framebuffer)) => {
+                        PlaneUse::OnPlane { plane, framebuffer, dma_buf: state.map.buffer_on_screen() }
+                    }
                     None => PlaneUse::Composited { reason: "planes are tried with the next frame".into() },
                 }
             };

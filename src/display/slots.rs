@@ -50,6 +50,11 @@ impl Slots {
         self.front
     }
 
+    /// What the screen shows.
+    pub fn on_screen(&self) -> Option<usize> {
+        self.on_screen
+    }
+
     /// A frame that shows this buffer (or none) is on its way.
     pub fn queued(&mut self, slot: Option<usize>) {
         self.queued = slot;

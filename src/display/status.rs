@@ -49,6 +49,10 @@ pub enum PlaneUse {
     OnPlane {
         /// The plane's number in the kernel.
         plane: u32,
+        /// The number of the framebuffer that the plane shows.
+        framebuffer: u32,
+        /// The inode of the dma-buf that the GPU has drawn into for it.
+        dma_buf: Option<u64>,
     },
     /// It is drawn into the frame of the clients.
     Composited {
@@ -62,7 +66,7 @@ pub enum PlaneUse {
 impl fmt::Display for PlaneUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PlaneUse::OnPlane { plane } => write!(f, "on plane {plane}"),
+            PlaneUse::OnPlane { plane, .. } => write!(f, "on plane {plane}"),
             PlaneUse::Composited { reason } => write!(f, "composited: {reason}"),
             PlaneUse::Off => f.write_str("off"),
         }

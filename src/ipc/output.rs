@@ -121,6 +121,12 @@ pub enum MapPath {
     OnPlane {
         /// The plane's number in the kernel.
         plane: u32,
+        /// The number of the framebuffer that the plane shows at this moment.
+        #[serde(default)]
+        framebuffer: Option<u32>,
+        /// The inode of the dma-buf that the GPU has drawn into for it: that of the framebuffer's memory.
+        #[serde(default)]
+        dma_buf: Option<u64>,
     },
     /// It is drawn into the frame of the clients.
     Composited {

@@ -14,15 +14,25 @@ use super::{DmaBufPlane, Gpu, RenderError};
 const DMA_BUF: vk::ExternalMemoryHandleTypeFlags = vk::ExternalMemoryHandleTypeFlags::DMA_BUF_EXT;
 
 /// Makes the dma-buf's memory, from its beginning to the plane's last pixel, a storage buffer of `size` bytes.
-///
-/// The descriptor is consumed: Vulkan keeps it with the memory, or it is closed on failure.
 pub(super) fn import(gpu: &Gpu, plane: DmaBufPlane, size: u64) -> Result<wgpu::Buffer, RenderError> {
     let words = plane.to_string();
+    import_memory(gpu, plane.fd, &words, size)
+}
+
+/// Makes the first `size` bytes of a dma-buf's memory a storage buffer; `words` say in an error what it is.
+///
+/// The descriptor is consumed: Vulkan keeps it with the memory, or it is closed on failure.
+pub(super) fn import_memory(
+    gpu: &Gpu,
+    fd: OwnedFd,
+    words: &str,
+    size: u64,
+) -> Result<wgpu::Buffer, RenderError> {
     let refused = |step: &str, reason: String| RenderError::DmaBufImport {
-        plane: words.clone(),
+        plane: words.to_owned(),
         reason: if reason.is_empty() { step.into() } else { format!("{step}: {reason}") },
     };
-    let held = nix::unistd::lseek(&plane.fd, 0, nix::unistd::Whence::SeekEnd)
+    let held = nix::unistd::lseek(&fd, 0, nix::unistd::Whence::SeekEnd)
         .map_err(|errno| refused("it has no size", errno.desc().into()))?;
     let held = u64::try_from(held).unwrap_or(0);
     if held < size {
@@ -46,7 +56,7 @@ pub(super) fn import(gpu: &Gpu, plane: DmaBufPlane, size: u64) -> Result<wgpu::B
         let raw = unsafe { device.create_buffer(&info, None) }
             .map_err(|error| refused("vkCreateBuffer", error.to_string()))?;
         let raw = Unbound { device, buffer: raw };
-        let memory = allocate(device, &external, raw.buffer, plane.fd, held)
+        let memory = allocate(device, &external, raw.buffer, fd, held)
             .map_err(|(step, reason)| refused(step, reason))?;
         // SAFETY: buffer and memory are ours, unbound, and were made for each other.
         if let Err(error) = unsafe { device.bind_buffer_memory(raw.buffer, memory, 0) } {

@@ -33,6 +33,7 @@ mod picture;
 mod ramps;
 pub mod scene;
 mod shared;
+mod shared_map;
 mod sheet;
 mod target;
 pub mod text;

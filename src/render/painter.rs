@@ -12,6 +12,7 @@ use super::modes::Modes;
 use super::picture::{ColorScale, Picture, RenderingMetrics};
 use super::ramps::{RAMPS, ramps};
 use super::scene::Scene;
+use super::shared_map::SharedMap;
 use super::sheet::{Sheets, Tables};
 use super::upload::{Slot, Uploads, storage, uniform};
 use super::{Gpu, MapTarget, RenderError};
@@ -125,7 +126,7 @@ impl Painter {
         match drawn {
             Ok(layout) => {
                 target.shown = Some(Shown { picture: picture.clone(), layout });
-                Ok(target.measure(begun))
+                Ok(RenderingMetrics { copied: self.uploads.take_copied(), ..target.measure(begun) })
             }
             Err(error) => {
                 // Whether the uploads have arrived is not known; the next picture starts afresh.
@@ -243,10 +244,17 @@ impl Painter {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             self.overlay.run(&mut pass, &bound, groups(count as u32));
         }
-        let mut work = vec![encoder.finish()];
+        let mut work = self.uploads.handed_over(false);
+        work.push(encoder.finish());
+        work.extend(self.uploads.handed_over(true));
         work.extend(target.handed_over());
         gpu.finish(work, step)?;
         Ok(layout)
+    }
+
+    /// The inodes of the dma-bufs in which the CPU leaves its maps for the GPU; none where they have to be copied.
+    pub fn shared_maps(&self) -> Vec<u64> {
+        self.uploads.shared().map(SharedMap::inode).collect()
     }
 }
 

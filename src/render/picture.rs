@@ -167,4 +167,8 @@ pub struct RenderingMetrics {
     pub resolution: (u32, u32),
     /// The GPU wrote into the display controller's own buffer.
     pub zero_copy: bool,
+    /// The inode of the dma-buf that the GPU wrote into, which is the same for all who share it.
+    pub dma_buf: Option<u64>,
+    /// Bytes of maps that were copied to the GPU for it: none where the CPU writes them into memory that the GPU reads.
+    pub copied: u64,
 }

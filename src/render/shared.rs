@@ -72,11 +72,12 @@ pub(super) fn allocate(width: u32, height: u32) -> Result<Allocated, String> {
     Err(reasons)
 }
 
-fn page_size() -> u64 {
+pub(super) fn page_size() -> u64 {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().map_or(4096, |size| size as u64)
 }
 
-fn from_memory(size: u64) -> io::Result<OwnedFd> {
+/// A dma-buf of ordinary memory.
+pub(super) fn from_memory(size: u64) -> io::Result<OwnedFd> {
     let device = File::options().read(true).write(true).open("/dev/udmabuf")?;
     let memory = memfd_create(c"memory.glass", MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC)?;
     let memory = File::from(memory);

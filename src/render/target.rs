@@ -68,7 +68,8 @@ pub struct MapTarget {
     pub(super) first: u32,
     /// It shows a part of a larger picture.
     part: Option<Part>,
-    imported: bool,
+    /// The inode of the dma-buf that it is.
+    imported: Option<u64>,
     finished: VecDeque<Instant>,
     /// What is in it, when that is known.
     pub(super) shown: Option<Shown>,
@@ -94,7 +95,7 @@ impl MapTarget {
             stride: width,
             first: 0,
             part: None,
-            imported: false,
+            imported: None,
             finished: VecDeque::new(),
             shown: None,
         })
@@ -111,6 +112,10 @@ impl MapTarget {
             return Err(RenderError::DmaBufImport { plane: plane.to_string(), reason });
         }
         let size = checked_size(gpu, width, height, u64::from(stride), u64::from(offset))?;
+        let words = plane.to_string();
+        let inode = nix::sys::stat::fstat(&plane.fd)
+            .map_err(|errno| RenderError::DmaBufImport { plane: words, reason: errno.desc().into() })?
+            .st_ino;
         let buffer = import::import(gpu, plane, size)?;
         gpu.check("importing a dma-buf")?;
         let (stride, first) = (stride / 4, offset / 4);
@@ -123,7 +128,7 @@ impl MapTarget {
             stride,
             first,
             part: None,
-            imported: true,
+            imported: Some(inode),
             finished: VecDeque::new(),
             shown: None,
         })
@@ -169,7 +174,7 @@ impl MapTarget {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         encoder.copy_buffer_to_buffer(&self.buffer, 0, &copy, 0, size);
         let mut work = Vec::new();
-        if self.imported {
+        if self.imported.is_some() {
             work.extend(import::hand_over(&self.gpu, &self.buffer, false));
         }
         work.push(encoder.finish());
@@ -229,7 +234,7 @@ impl MapTarget {
 
     /// What must follow a frame so that the display controller sees it.
     pub(super) fn handed_over(&self) -> Option<wgpu::CommandBuffer> {
-        self.imported.then(|| import::hand_over(&self.gpu, &self.buffer, true)).flatten()
+        self.imported.and_then(|_| import::hand_over(&self.gpu, &self.buffer, true))
     }
 
     /// Notes that a frame that began then is complete now.
@@ -246,7 +251,9 @@ impl MapTarget {
             fps: if span > 0.0 { intervals / span } else { 0.0 },
             frame_time_ms: (now - begun).as_secs_f64() * 1e3,
             resolution: (self.width, self.height),
-            zero_copy: self.imported,
+            zero_copy: self.imported.is_some(),
+            dma_buf: self.imported,
+            copied: 0,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Gpu;
+use super::import::hand_over;
+use super::shared_map::SharedMap;
 use crate::sensing::DensityMap;
 
 /// What a buffer is for.
@@ -23,6 +25,8 @@ pub(super) enum Slot {
 
 struct Held {
     buffer: wgpu::Buffer,
+    /// The same, where the CPU can write into it.
+    shared: Option<SharedMap>,
     /// Held so that its address means this data and no later one.
     of: Arc<dyn Any + Send + Sync>,
 }
@@ -31,11 +35,15 @@ struct Held {
 pub(super) struct Uploads {
     gpu: Gpu,
     held: HashMap<Slot, Held>,
+    /// Maps have to be copied: there is no memory that the CPU writes and this device reads.
+    apart: bool,
+    /// Bytes of maps that were copied since the last look.
+    copied: u64,
 }
 
 impl Uploads {
     pub(super) fn new(gpu: &Gpu) -> Uploads {
-        Uploads { gpu: gpu.clone(), held: HashMap::new() }
+        Uploads { gpu: gpu.clone(), held: HashMap::new(), apart: false, copied: 0 }
     }
 
     /// Whether the last uploads have arrived is not known: everything goes there again.
@@ -58,10 +66,11 @@ impl Uploads {
         let size = (bytes.len() as u64).next_multiple_of(4).max(8);
         let buffer = self.room(slot, size);
         self.gpu.queue.write_buffer(&buffer, 0, &bytes);
-        self.hold(slot, buffer, data)
+        self.hold(slot, buffer, None, data)
     }
 
-    /// As [`Self::put`] for a map; where one of that size is there, only the rows that differ go.
+    /// As [`Self::put`] for a map; where one of that size is there, only the rows that differ go. They are written where the GPU
+    /// reads them, if it can, and otherwise copied.
     pub(super) fn map(&mut self, slot: Slot, map: &Arc<DensityMap>) -> wgpu::Buffer {
         let old = self.held.get(&slot).and_then(|held| Arc::clone(&held.of).downcast::<DensityMap>().ok());
         if let (Some(old), Some(held)) = (&old, self.held.get(&slot))
@@ -69,29 +78,76 @@ impl Uploads {
         {
             return held.buffer.clone();
         }
-        let buffer = self.room(slot, (map.len() * size_of::<f32>()) as u64);
-        let values = in_rows(map);
-        let width = map.ncols();
+        let size = (map.len() * size_of::<f32>()) as u64;
+        let (values, width) = (in_rows(map), map.ncols());
         let changed = match old {
             Some(old) => changed_rows(&old, map),
             None => every_row(map),
         };
-        for rows in changed {
-            let part = &values[rows.start * width..rows.end * width];
-            let offset = (rows.start * width * size_of::<f32>()) as u64;
-            self.gpu.queue.write_buffer(&buffer, offset, bytemuck::cast_slice(part));
+        let parts = || {
+            let part = |rows: &Range<usize>| {
+                let part = &values[rows.start * width..rows.end * width];
+                (rows.start * width * size_of::<f32>(), bytemuck::cast_slice(part))
+            };
+            changed.iter().map(part)
+        };
+        if let Some(mut shared) = self.shared_room(slot, size) {
+            match shared.write(parts()) {
+                Ok(()) => return self.hold(slot, shared.buffer().clone(), Some(shared), map),
+                Err(error) => self.keep_apart(&error),
+            }
+            // Nothing of the map is in the buffer that takes its place.
+            self.held.remove(&slot);
+            return self.map(slot, map);
         }
-        self.hold(slot, buffer, map)
+        let buffer = self.room(slot, size);
+        for (offset, part) in parts() {
+            self.copied += part.len() as u64;
+            self.gpu.queue.write_buffer(&buffer, offset as u64, part);
+        }
+        self.hold(slot, buffer, None, map)
+    }
+
+    /// The slot's shared memory, if it has that size, or new memory; none where there is no such thing.
+    fn shared_room(&mut self, slot: Slot, size: u64) -> Option<SharedMap> {
+        if let Some(held) = self.held.get_mut(&slot).filter(|held| held.buffer.size() == size) {
+            return held.shared.take();
+        }
+        if self.apart {
+            return None;
+        }
+        SharedMap::new(&self.gpu, size).inspect_err(|error| self.keep_apart(error)).ok()
+    }
+
+    fn keep_apart(&mut self, reason: &dyn std::fmt::Display) {
+        self.apart = true;
+        tracing::info!(%reason, "maps are copied to the GPU");
+    }
+
+    /// The memory that the CPU writes and the GPU reads.
+    pub(super) fn shared(&self) -> impl Iterator<Item = &SharedMap> {
+        self.held.values().filter_map(|held| held.shared.as_ref())
+    }
+
+    /// What must come before a frame so that the GPU sees what the CPU has written, or after it so that the CPU may write again.
+    pub(super) fn handed_over(&self, outwards: bool) -> Vec<wgpu::CommandBuffer> {
+        self.shared().filter_map(|shared| hand_over(&self.gpu, shared.buffer(), outwards)).collect()
+    }
+
+    /// Bytes of maps that were copied since this was asked last.
+    pub(super) fn take_copied(&mut self) -> u64 {
+        std::mem::take(&mut self.copied)
     }
 
     fn hold<T: Any + Send + Sync>(
         &mut self,
         slot: Slot,
         buffer: wgpu::Buffer,
+        shared: Option<SharedMap>,
         data: &Arc<T>,
     ) -> wgpu::Buffer {
         let of: Arc<dyn Any + Send + Sync> = Arc::clone(data) as _;
-        self.held.insert(slot, Held { buffer: buffer.clone(), of });
+        self.held.insert(slot, Held { buffer: buffer.clone(), shared, of });
         buffer
     }
 

@@ -6,6 +6,8 @@
 //! kms-probe scanout PID CARD DIR [OUTPUT]  DIR/primary.png and so on of each plane's framebuffer, DIR/screen.png of what the
 //!                                          display controller makes of them; fails unless they agree pixel by pixel.
 //!                                          Of the first output, or of the connector of this name
+//! kms-probe memory PID CARD                one JSON line: the dma-buf of the overlay plane's framebuffer by its inode, and how often
+//!                                          the process has it open and mapped
 //! kms-probe handles PID CARD               how many buffers of the card the process has handles of
 //! kms-probe join IMAGE IMAGE RESULT        one picture beside the other
 //! kms-probe same IMAGE IMAGE               how many pixels differ; fails unless none does
@@ -53,6 +55,7 @@ fn main() -> Outcome<()> {
         ["scanout", pid, card, directory, output] => {
             scanout(pid.parse()?, card, Path::new(directory), Some(output))?;
         }
+        ["memory", pid, card] => println!("{}", memory(pid.parse()?, card)?),
         ["handles", pid, card] => println!("{}", steal(pid.parse()?, card)?.handles()),
         ["join", left, right, result] => join(&read_png(left)?, &read_png(right)?).write_png(result)?,
         ["same", one, other] => {
@@ -70,7 +73,7 @@ fn main() -> Outcome<()> {
             let share = share_of_colour(&read_png(image)?, u32::from_str_radix(colour, 16)?, part.parse()?);
             println!("{share:.3}");
         }
-        _ => return Err("usage: kms-probe planes|watch|scanout|handles|join|same|map|colour …".into()),
+        _ => return Err("usage: kms-probe planes|watch|scanout|memory|handles|join|same|map|colour …".into()),
     }
     Ok(())
 }
@@ -203,15 +206,21 @@ impl Card {
         (1..=MOST).filter(there).count()
     }
 
-    /// The pixels of a framebuffer, read through its dma-buf.
-    fn pixels(&self, shown: &Shown) -> Outcome<Image> {
+    /// A framebuffer's memory. One that was exported before is the same dma-buf again.
+    fn dma_buf(&self, shown: &Shown) -> Outcome<(OwnedFd, framebuffer::PlanarInfo)> {
         let handle: framebuffer::Handle =
             drm::control::from_u32(shown.framebuffer).ok_or("no framebuffer")?;
         let buffer = self.get_planar_framebuffer(handle)?;
         let memory = buffer.buffers()[0].ok_or("the framebuffer's memory is hidden from us: not root?")?;
-        let (pitch, offset) = (buffer.pitches()[0] as usize, buffer.offsets()[0] as usize);
         let dma_buf = self.buffer_to_prime_fd(memory, drm::CLOEXEC)?;
         self.close_handles(&buffer);
+        Ok((dma_buf, buffer))
+    }
+
+    /// The pixels of a framebuffer, read through its dma-buf.
+    fn pixels(&self, shown: &Shown) -> Outcome<Image> {
+        let (dma_buf, buffer) = self.dma_buf(shown)?;
+        let (pitch, offset) = (buffer.pitches()[0] as usize, buffer.offsets()[0] as usize);
         let length = offset + pitch * shown.height as usize;
         // SAFETY: a fresh read-only mapping of `length` bytes of a dma-buf, unmapped below; nothing refers to it after.
         let pixels = unsafe {
@@ -296,6 +305,32 @@ fn steal(pid: i32, card: &str) -> Outcome<Card> {
         }
     }
     Err(format!("process {pid} does not have {card} open").into())
+}
+
+/// What of the overlay plane's memory the process has: descriptors, and mappings, which are Vulkan's where the driver is a program.
+fn memory(pid: i32, path: &str) -> Outcome<serde_json::Value> {
+    let card = Card::open(path)?;
+    let planes = card.planes()?;
+    let shown = planes.iter().find(|shown| shown.kind == "overlay").ok_or("no overlay plane is in use")?;
+    let (dma_buf, _) = card.dma_buf(shown)?;
+    let inode = nix::sys::stat::fstat(&dma_buf)?.st_ino;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    // "7f0000000000-7f0000001000 rw-s 00000000 00:0d 1234   /dmabuf:"
+    let is_ours = |line: &&str| {
+        line.contains("/dmabuf") && line.split_ascii_whitespace().nth(4) == Some(&inode.to_string())
+    };
+    let mapped = maps.lines().filter(is_ours).count();
+    // The files of the process, as it has them: fdinfo knows the inode of each.
+    let of_ours = |entry: std::io::Result<std::fs::DirEntry>| {
+        let info = std::fs::read_to_string(entry.ok()?.path()).ok()?;
+        let ino = info.lines().find_map(|line| line.strip_prefix("ino:"))?;
+        (ino.trim() == inode.to_string() && info.contains("exp_name")).then_some(())
+    };
+    let open = std::fs::read_dir(format!("/proc/{pid}/fdinfo"))?.filter_map(of_ours).count();
+    Ok(serde_json::json!({
+        "plane": shown.plane, "framebuffer": shown.framebuffer, "inode": inode, "mapped": mapped, "open": open,
+        "width": shown.width, "height": shown.height,
+    }))
 }
 
 fn scanout(pid: i32, path: &str, directory: &Path, output: Option<&str>) -> Outcome<()> {

@@ -44,7 +44,13 @@ fn output_words(output: &Output) -> String {
     let Output { state, map, frames, latency } = output;
     let refresh = f64::from(state.refresh_mhz) / 1000.0;
     let map = match map {
-        MapPath::OnPlane { plane } => format!("on plane {plane}"),
+        MapPath::OnPlane { plane, framebuffer, dma_buf } => {
+            let mut words = format!("on plane {plane}");
+            if let (Some(framebuffer), Some(inode)) = (framebuffer, dma_buf) {
+                let _ = write!(words, " (framebuffer {framebuffer}, dma-buf {inode})");
+            }
+            words
+        }
         MapPath::Composited { reason } => format!("composited: {reason}"),
         MapPath::Off => "off".into(),
     };

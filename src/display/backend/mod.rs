@@ -122,8 +122,8 @@ impl Backend {
         }
     }
 
-    /// The plane that shows the map on this output.
-    pub(crate) fn map_plane(&self, output: &Output) -> Option<u32> {
+    /// The plane that shows the map on this output, and its framebuffer.
+    pub(crate) fn map_plane(&self, output: &Output) -> Option<(u32, u32)> {
         match self {
             Backend::Tty(tty) => tty.map_plane(output),
             Backend::Nested(_) | Backend::Headless(_) => None,

@@ -146,7 +146,9 @@ pub(super) fn output(status: &OutputStatus, state: OutputState) -> Output {
     Output {
         state,
         map: match &status.map {
-            PlaneUse::OnPlane { plane } => MapPath::OnPlane { plane: *plane },
+            PlaneUse::OnPlane { plane, framebuffer, dma_buf } => {
+                MapPath::OnPlane { plane: *plane, framebuffer: Some(*framebuffer), dma_buf: *dma_buf }
+            }
             PlaneUse::Composited { reason } => MapPath::Composited { reason: reason.clone() },
             PlaneUse::Off => MapPath::Off,
         },

@@ -215,7 +215,7 @@ impl Tty {
         !self.leaving && self.session.is_active()
     }
 
-    pub(super) fn map_plane(&self, output: &Output) -> Option<u32> {
+    pub(super) fn map_plane(&self, output: &Output) -> Option<(u32, u32)> {
         self.surface(output).and_then(Surface::map_plane)
     }
 

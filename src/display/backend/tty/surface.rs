@@ -300,18 +300,14 @@ impl Surface {
         }
     }
 
-    /// The overlay plane in use: only the map is ever put on one.
-    pub(super) fn map_plane(&self) -> Option<u32> {
+    /// The overlay plane in use, and the framebuffer on it: only the map is ever put on one.
+    pub(super) fn map_plane(&self) -> Option<(u32, u32)> {
         let surface = self.frames.surface();
         let crtc: crtc::Handle = surface.crtc();
-        self.overlays
-            .iter()
-            .find(|plane| {
-                surface
-                    .get_plane(**plane)
-                    .is_ok_and(|info| info.crtc() == Some(crtc) && info.framebuffer().is_some())
-            })
-            .map(|plane| u32::from(*plane))
+        self.overlays.iter().find_map(|plane| {
+            let info = surface.get_plane(*plane).ok().filter(|info| info.crtc() == Some(crtc))?;
+            Some((u32::from(*plane), u32::from(info.framebuffer()?)))
+        })
     }
 }
 
