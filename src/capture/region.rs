@@ -178,6 +178,9 @@ pub fn parse_maps(text: &[u8]) -> Result<Vec<MemoryRegion>, procfs::ProcError> {
         names.push(line[name_at..].trim_start().to_owned());
     }
     let maps = MemoryMaps::from_buf_read(columns.as_bytes())?;
+    if maps.iter().any(|map| map.dev.0 < 0 || map.dev.1 < 0) {
+        return Err(procfs::ProcError::Other("a device has a negative number".into()));
+    }
     Ok(maps.into_iter().zip(&names).map(|(map, name)| MemoryRegion::new(&map, name)).collect())
 }
 
@@ -190,5 +193,9 @@ mod tests {
         let line = "7f0000000000-7f0000001000 rw-p 00000000 00:00 0 ";
         assert_eq!(parse_maps(format!("{line}\n{line}[heap]\n").as_bytes()).expect("two").len(), 2);
         assert!(parse_maps(format!("{line}\nSize: 18446744073709551615 kB\n{line}\n").as_bytes()).is_err());
+        assert!(
+            parse_maps(line.replace("00:00", "-8:01").as_bytes()).is_err(),
+            "no device has such a number"
+        );
     }
 }
