@@ -342,3 +342,32 @@ fn wrong_usage_ends_with_two() {
         assert_refused(&glass().args(wrong).output().unwrap(), 2, &["--help"]);
     }
 }
+
+#[test]
+fn a_recording_can_be_looked_at_in_every_mode() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces/cascade.mgr");
+    let draw = |name: &str, options: &[&str]| {
+        let file = folder.path().join(name);
+        let mut command = glass();
+        command.args(["snapshot", "--seconds", "12", "--size", "320x240", "--replay"]).arg(&recording);
+        let output = command.args(options).arg("-o").arg(&file).output().expect("it runs");
+        assert!(output.status.success(), "{options:?}: {}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read(&file).expect("the picture")
+    };
+    let all: [&[&str]; 8] = [
+        &[],
+        &["--mode", "kinetic"],
+        &["--mode", "phase"],
+        &["--mode", "avalanche"],
+        &["--mode", "time-series"],
+        &["--mode", "volume"],
+        &["--scale", "logarithmic"],
+        &["--glow"],
+    ];
+    let pictures: Vec<Vec<u8>> = all.iter().map(|options| draw("map.png", options)).collect();
+    for (at, picture) in pictures.iter().enumerate() {
+        assert!(!pictures[..at].contains(picture), "{:?} shows what another does", all[at]);
+    }
+    assert_eq!(draw("again.png", all[3]), pictures[3], "a recording is the same each time");
+}

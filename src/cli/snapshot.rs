@@ -13,7 +13,9 @@ use crate::Result;
 use crate::capture::MonitorConfig;
 use crate::capture::recording::ReplayStart;
 use crate::config::SecurityConfig;
-use crate::system::snapshot;
+use crate::ipc;
+use crate::render::{ColorScale, GlassRamVisualizationMode};
+use crate::system::{View, snapshot};
 
 #[derive(Debug, Args)]
 pub(super) struct SnapshotArgs {
@@ -31,6 +33,15 @@ pub(super) struct SnapshotArgs {
     /// Size of the picture, pixels
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "1280x800", value_parser = parse_size)]
     size: (i32, i32),
+    /// What the picture shows
+    #[arg(long, value_enum, default_value = "heatmap")]
+    mode: ipc::Mode,
+    /// How values become colours
+    #[arg(long, value_enum, default_value = "linear")]
+    scale: ipc::Scale,
+    /// What is bright spreads
+    #[arg(long)]
+    glow: bool,
     /// Print exactly one JSON object on stdout instead of words
     #[arg(long)]
     json: bool,
@@ -52,6 +63,7 @@ pub(super) struct SnapshotArgs {
 impl SnapshotArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let start = ReplayStart { from: self.from.unwrap_or_default(), ..ReplayStart::default() };
+        let view = self.view();
         let report = snapshot::run(&snapshot::SnapshotOptions {
             subject: self.subject.subject(start),
             monitor: MonitorConfig {
@@ -62,6 +74,7 @@ impl SnapshotArgs {
             duration: self.seconds,
             picture: self.output,
             size: self.size,
+            view,
             density: self.density,
             layout: self.layout,
             hilbert: self.picture.hilbert()?,
@@ -70,5 +83,27 @@ impl SnapshotArgs {
         })?;
         print_report(&report, self.json);
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn view(&self) -> View {
+        let mut view = View::default();
+        view.mode = mode(self.mode);
+        view.glow = self.glow;
+        view.scale = match self.scale {
+            ipc::Scale::Linear => ColorScale::Linear,
+            ipc::Scale::Logarithmic => ColorScale::Logarithmic,
+        };
+        view
+    }
+}
+
+fn mode(mode: ipc::Mode) -> GlassRamVisualizationMode {
+    match mode {
+        ipc::Mode::Heatmap => GlassRamVisualizationMode::Heatmap,
+        ipc::Mode::Kinetic => GlassRamVisualizationMode::ThreadKineticEnergy,
+        ipc::Mode::Phase => GlassRamVisualizationMode::PhaseTransition,
+        ipc::Mode::Avalanche => GlassRamVisualizationMode::MemoryAvalanche,
+        ipc::Mode::TimeSeries => GlassRamVisualizationMode::TimeSeries,
+        ipc::Mode::Volume => GlassRamVisualizationMode::Volumetric,
     }
 }

@@ -12,7 +12,7 @@ use ndarray_npy::WriteNpyExt as _;
 use serde::Serialize;
 
 use super::pipeline::accuracy_in_words;
-use super::{Pipeline, Subject};
+use super::{Pipeline, Subject, View};
 use crate::capture::recording::Replay;
 use crate::capture::{
     Attacher, CaptureEvent, GlassRamMonitor, Governing, LostFeature, MonitorConfig, SecurityConfig,
@@ -37,6 +37,8 @@ pub struct SnapshotOptions {
     pub picture: Option<PathBuf>,
     /// Its size in pixels.
     pub size: (i32, i32),
+    /// What the picture shows, and how.
+    pub view: View,
     /// Where to write the density map, NPY.
     pub density: Option<PathBuf>,
     /// Where to write the layout, JSON.
@@ -142,8 +144,9 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     let config = MonitorConfig { anonymize: options.security.anonymize_addresses, ..options.monitor };
     let source = options.subject.open(&attacher, config)?;
     let pid = source.target().pid;
-    let pipeline =
+    let mut pipeline =
         Pipeline::new(source.target().clone(), source.rung(), options.hilbert.clone(), options.palette)?;
+    *pipeline.view_mut() = options.view.clone();
     let (mut lost, mut governing) = (Vec::new(), None);
     let (pipeline, metrics) = match source {
         WindowSource::Live(monitor) => {
