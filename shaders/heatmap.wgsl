@@ -128,10 +128,20 @@ fn cells(@builtin(global_invocation_id) at: vec3<u32>) {
     if x >= tile.y || row >= tile.w {
         return;
     }
+    // What lies left of the part wraps round to more than its width.
+    let column = stage.map.x + x - stage.part_x;
+    if column >= stage.part_width {
+        return;
+    }
     let color = color_of(key(density[row * stage.cells + sheet[x]]));
-    let bottom = sheet[stage.edges + row + 1u];
-    for (var y = sheet[stage.edges + row]; y < bottom; y++) {
-        put(stage.map.x + x, stage.map.y + y, color);
+    // What of its rows lies within the part is found once, and not asked for each pixel.
+    let above = i32(stage.map.y) - i32(stage.part_y);
+    let top = max(above + i32(sheet[stage.edges + row]), 0);
+    let bottom = min(above + i32(sheet[stage.edges + row + 1u]), i32(stage.part_height));
+    var place = stage.first + u32(top) * stage.stride + column;
+    for (var y = top; y < bottom; y++) {
+        picture[place] = color;
+        place += stage.stride;
     }
 }
 
@@ -142,7 +152,8 @@ fn crowds(@builtin(global_invocation_id) at: vec3<u32>) {
     let tile = tiles[at.z];
     let x = tile.x + at.x;
     let top = tile.z + at.y * ROWS;
-    if x >= tile.y || top >= tile.w {
+    let column = stage.map.x + x - stage.part_x;
+    if x >= tile.y || top >= tile.w || column >= stage.part_width {
         return;
     }
     let left = sheet[x];
@@ -157,7 +168,10 @@ fn crowds(@builtin(global_invocation_id) at: vec3<u32>) {
                 most = max(most, key(density[at_cell]));
             }
         }
-        put(stage.map.x + x, stage.map.y + y, color_of(most));
+        let line = stage.map.y + y - stage.part_y;
+        if line < stage.part_height {
+            picture[stage.first + line * stage.stride + column] = color_of(most);
+        }
     }
 }
 
@@ -180,15 +194,17 @@ fn beyond(@builtin(global_invocation_id) at: vec3<u32>) {
 // The words, over the background. An invocation draws four pixels, which is one word of the mask.
 @compute @workgroup_size(64, 1)
 fn panel(@builtin(global_invocation_id) at: vec3<u32>) {
-    if at.x >= stage.mask_row {
+    let line = stage.panel.y + at.y - stage.part_y;
+    if at.x >= stage.mask_row || line >= stage.part_height {
         return;
     }
-    let y = stage.panel.y + at.y;
+    let first = stage.first + line * stage.stride;
     let left = (stage.panel.x / 4u + at.x) * 4u;
     var coverage = sheet[stage.mask + at.y * stage.mask_row + at.x];
     for (var x = left; x < left + 4u; x++) {
-        if x - stage.panel.x < stage.panel.width {
-            put(x, y, words(coverage & 0xffu));
+        let column = x - stage.part_x;
+        if x - stage.panel.x < stage.panel.width && column < stage.part_width {
+            picture[first + column] = words(coverage & 0xffu);
         }
         coverage >>= 8u;
     }
