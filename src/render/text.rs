@@ -4,6 +4,7 @@
 //! blends ink over the background by that, so that a picture has one ink and its tones: what is less important has less
 //! coverage. Fonts are bundled (Hack and Ubuntu Light), so the legend looks the same on a machine without any.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cosmic_text::{
@@ -58,10 +59,33 @@ impl Coverage {
     }
 }
 
-/// The bundled fonts, and the glyphs drawn so far.
+/// Lines and widths that are kept: most words are the same in the next window.
+const KEPT: usize = 512;
+
+/// The bundled fonts, and the glyphs and lines drawn so far.
 pub struct Lettering {
     fonts: FontSystem,
     glyphs: SwashCache,
+    lines: HashMap<LineKey, Vec<Ink>>,
+    widths: HashMap<(String, u32, &'static str), f32>,
+}
+
+/// All that the pixels of a line depend on, but its place.
+#[derive(PartialEq, Eq, Hash)]
+struct LineKey {
+    text: String,
+    size: u32,
+    family: &'static str,
+    right: bool,
+    centred: bool,
+    room: u32,
+}
+
+/// A pixel of a line, from its upper left corner, and how much of it a letter covers.
+struct Ink {
+    x: i32,
+    y: i32,
+    coverage: u8,
 }
 
 /// One line of words.
@@ -92,6 +116,8 @@ impl Lettering {
         Lettering {
             fonts: FontSystem::new_with_locale_and_db("en-US".into(), fonts),
             glyphs: SwashCache::new(),
+            lines: HashMap::new(),
+            widths: HashMap::new(),
         }
     }
 
@@ -301,10 +327,17 @@ impl Lettering {
 
     /// How many pixels a line of words takes.
     pub(crate) fn width(&mut self, text: &str, size: f32, family: &'static str) -> f32 {
-        self.shaped(text, size, family, None, Align::Left)
-            .layout_runs()
-            .map(|run| run.line_w)
-            .fold(0.0, f32::max)
+        let key = (text.to_owned(), size.to_bits(), family);
+        if let Some(width) = self.widths.get(&key) {
+            return *width;
+        }
+        let shaped = self.shaped(text, size, family, None, Align::Left);
+        let width = shaped.layout_runs().map(|run| run.line_w).fold(0.0, f32::max);
+        if self.widths.len() >= KEPT {
+            self.widths.clear();
+        }
+        self.widths.insert(key, width);
+        width
     }
 
     /// Sets one line onto the sheet of a panel.
@@ -312,27 +345,48 @@ impl Lettering {
         if line.text.is_empty() || line.place.is_empty() {
             return;
         }
-        let mut buffer =
-            self.shaped(line.text, line.size, line.family, Some(line.place.width as f32), line.align);
+        let key = LineKey {
+            text: line.text.to_owned(),
+            size: line.size.to_bits(),
+            family: line.family,
+            right: line.align == Align::Right,
+            centred: line.align == Align::Center,
+            room: line.place.width,
+        };
+        if !self.lines.contains_key(&key) {
+            let letters = self.letters(&line);
+            if self.lines.len() >= KEPT {
+                self.lines.clear();
+            }
+            self.lines.insert(key, letters);
+            return self.line(sheet, panel, line);
+        }
         let left = i64::from(line.place.x - panel.x);
         let top = i64::from(line.place.y - panel.y);
         // The line stands in the middle of its place.
         let top = top + (f64::from(line.place.height) - f64::from(line.size) * 1.2).round() as i64 / 2;
-        let right = left + i64::from(line.place.width);
         let ink = u32::from(line.ink);
-        buffer.draw(
-            &mut self.fonts,
-            &mut self.glyphs,
-            Color::rgb(255, 255, 255),
-            |x, y, width, height, color| {
-                for (dx, dy) in (0..height).flat_map(|dy| (0..width).map(move |dx| (dx, dy))) {
-                    let (x, y) = (left + i64::from(x) + i64::from(dx), top + i64::from(y) + i64::from(dy));
-                    if x >= left && x < right {
-                        sheet.add(x, y, ((u32::from(color.a()) * ink + 127) / 255) as u8);
-                    }
+        for Ink { x, y, coverage } in &self.lines[&key] {
+            let shade = ((u32::from(*coverage) * ink + 127) / 255) as u8;
+            sheet.add(left + i64::from(*x), top + i64::from(*y), shade);
+        }
+    }
+
+    /// The pixels of a line, cut at the edges of its place.
+    fn letters(&mut self, line: &Line<'_>) -> Vec<Ink> {
+        let room = line.place.width;
+        let mut buffer = self.shaped(line.text, line.size, line.family, Some(room as f32), line.align);
+        let mut letters = Vec::new();
+        let white = Color::rgb(255, 255, 255);
+        buffer.draw(&mut self.fonts, &mut self.glyphs, white, |x, y, width, height, color| {
+            for (dx, dy) in (0..height).flat_map(|dy| (0..width).map(move |dx| (dx, dy))) {
+                let (x, y) = (x + dx as i32, y + dy as i32);
+                if (0..room as i32).contains(&x) && color.a() > 0 {
+                    letters.push(Ink { x, y, coverage: color.a() });
                 }
-            },
-        );
+            }
+        });
+        letters
     }
 }
 
@@ -551,6 +605,22 @@ mod tests {
             }
             assert!(layout.status.iter().any(|&line| ink_in(&sheet, layout.panel, line) > 0));
         }
+    }
+
+    #[test]
+    fn what_was_set_before_changes_nothing() {
+        let mut used = Lettering::new();
+        let layouts = [(640, 480), (1280, 720)]
+            .map(|(width, height)| PictureLayout::new(width, height, 8).expect("a usual size"));
+        for round in 0..3 * KEPT {
+            let caption = caption(&format!("program {}", round % 700), &format!("{round} of many"));
+            let layout = &layouts[round % 2];
+            let sheet = set(&mut used, &caption, layout);
+            if round % 97 == 0 {
+                assert!(sheet == set(&mut Lettering::new(), &caption, layout), "round {round}");
+            }
+        }
+        assert!(used.lines.len() <= KEPT && used.widths.len() <= KEPT);
     }
 
     #[test]
