@@ -23,6 +23,7 @@ mod import;
 mod kernel;
 pub mod layout;
 mod legend;
+mod lettering;
 mod marks;
 mod modes;
 mod overlay;

@@ -2,125 +2,22 @@
 //!
 //! In: a caption and a layout. Out: for each pixel of the layout's panel how much of it is ink, 0..255. The shader
 //! blends ink over the background by that, so that a picture has one ink and its tones: what is less important has less
-//! coverage. Fonts are bundled (Hack and Ubuntu Light), so the legend looks the same on a machine without any.
+//! coverage.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use cosmic_text::{
-    Align, Attrs, Buffer, Color, Ellipsize, EllipsizeHeightLimit, Family, FontSystem, Metrics, Shaping,
-    SwashCache, Wrap, fontdb,
-};
+use cosmic_text::Align;
 
 use super::Caption;
 use super::layout::{PictureLayout, Rect};
 use super::legend::{Chart, Legend};
+pub use super::lettering::{Coverage, Lettering};
+pub(crate) use super::lettering::{FIGURES, LOUD, Line, PLAIN, QUIET, TEXT};
 
-/// Coverage of the words that matter most.
-pub(crate) const LOUD: u8 = 255;
-/// Coverage of ordinary words.
-pub(crate) const PLAIN: u8 = 215;
-/// Coverage of words that only name others.
-pub(crate) const QUIET: u8 = 145;
 /// Coverage of an area that only marks its size.
 const SHADE: u8 = 30;
 /// Coverage of the lines under facts.
 const HAIRLINE: u8 = 34;
 
-/// How much of each pixel of a panel is ink.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Coverage {
-    /// Pixels across.
-    pub width: u32,
-    /// Pixels down.
-    pub height: u32,
-    /// 0 (background) to 255 (ink), row after row.
-    pub values: Vec<u8>,
-}
-
-impl std::fmt::Debug for Coverage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Coverage({}×{})", self.width, self.height)
-    }
-}
-
-impl Coverage {
-    pub(crate) fn new(panel: Rect) -> Coverage {
-        let values = vec![0; panel.width as usize * panel.height as usize];
-        Coverage { width: panel.width, height: panel.height, values }
-    }
-
-    /// Adds ink to a pixel of the panel; outside of it nothing happens.
-    fn add(&mut self, x: i64, y: i64, ink: u8) {
-        if (0..i64::from(self.width)).contains(&x) && (0..i64::from(self.height)).contains(&y) {
-            let at = y as usize * self.width as usize + x as usize;
-            self.values[at] = self.values[at].max(ink);
-        }
-    }
-}
-
-/// Lines and widths that are kept: most words are the same in the next window.
-const KEPT: usize = 512;
-
-/// The bundled fonts, and the glyphs and lines drawn so far.
-pub struct Lettering {
-    fonts: FontSystem,
-    glyphs: SwashCache,
-    lines: HashMap<LineKey, Vec<Ink>>,
-    widths: HashMap<(String, u32, &'static str), f32>,
-}
-
-/// All that the pixels of a line depend on, but its place.
-#[derive(PartialEq, Eq, Hash)]
-struct LineKey {
-    text: String,
-    size: u32,
-    family: &'static str,
-    right: bool,
-    centred: bool,
-    room: u32,
-}
-
-/// A pixel of a line, from its upper left corner, and how much of it a letter covers.
-struct Ink {
-    x: i32,
-    y: i32,
-    coverage: u8,
-}
-
-/// One line of words.
-pub(crate) struct Line<'a> {
-    pub(crate) text: &'a str,
-    /// Where it goes, in picture coordinates; the words are cut with an ellipsis at its right edge.
-    pub(crate) place: Rect,
-    /// Size in pixels.
-    pub(crate) size: f32,
-    pub(crate) family: &'static str,
-    pub(crate) align: Align,
-    pub(crate) ink: u8,
-}
-
-pub(crate) const TEXT: &str = "Ubuntu";
-pub(crate) const FIGURES: &str = "Hack";
-
 impl Lettering {
-    /// Loads the bundled fonts; those of the system are not looked at.
-    pub fn new() -> Lettering {
-        let mut fonts = fontdb::Database::new();
-        for font in [epaint_default_fonts::UBUNTU_LIGHT, epaint_default_fonts::HACK_REGULAR] {
-            fonts.load_font_source(fontdb::Source::Binary(Arc::new(font)));
-        }
-        fonts.set_sans_serif_family(TEXT);
-        fonts.set_monospace_family(FIGURES);
-        // The locale chooses among fallback fonts only, and there are none.
-        Lettering {
-            fonts: FontSystem::new_with_locale_and_db("en-US".into(), fonts),
-            glyphs: SwashCache::new(),
-            lines: HashMap::new(),
-            widths: HashMap::new(),
-        }
-    }
-
     /// Sets the words of a caption and a legend into the panel of a layout.
     pub fn set(&mut self, caption: &Caption, legend: &Legend, layout: &PictureLayout) -> Coverage {
         let mut sheet = Coverage::new(layout.panel);
@@ -237,16 +134,6 @@ impl Lettering {
         }
     }
 
-    /// One line of words on nothing, as large as its letters need.
-    pub(super) fn label(&mut self, text: &str, size: f32) -> Coverage {
-        let width = self.width(text, size, TEXT).ceil() as u32 + 1;
-        let place = Rect { x: 0, y: 0, width, height: (size * 1.2).ceil() as u32 };
-        let mut label = Coverage::new(place);
-        let line = Line { text, place, size, family: TEXT, align: Align::Left, ink: LOUD };
-        self.line(&mut label, place, line);
-        label
-    }
-
     /// Names at the left and values at the right of a column.
     fn facts(&mut self, sheet: &mut Coverage, layout: &PictureLayout, facts: &[Fact]) {
         for (&place, Fact { name, value, .. }) in layout.facts.iter().zip(facts) {
@@ -300,99 +187,6 @@ impl Lettering {
     fn words(&mut self, sheet: &mut Coverage, layout: &PictureLayout, text: &str, place: Rect, ink: u8) {
         let line = Line { text, place, size: layout.em as f32, family: TEXT, align: Align::Left, ink };
         self.line(sheet, layout.panel, line);
-    }
-
-    fn shaped(
-        &mut self,
-        text: &str,
-        size: f32,
-        family: &'static str,
-        room: Option<f32>,
-        align: Align,
-    ) -> Buffer {
-        let mut buffer = Buffer::new(&mut self.fonts, Metrics::new(size, size * 1.2));
-        buffer.set_wrap(Wrap::None);
-        if room.is_some() {
-            buffer.set_ellipsize(Ellipsize::End(EllipsizeHeightLimit::Lines(1)));
-        }
-        buffer.set_size(room, None);
-        let weight = if family == TEXT { fontdb::Weight::LIGHT } else { fontdb::Weight::NORMAL };
-        let attrs = Attrs::new().family(Family::Name(family)).weight(weight);
-        // Line breaks and other control characters in a process name must not make a second line.
-        let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        buffer.set_text(&text, &attrs, Shaping::Advanced, Some(align));
-        buffer.shape_until_scroll(&mut self.fonts, false);
-        buffer
-    }
-
-    /// How many pixels a line of words takes.
-    pub(crate) fn width(&mut self, text: &str, size: f32, family: &'static str) -> f32 {
-        let key = (text.to_owned(), size.to_bits(), family);
-        if let Some(width) = self.widths.get(&key) {
-            return *width;
-        }
-        let shaped = self.shaped(text, size, family, None, Align::Left);
-        let width = shaped.layout_runs().map(|run| run.line_w).fold(0.0, f32::max);
-        if self.widths.len() >= KEPT {
-            self.widths.clear();
-        }
-        self.widths.insert(key, width);
-        width
-    }
-
-    /// Sets one line onto the sheet of a panel.
-    pub(crate) fn line(&mut self, sheet: &mut Coverage, panel: Rect, line: Line<'_>) {
-        if line.text.is_empty() || line.place.is_empty() {
-            return;
-        }
-        let key = LineKey {
-            text: line.text.to_owned(),
-            size: line.size.to_bits(),
-            family: line.family,
-            right: line.align == Align::Right,
-            centred: line.align == Align::Center,
-            room: line.place.width,
-        };
-        if !self.lines.contains_key(&key) {
-            let letters = self.letters(&line);
-            if self.lines.len() >= KEPT {
-                self.lines.clear();
-            }
-            self.lines.insert(key, letters);
-            return self.line(sheet, panel, line);
-        }
-        let left = i64::from(line.place.x - panel.x);
-        let top = i64::from(line.place.y - panel.y);
-        // The line stands in the middle of its place.
-        let top = top + (f64::from(line.place.height) - f64::from(line.size) * 1.2).round() as i64 / 2;
-        let ink = u32::from(line.ink);
-        for Ink { x, y, coverage } in &self.lines[&key] {
-            let shade = ((u32::from(*coverage) * ink + 127) / 255) as u8;
-            sheet.add(left + i64::from(*x), top + i64::from(*y), shade);
-        }
-    }
-
-    /// The pixels of a line, cut at the edges of its place.
-    fn letters(&mut self, line: &Line<'_>) -> Vec<Ink> {
-        let room = line.place.width;
-        let mut buffer = self.shaped(line.text, line.size, line.family, Some(room as f32), line.align);
-        let mut letters = Vec::new();
-        let white = Color::rgb(255, 255, 255);
-        buffer.draw(&mut self.fonts, &mut self.glyphs, white, |x, y, width, height, color| {
-            for (dx, dy) in (0..height).flat_map(|dy| (0..width).map(move |dx| (dx, dy))) {
-                let (x, y) = (x + dx as i32, y + dy as i32);
-                if (0..room as i32).contains(&x) && color.a() > 0 {
-                    letters.push(Ink { x, y, coverage: color.a() });
-                }
-            }
-        });
-        letters
-    }
-}
-
-impl Default for Lettering {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -495,8 +289,10 @@ fn frame(sheet: &mut Coverage, panel: Rect, rect: Rect, stroke: u32) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
+    use super::super::lettering::KEPT;
     use super::*;
     use crate::render::{ColorPalette, Picture};
 
