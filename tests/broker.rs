@@ -305,8 +305,9 @@ fn its_death_changes_nothing_for_the_watched_nor_for_who_watches() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("started");
-    // Not when the log has it: the answer goes out after that.
-    wait_until("it is attached to", || userfaultfds(client.id()) > 0);
+    // The answer goes out after the log has it; the client's trial on itself is over by then.
+    wait_until("it is attached to", || events(&broker.log()).iter().any(|event| event.0 == "attached"));
+    wait_until("the client has it", || userfaultfds(client.id()) > 0);
     broker.process.kill().expect("killed");
     broker.process.wait().expect("reaped");
     let output = client.wait_with_output_after();
