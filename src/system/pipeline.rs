@@ -358,8 +358,13 @@ impl Pipeline {
 /// An accuracy with its interval; a dash where it is not known.
 pub(super) fn accuracy_in_words(accuracy: Option<AccuracyEstimate>) -> String {
     let Some(AccuracyEstimate { value, low, high }) = accuracy else { return "–".into() };
-    let [value, low, high] = [value, low, high].map(|share| format!("{:.0}", 100.0 * share));
-    if low == high { format!("{value} %") } else { format!("{value} % ({low}–{high})") }
+    if low == high {
+        return format!("{:.0} %", 100.0 * value);
+    }
+    let with = |decimals| [value, low, high].map(|share| format!("{:.decimals$}", 100.0 * share));
+    // An interval that whole numbers would hide is not none.
+    let [value, low, high] = Some(with(0)).filter(|[_, low, high]| low != high).unwrap_or_else(|| with(1));
+    format!("{value} % ({low}–{high})")
 }
 
 #[cfg(test)]
@@ -372,5 +377,6 @@ mod tests {
         assert_eq!(accuracy_in_words(None), "–");
         assert_eq!(accuracy_in_words(estimate(1.0, 1.0, 1.0)), "100 %");
         assert_eq!(accuracy_in_words(estimate(0.954, 0.93, 0.971)), "95 % (93–97)");
+        assert_eq!(accuracy_in_words(estimate(0.997, 0.9961, 0.9983)), "99.7 % (99.6–99.8)");
     }
 }
