@@ -14,7 +14,6 @@ use crate::capture::MonitorConfig;
 use crate::capture::recording::ReplayStart;
 use crate::config::SecurityConfig;
 use crate::ipc;
-use crate::render::{ColorScale, GlassRamVisualizationMode};
 use crate::system::{View, snapshot};
 
 #[derive(Debug, Args)]
@@ -63,7 +62,6 @@ pub(super) struct SnapshotArgs {
 impl SnapshotArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
         let start = ReplayStart { from: self.from.unwrap_or_default(), ..ReplayStart::default() };
-        let view = self.view();
         let report = snapshot::run(&snapshot::SnapshotOptions {
             subject: self.subject.subject(start),
             monitor: MonitorConfig {
@@ -74,7 +72,7 @@ impl SnapshotArgs {
             duration: self.seconds,
             picture: self.output,
             size: self.size,
-            view,
+            view: View::of(self.mode, self.scale, self.glow),
             density: self.density,
             layout: self.layout,
             hilbert: self.picture.hilbert()?,
@@ -83,27 +81,5 @@ impl SnapshotArgs {
         })?;
         print_report(&report, self.json);
         Ok(ExitCode::SUCCESS)
-    }
-
-    fn view(&self) -> View {
-        let mut view = View::default();
-        view.mode = mode(self.mode);
-        view.glow = self.glow;
-        view.scale = match self.scale {
-            ipc::Scale::Linear => ColorScale::Linear,
-            ipc::Scale::Logarithmic => ColorScale::Logarithmic,
-        };
-        view
-    }
-}
-
-fn mode(mode: ipc::Mode) -> GlassRamVisualizationMode {
-    match mode {
-        ipc::Mode::Heatmap => GlassRamVisualizationMode::Heatmap,
-        ipc::Mode::Kinetic => GlassRamVisualizationMode::ThreadKineticEnergy,
-        ipc::Mode::Phase => GlassRamVisualizationMode::PhaseTransition,
-        ipc::Mode::Avalanche => GlassRamVisualizationMode::MemoryAvalanche,
-        ipc::Mode::TimeSeries => GlassRamVisualizationMode::TimeSeries,
-        ipc::Mode::Volume => GlassRamVisualizationMode::Volumetric,
     }
 }

@@ -28,6 +28,8 @@ mod words;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::lines::fuzz;
 
+pub(in crate::system) use self::words::{color_scale, mode};
+
 use std::path::PathBuf;
 use std::time::Duration;
 

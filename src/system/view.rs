@@ -6,7 +6,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::session;
 use crate::capture::{MemoryRegion, PageRange};
+use crate::ipc::{Mode, Scale};
 use crate::map::{AddressLayout, HilbertCapability as _, HilbertCurve};
 use crate::render::layout::PictureLayout;
 use crate::render::scene::Orbit;
@@ -73,6 +75,11 @@ pub enum Gesture {
 }
 
 impl View {
+    /// As a person asks for it.
+    pub fn of(mode: Mode, scale: Scale, glow: bool) -> Self {
+        Self { mode: session::mode(mode), scale: session::color_scale(scale), glow, ..Self::default() }
+    }
+
     /// The pointer is here; `picture` is what it is on.
     pub fn moved(&mut self, picture: &Picture, pointer: Option<PointerAt>) -> Gesture {
         let before = self.pointer;

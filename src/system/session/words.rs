@@ -37,7 +37,7 @@ pub(super) fn color_palette(palette: Palette) -> ColorPalette {
     }
 }
 
-pub(super) fn mode(mode: Mode) -> GlassRamVisualizationMode {
+pub(in crate::system) fn mode(mode: Mode) -> GlassRamVisualizationMode {
     match mode {
         Mode::Heatmap => GlassRamVisualizationMode::Heatmap,
         Mode::Kinetic => GlassRamVisualizationMode::ThreadKineticEnergy,
@@ -54,7 +54,7 @@ pub(super) fn mode_of(shown: GlassRamVisualizationMode) -> Mode {
     all.into_iter().find(|each| mode(*each) == shown).unwrap_or_default()
 }
 
-pub(super) fn color_scale(scale: Scale) -> ColorScale {
+pub(in crate::system) fn color_scale(scale: Scale) -> ColorScale {
     match scale {
         Scale::Linear => ColorScale::Linear,
         Scale::Logarithmic => ColorScale::Logarithmic,
