@@ -217,7 +217,7 @@ impl Attacher {
         self.broker.as_ref()?;
         let answer = self.ask_about(&Request::Listen, &[pidfd]);
         Some(match answer {
-            Ok((Answer::Listening { events }, fds)) if events.iter().sum::<usize>() == fds.len() => {
+            Ok((Answer::Listening { events }, fds)) if total(&events) == fds.len() => {
                 let mut fds = fds.into_iter();
                 Ok(events.into_iter().map(|count| fds.by_ref().take(count).collect()).collect())
             }
@@ -237,7 +237,7 @@ impl Attacher {
         let (answer, mut fds) = connection.receive()?;
         // The only answer that may not fit into one message.
         if let Answer::Listening { events } = &answer {
-            let expected = events.iter().sum::<usize>().min(EVENTS);
+            let expected = total(events).min(EVENTS);
             while fds.len() < expected {
                 match connection.receive()? {
                     (Answer::Listening { .. }, more) if !more.is_empty() => fds.extend(more),
@@ -247,6 +247,11 @@ impl Attacher {
         }
         Ok((answer, fds))
     }
+}
+
+/// How many there are in all. Whatever was said, it does not wrap around.
+fn total(events: &[usize]) -> usize {
+    events.iter().fold(0, |sum: usize, count| sum.saturating_add(*count))
 }
 
 fn broken(reason: &str) -> GlassRamError {
