@@ -12,7 +12,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use support::assert_untouched;
-use support::strace::{self, Call, Place};
+use support::strace::{self, Place};
 use support::work::Worker;
 
 const GLASS: &str = env!("CARGO_BIN_EXE_memory-glass");
@@ -20,49 +20,6 @@ const GLASS: &str = env!("CARGO_BIN_EXE_memory-glass");
 const PLACES: usize = 24;
 /// How long one run may take on a very busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-const CALLS: &[Call] = &[
-    ("capget", &["EPERM"]),
-    ("capset", &["EPERM"]),
-    ("clone", &["EAGAIN", "ENOMEM"]),
-    ("clone3", &["EAGAIN", "ENOMEM"]),
-    ("connect", &["EACCES", "ECONNREFUSED", "EAGAIN"]),
-    ("epoll_create1", &["EMFILE", "ENOMEM"]),
-    ("epoll_ctl", &["ENOMEM", "ENOSPC"]),
-    ("epoll_pwait", &["EINTR"]),
-    ("eventfd2", &["EMFILE", "ENOMEM"]),
-    ("execve", &["EACCES", "ENOMEM", "EMFILE"]),
-    ("fcntl", &["EMFILE"]),
-    ("fdatasync", &["EIO", "ENOSPC"]),
-    ("getdents64", &["ENOENT", "EINVAL"]),
-    ("ioctl", &["ENOMEM", "EPERM", "ESRCH", "EAGAIN", "EINTR", "EBUSY", "EINVAL"]),
-    ("mkdir", &["EACCES", "ENOSPC", "EROFS"]),
-    ("mmap", &["ENOMEM", "EPERM"]),
-    ("openat", &["EMFILE", "ENOENT", "EACCES", "EINTR"]),
-    ("perf_event_open", &["EACCES", "EMFILE", "EBUSY"]),
-    ("pidfd_getfd", &["EPERM", "EMFILE"]),
-    ("pidfd_open", &["ESRCH", "EMFILE"]),
-    ("pipe2", &["EMFILE"]),
-    ("poll", &["EINTR", "ENOMEM"]),
-    ("prctl", &["EPERM", "EINVAL"]),
-    ("pread64", &["EIO", "ESRCH", "EINTR"]),
-    ("process_vm_readv", &["EPERM", "ESRCH", "EFAULT"]),
-    ("ptrace", &["ESRCH", "EPERM"]),
-    ("read", &["EIO", "ESRCH", "EINTR", "EAGAIN"]),
-    ("recvmsg", &["ENOMEM", "ECONNRESET", "EINTR"]),
-    ("sched_setscheduler", &["EPERM"]),
-    ("seccomp", &["EINVAL", "ENOMEM"]),
-    ("sendmsg", &["ENOBUFS", "EPIPE", "EINTR"]),
-    ("setsid", &["EPERM"]),
-    ("socket", &["EMFILE", "EACCES"]),
-    ("socketpair", &["EMFILE"]),
-    ("statx", &["ENOENT", "EACCES"]),
-    ("timerfd_create", &["EMFILE"]),
-    ("timerfd_settime", &["EINVAL"]),
-    ("userfaultfd", &["EPERM", "EMFILE", "ENOMEM"]),
-    ("wait4", &["EINTR", "ECHILD"]),
-    ("write", &["EINTR", "EIO"]),
-];
 
 struct Outcome {
     status: ExitStatus,
@@ -94,7 +51,7 @@ fn places(folder: &Path, arguments: &[String]) -> Vec<Place> {
     let counts = || strace::counts(&std::fs::read_to_string(folder.join("log")).expect("strace wrote it"));
     let asked = counts();
     under_strace(folder, &[], &["--version".to_owned()]);
-    strace::places(CALLS, &counts(), &asked, PLACES)
+    strace::places(&counts(), &asked, PLACES)
 }
 
 #[test]

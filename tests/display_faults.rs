@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use memory_glass::ipc::{Request, Response};
 use session::{Connection, environment};
 use support::assert_untouched;
-use support::strace::{self, Call, Place};
+use support::strace::{self, Place};
 use support::work::Worker;
 use tempfile::TempDir;
 
@@ -27,79 +27,6 @@ const GLASS: &str = env!("CARGO_BIN_EXE_memory-glass");
 const PLACES: usize = 8;
 /// How long one step of a session may take on a very busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The calls of the session, of Wayland and of the driver that draws.
-const CALLS: &[Call] = &[
-    ("accept4", &["EMFILE", "ECONNABORTED", "ENOMEM"]),
-    ("bind", &["EACCES", "EADDRINUSE", "ENOSPC"]),
-    ("capget", &["EPERM"]),
-    ("chmod", &["EPERM"]),
-    ("clone", &["EAGAIN", "ENOMEM"]),
-    ("clone3", &["EAGAIN", "ENOMEM"]),
-    ("connect", &["EACCES", "ECONNREFUSED", "EAGAIN"]),
-    ("dup", &["EMFILE"]),
-    ("epoll_create1", &["EMFILE", "ENOMEM"]),
-    ("epoll_ctl", &["ENOMEM", "ENOSPC"]),
-    ("epoll_wait", &["EINTR"]),
-    ("epoll_pwait", &["EINTR"]),
-    ("eventfd2", &["EMFILE", "ENOMEM"]),
-    ("execve", &["EACCES", "ENOMEM", "EMFILE"]),
-    ("fallocate", &["ENOSPC", "EINTR"]),
-    ("fchmod", &["EPERM", "EROFS"]),
-    ("fcntl", &["EMFILE"]),
-    ("flock", &["EINTR", "ENOLCK"]),
-    ("fstat", &["ENOMEM"]),
-    ("ftruncate", &["ENOSPC", "EINTR"]),
-    ("getdents64", &["ENOENT", "EINVAL"]),
-    ("getsockopt", &["ENOBUFS"]),
-    ("inotify_add_watch", &["ENOSPC", "ENOENT"]),
-    ("inotify_init1", &["EMFILE"]),
-    ("ioctl", &["ENOMEM", "EPERM", "ESRCH", "EAGAIN", "EINTR", "EBUSY", "EINVAL"]),
-    ("kill", &["EPERM", "ESRCH"]),
-    ("listen", &["EADDRINUSE"]),
-    ("madvise", &["ENOMEM", "EAGAIN"]),
-    ("memfd_create", &["EMFILE", "ENOMEM"]),
-    ("mkdir", &["EACCES", "ENOSPC", "EROFS"]),
-    ("mmap", &["ENOMEM", "EPERM"]),
-    ("mprotect", &["ENOMEM"]),
-    ("newfstatat", &["ENOENT", "EACCES"]),
-    ("openat", &["EMFILE", "ENOENT", "EACCES", "EINTR"]),
-    ("perf_event_open", &["EACCES", "EMFILE", "EBUSY"]),
-    ("pidfd_getfd", &["EPERM", "EMFILE"]),
-    ("pidfd_open", &["ESRCH", "EMFILE"]),
-    ("pipe2", &["EMFILE"]),
-    ("poll", &["EINTR", "ENOMEM"]),
-    ("ppoll", &["EINTR", "ENOMEM"]),
-    ("prctl", &["EPERM", "EINVAL"]),
-    ("pread64", &["EIO", "ESRCH", "EINTR"]),
-    ("prlimit64", &["EPERM"]),
-    ("process_vm_readv", &["EPERM", "ESRCH", "EFAULT"]),
-    ("ptrace", &["ESRCH", "EPERM"]),
-    ("read", &["EIO", "ESRCH", "EINTR", "EAGAIN"]),
-    ("recvfrom", &["ECONNRESET", "ENOMEM", "EINTR"]),
-    ("recvmsg", &["ENOMEM", "ECONNRESET", "EINTR"]),
-    ("rename", &["EACCES", "ENOSPC"]),
-    ("sched_setaffinity", &["EPERM"]),
-    ("sched_setscheduler", &["EPERM"]),
-    ("sendmsg", &["ENOBUFS", "EPIPE", "EINTR"]),
-    ("sendto", &["ENOBUFS", "EPIPE", "EINTR"]),
-    ("setpriority", &["EACCES"]),
-    ("setsockopt", &["ENOMEM"]),
-    ("shutdown", &["ENOTCONN"]),
-    ("signalfd4", &["EMFILE", "ENOMEM"]),
-    ("socket", &["EMFILE", "EACCES"]),
-    ("socketpair", &["EMFILE"]),
-    ("statx", &["ENOENT", "EACCES"]),
-    ("timerfd_create", &["EMFILE"]),
-    ("timerfd_settime", &["EINVAL"]),
-    ("uname", &["EFAULT"]),
-    ("unlink", &["EACCES", "EBUSY"]),
-    ("userfaultfd", &["EPERM", "EMFILE", "ENOMEM"]),
-    ("wait4", &["EINTR", "ECHILD"]),
-    ("waitid", &["EINTR", "ECHILD"]),
-    ("write", &["EINTR", "EIO"]),
-    ("writev", &["EINTR", "EPIPE"]),
-];
 
 /// What panics in Smithay, and not for want of care here: the thread that unmaps clients' pools, where there can be no thread.
 const UPSTREAM: &[&str] = &["smithay-0.7.0/src/wayland/shm/pool.rs:40"];
@@ -229,7 +156,7 @@ fn all_places(arguments: &[&str]) -> Vec<Place> {
     let mut version = strace::command(&log, &none, GLASS);
     assert!(version.arg("--version").stdout(Stdio::null()).status().expect("strace is installed").success());
     let start = strace::counts(&fs::read_to_string(&log).expect("strace wrote it"));
-    strace::places(CALLS, &start, &strace::counts(&whole.strace), PLACES)
+    strace::places(&start, &strace::counts(&whole.strace), PLACES)
 }
 
 /// What is wrong with what came of it, if anything.

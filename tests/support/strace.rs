@@ -24,7 +24,84 @@ pub fn inject(call: &str, error: &str, first: usize, last: usize) -> String {
 }
 
 /// A call, and what it may fail with: of the errors that its manual page names.
-pub type Call = (&'static str, &'static [&'static str]);
+type Call = (&'static str, &'static [&'static str]);
+
+/// All that are made to fail; a program that does not make one has no place for it.
+const CALLS: &[Call] = &[
+    ("accept4", &["EMFILE", "ECONNABORTED", "ENOMEM"]),
+    ("bind", &["EACCES", "EADDRINUSE", "ENOSPC"]),
+    ("capget", &["EPERM"]),
+    ("capset", &["EPERM"]),
+    ("chmod", &["EPERM"]),
+    ("clone", &["EAGAIN", "ENOMEM"]),
+    ("clone3", &["EAGAIN", "ENOMEM"]),
+    ("connect", &["EACCES", "ECONNREFUSED", "EAGAIN"]),
+    ("dup", &["EMFILE"]),
+    ("epoll_create1", &["EMFILE", "ENOMEM"]),
+    ("epoll_ctl", &["ENOMEM", "ENOSPC"]),
+    ("epoll_pwait", &["EINTR"]),
+    ("epoll_wait", &["EINTR"]),
+    ("eventfd2", &["EMFILE", "ENOMEM"]),
+    ("execve", &["EACCES", "ENOMEM", "EMFILE"]),
+    ("fallocate", &["ENOSPC", "EINTR"]),
+    ("fchmod", &["EPERM", "EROFS"]),
+    ("fcntl", &["EMFILE"]),
+    ("fdatasync", &["EIO", "ENOSPC"]),
+    ("flock", &["EINTR", "ENOLCK"]),
+    ("fstat", &["ENOMEM"]),
+    ("ftruncate", &["ENOSPC", "EINTR"]),
+    ("getdents64", &["ENOENT", "EINVAL"]),
+    ("getsockopt", &["ENOBUFS"]),
+    ("inotify_add_watch", &["ENOSPC", "ENOENT"]),
+    ("inotify_init1", &["EMFILE"]),
+    ("ioctl", &["ENOMEM", "EPERM", "ESRCH", "EAGAIN", "EINTR", "EBUSY", "EINVAL"]),
+    ("kill", &["EPERM", "ESRCH"]),
+    ("listen", &["EADDRINUSE"]),
+    ("madvise", &["ENOMEM", "EAGAIN"]),
+    ("memfd_create", &["EMFILE", "ENOMEM"]),
+    ("mkdir", &["EACCES", "ENOSPC", "EROFS"]),
+    ("mmap", &["ENOMEM", "EPERM"]),
+    ("mprotect", &["ENOMEM"]),
+    ("newfstatat", &["ENOENT", "EACCES"]),
+    ("openat", &["EMFILE", "ENOENT", "EACCES", "EINTR"]),
+    ("perf_event_open", &["EACCES", "EMFILE", "EBUSY"]),
+    ("pidfd_getfd", &["EPERM", "EMFILE"]),
+    ("pidfd_open", &["ESRCH", "EMFILE"]),
+    ("pipe2", &["EMFILE"]),
+    ("poll", &["EINTR", "ENOMEM"]),
+    ("ppoll", &["EINTR", "ENOMEM"]),
+    ("prctl", &["EPERM", "EINVAL"]),
+    ("pread64", &["EIO", "ESRCH", "EINTR"]),
+    ("prlimit64", &["EPERM"]),
+    ("process_vm_readv", &["EPERM", "ESRCH", "EFAULT"]),
+    ("ptrace", &["ESRCH", "EPERM"]),
+    ("read", &["EIO", "ESRCH", "EINTR", "EAGAIN"]),
+    ("recvfrom", &["ECONNRESET", "ENOMEM", "EINTR"]),
+    ("recvmsg", &["ENOMEM", "ECONNRESET", "EINTR"]),
+    ("rename", &["EACCES", "ENOSPC"]),
+    ("sched_setaffinity", &["EPERM"]),
+    ("sched_setscheduler", &["EPERM"]),
+    ("seccomp", &["EINVAL", "ENOMEM"]),
+    ("sendmsg", &["ENOBUFS", "EPIPE", "EINTR"]),
+    ("sendto", &["ENOBUFS", "EPIPE", "EINTR"]),
+    ("setpriority", &["EACCES"]),
+    ("setsid", &["EPERM"]),
+    ("setsockopt", &["ENOMEM"]),
+    ("shutdown", &["ENOTCONN"]),
+    ("signalfd4", &["EMFILE", "ENOMEM"]),
+    ("socket", &["EMFILE", "EACCES"]),
+    ("socketpair", &["EMFILE"]),
+    ("statx", &["ENOENT", "EACCES"]),
+    ("timerfd_create", &["EMFILE"]),
+    ("timerfd_settime", &["EINVAL"]),
+    ("uname", &["EFAULT"]),
+    ("unlink", &["EACCES", "EBUSY"]),
+    ("userfaultfd", &["EPERM", "EMFILE", "ENOMEM"]),
+    ("wait4", &["EINTR", "ECHILD"]),
+    ("waitid", &["EINTR", "ECHILD"]),
+    ("write", &["EINTR", "EIO"]),
+    ("writev", &["EINTR", "EPIPE"]),
+];
 
 /// A place: the `nth` time that a thread makes this call.
 #[derive(Debug, Clone, Copy)]
@@ -59,15 +136,10 @@ pub fn counts(log: &str) -> BTreeMap<String, usize> {
     most
 }
 
-/// The places of these calls beyond those of `start`, at most so many of each.
-pub fn places(
-    calls: &[Call],
-    start: &BTreeMap<String, usize>,
-    all: &BTreeMap<String, usize>,
-    most: usize,
-) -> Vec<Place> {
+/// The places of each call beyond those of `start`, at most so many of each.
+pub fn places(start: &BTreeMap<String, usize>, all: &BTreeMap<String, usize>, most: usize) -> Vec<Place> {
     let count = |of: &BTreeMap<String, usize>, call| of.get(call).copied().unwrap_or(0);
-    let places = calls.iter().flat_map(|&(call, errors)| {
+    let places = CALLS.iter().flat_map(|&(call, errors)| {
         let nth = (count(start, call) + 1..=count(all, call)).take(most);
         nth.map(move |nth| Place { call, nth, error: errors[nth % errors.len()] })
     });
