@@ -7,6 +7,7 @@
 //! uses the crate.
 
 pub mod broker;
+mod confidence;
 pub mod doctor;
 pub mod evaluate;
 pub mod exercise;

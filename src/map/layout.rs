@@ -162,6 +162,18 @@ impl AddressLayout {
         })
     }
 
+    /// The stretches of this line that are on the line `after`, too, by address: the places here, and the first place there.
+    pub fn moves(&self, after: &AddressLayout) -> Vec<(Range<u64>, u64)> {
+        let mut moves = Vec::new();
+        for old in &self.placed {
+            for (start, places) in after.stretches(old.start..old.end) {
+                let from = old.first_page + (start - old.start) / self.page_size;
+                moves.push((from..from + (places.end - places.start), places.start));
+            }
+        }
+        moves
+    }
+
     /// The places that cell `d` of `cells` shows: several where there are fewer cells than pages, one (and that in
     /// several cells) where there are more. `None` on an empty line.
     pub fn pages_of_cell(&self, d: u32, cells: u32) -> Option<RangeInclusive<u64>> {

@@ -8,36 +8,28 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::DensityMap;
+use super::sums::{Marks, Sums};
 use crate::map::{AddressLayout, HilbertCapability, HilbertSkilling};
 
 /// Below this a page counts as cold: a ten-thousandth is far under what any palette shows.
 const COLD: f32 = 1e-4;
 
-/// How often each page of the line was written of late.
+/// How often each page of the line was written of late. What it takes follows the pages that were written, not the line.
 #[derive(Debug, Clone)]
 pub struct PageActivity {
     half_life: Duration,
     /// By place on the line: the weighted sum over windows in which the page was written.
-    written: Vec<f32>,
-    /// Places whose sum is not zero, in no order.
-    warm: Vec<u64>,
+    written: Sums,
     /// The weight of all windows so far; tends to 1.
     weight: f32,
-    /// By place on the line: whether the page was ever written.
-    touched: Vec<bool>,
+    /// The places of the pages that were ever written.
+    touched: Marks,
 }
 
 impl PageActivity {
-    /// Nothing written yet on a line of `pages`.
-    pub fn new(half_life: Duration, pages: u64) -> Self {
-        let pages = pages as usize;
-        Self {
-            half_life,
-            written: vec![0.0; pages],
-            warm: Vec::new(),
-            weight: 0.0,
-            touched: vec![false; pages],
-        }
+    /// Nothing written yet.
+    pub fn new(half_life: Duration) -> Self {
+        Self { half_life, written: Sums::default(), weight: 0.0, touched: Marks::default() }
     }
 
     /// Time in which a window's weight falls to a half.
@@ -51,16 +43,13 @@ impl PageActivity {
         &mut self,
         layout: &AddressLayout,
         written: impl IntoIterator<Item = Range<u64>>,
-        believed: impl IntoIterator<Item = (usize, f32)>,
+        believed: impl IntoIterator<Item = (u64, f32)>,
         length: Duration,
     ) -> u64 {
         let first_writes = self.window(layout, written, length);
         let gain = 1.0 - (-length.as_secs_f64() / self.half_life.as_secs_f64()).exp2() as f32;
         for (place, share) in believed.into_iter().filter(|(_, share)| *share > 0.0) {
-            if self.written[place] == 0.0 {
-                self.warm.push(place as u64);
-            }
-            self.written[place] += gain * share;
+            self.written.add(place..place + 1, gain * share);
         }
         first_writes
     }
@@ -73,30 +62,15 @@ impl PageActivity {
         written: impl IntoIterator<Item = Range<u64>>,
         length: Duration,
     ) -> u64 {
-        self.written.resize(layout.pages() as usize, 0.0);
-        self.touched.resize(layout.pages() as usize, false);
         let keep = (-length.as_secs_f64() / self.half_life.as_secs_f64()).exp2() as f32;
         let gain = 1.0 - keep;
         self.weight = self.weight * keep + gain;
-        let sums = &mut self.written;
-        self.warm.retain(|place| {
-            let sum = &mut sums[*place as usize];
-            *sum *= keep;
-            let warm = *sum >= COLD;
-            if !warm {
-                *sum = 0.0;
-            }
-            warm
-        });
+        self.written.fade(keep, COLD);
         let mut first_writes = 0;
         for range in written {
-            for place in layout.places(range).flatten() {
-                first_writes += u64::from(!std::mem::replace(&mut self.touched[place as usize], true));
-                let sum = &mut self.written[place as usize];
-                if *sum == 0.0 {
-                    self.warm.push(place);
-                }
-                *sum += gain;
+            for places in layout.places(range) {
+                first_writes += self.touched.insert(places.clone());
+                self.written.add(places, gain);
             }
         }
         first_writes
@@ -104,32 +78,14 @@ impl PageActivity {
 
     /// Follows the pages from the line `before` to the line `after`, on which they have other places.
     pub fn relay(&mut self, before: &AddressLayout, after: &AddressLayout) {
-        let (mut written, mut touched) =
-            (vec![0.0; after.pages() as usize], vec![false; after.pages() as usize]);
-        let mut warm = Vec::with_capacity(self.warm.len());
-        for region in before.placed() {
-            let first = region.first_page;
-            for (offset, address) in
-                (region.start..region.end).step_by(before.page_size() as usize).enumerate()
-            {
-                let place = first as usize + offset;
-                let was_touched = self.touched.get(place).copied().unwrap_or(false);
-                // Pages that are only believed to be written are not touched, and yet warm.
-                let known = was_touched || self.written.get(place).is_some_and(|sum| *sum > 0.0);
-                let Some(next) = after.page_of(address).filter(|_| known) else { continue };
-                touched[next as usize] = was_touched;
-                written[next as usize] = self.written[place];
-                if self.written[place] > 0.0 {
-                    warm.push(next);
-                }
-            }
-        }
-        (self.written, self.touched, self.warm) = (written, touched, warm);
+        let moves = before.moves(after);
+        // Pages that are only believed to be written are not touched, and yet warm.
+        (self.written, self.touched) = (self.written.moved(&moves), self.touched.moved(&moves));
     }
 
     /// The density map at the curve's order: each cell the mean over its pages.
     pub fn density(&self, layout: &AddressLayout, curve: &HilbertSkilling) -> DensityMap {
-        self.map(layout, curve, self.warm.iter().map(|place| (*place, *place)))
+        self.map(layout, curve, self.written.iter())
     }
 
     /// The same of a part of the line `whole`, whose pages lie on a line of their own.
@@ -139,57 +95,54 @@ impl PageActivity {
         part: &AddressLayout,
         curve: &HilbertSkilling,
     ) -> DensityMap {
-        let page_size = part.page_size();
-        let pages = part.placed().iter().flat_map(|region| {
-            whole.stretches(region.start..region.end).flat_map(move |(address, places)| {
-                let first = region.first_page + (address - region.start) / page_size;
-                (first..).zip(places)
-            })
+        let moves = whole.moves(part);
+        let pages = moves.iter().flat_map(|(from, to)| {
+            self.written.range(from.clone()).map(move |(place, sum)| (to + (place - from.start), sum))
         });
-        self.map(part, curve, pages.filter(|(_, whole)| self.sum(*whole) > 0.0))
+        self.map(part, curve, pages)
     }
 
-    /// Pages with their place on the map's line and on that of the sums.
+    /// Pages with their place on the map's line and their sums.
     fn map(
         &self,
         layout: &AddressLayout,
         curve: &HilbertSkilling,
-        pages: impl Iterator<Item = (u64, u64)>,
+        pages: impl Iterator<Item = (u64, f32)>,
     ) -> DensityMap {
         let (size, cells) = (curve.size() as usize, curve.cells());
+        // Memory that is zero because nobody has written it takes none; so only cells that are written are.
         let mut density = DensityMap::zeros((size, size));
         if self.weight == 0.0 {
             return density;
         }
-        for (place, on_sums) in pages {
+        for (place, sum) in pages {
             for d in layout.cells_of_page(place, cells) {
                 let Some(shown) = layout.pages_of_cell(d, cells) else { continue };
                 let pages = (shown.end() - shown.start() + 1) as f32;
                 let (x, y) = curve.d2xy(d);
-                density[[y as usize, x as usize]] += self.sum(on_sums) / self.weight / pages;
+                let share = &mut density[[y as usize, x as usize]];
+                // Rounding may leave a full cell a few ulps over one.
+                *share = (*share + sum / self.weight / pages).min(1.0);
             }
         }
-        // Rounding may leave a full cell a few ulps over one.
-        density.mapv_inplace(|share| share.min(1.0));
         density
-    }
-
-    fn sum(&self, place: u64) -> f32 {
-        self.written.get(place as usize).copied().unwrap_or(0.0)
     }
 
     /// How much was written at these places of late: 1 for a page that is written in every window.
     pub fn heat(&self, places: Range<u64>) -> f32 {
-        let end = self.written.len().min(places.end as usize);
-        let sums = &self.written[(places.start as usize).min(end)..end];
-        if self.weight == 0.0 { 0.0 } else { sums.iter().sum::<f32>() / self.weight }
+        let sum: f32 = self.written.range(places).map(|(_, sum)| sum).sum();
+        if self.weight == 0.0 { 0.0 } else { sum / self.weight }
     }
 
-    /// [`Self::heat`] of the whole line, in steps of so many places.
-    pub fn heat_in_steps(&self, step: u64) -> Vec<f32> {
-        let mut heat = vec![0.0; self.written.len().div_ceil(step as usize)];
-        for place in &self.warm {
-            heat[(place / step) as usize] += self.sum(*place) / self.weight;
+    /// [`Self::heat`] of the line in steps of so many places: the numbers of those steps that have any, ascending, with it.
+    pub fn heat_in_steps(&self, step: u64) -> Vec<(u64, f32)> {
+        let mut heat: Vec<(u64, f32)> = Vec::new();
+        for (place, sum) in self.written.iter() {
+            let (at, more) = (place / step, sum / self.weight);
+            match heat.last_mut() {
+                Some((last, sum)) if *last == at => *sum += more,
+                _ => heat.push((at, more)),
+            }
         }
         heat
     }
@@ -215,7 +168,7 @@ mod tests {
     #[test]
     fn a_page_written_in_every_window_is_as_hot_as_can_be_from_the_first_window_on() {
         let (layout, curve) = (line(256), HilbertSkilling::new(4));
-        let mut activity = PageActivity::new(HALF_LIFE, 256);
+        let mut activity = PageActivity::new(HALF_LIFE);
         for _ in 0..20 {
             activity.window(&layout, [pages(16, 16)], WINDOW);
             let density = activity.density(&layout, &curve);
@@ -231,7 +184,7 @@ mod tests {
     #[test]
     fn activity_halves_in_a_half_life_and_ends_at_zero() {
         let (layout, curve) = (line(16), HilbertSkilling::new(2));
-        let mut activity = PageActivity::new(HALF_LIFE, 16);
+        let mut activity = PageActivity::new(HALF_LIFE);
         for _ in 0..100 {
             activity.window(&layout, [pages(0, 16)], WINDOW);
         }
@@ -253,7 +206,7 @@ mod tests {
             let curve = HilbertSkilling::new(order);
             let first = first % count;
             let hot = first..(first + length).min(count);
-            let mut activity = PageActivity::new(HALF_LIFE, count);
+            let mut activity = PageActivity::new(HALF_LIFE);
             activity.window(&layout, [pages(hot.start, hot.end - hot.start)], WINDOW);
             let density = activity.density(&layout, &curve);
             for d in 0..curve.cells() {
@@ -272,7 +225,7 @@ mod tests {
     fn activity_follows_its_pages_to_a_new_line() {
         let before = AddressLayout::new(PAGE, std::iter::once(PAGE * 100..PAGE * 110));
         let after = AddressLayout::new(PAGE, [PAGE * 10..PAGE * 20, PAGE * 100..PAGE * 110]);
-        let mut activity = PageActivity::new(HALF_LIFE, before.pages());
+        let mut activity = PageActivity::new(HALF_LIFE);
         activity.window(&before, std::iter::once(PAGE * 103..PAGE * 104), WINDOW);
         activity.relay(&before, &after);
         assert_eq!(
@@ -311,8 +264,8 @@ mod tests {
                 .collect();
             let part = AddressLayout::new(PAGE, addresses.iter().map(|start| *start..start + PAGE));
             let curve = HilbertSkilling::new(order);
-            let mut activity = PageActivity::new(HALF_LIFE, whole.pages());
-            let mut alone = PageActivity::new(HALF_LIFE, part.pages());
+            let mut activity = PageActivity::new(HALF_LIFE);
+            let mut alone = PageActivity::new(HALF_LIFE);
             for (first, length) in hot {
                 let Some(start) = whole.address_of(first % whole.pages()) else { continue };
                 let written = start..start + length * PAGE;
@@ -323,10 +276,13 @@ mod tests {
             prop_assert!(both.0.iter().zip(&both.1).all(|(a, b)| (a - b).abs() < 1e-5), "{}\n{}", both.0, both.1);
             let step = 7;
             let heat = activity.heat_in_steps(step);
-            for (at, heat) in (0..).zip(&heat) {
+            let of_step: std::collections::BTreeMap<u64, f32> = heat.iter().copied().collect();
+            for at in 0..whole.pages().div_ceil(step) {
+                let heat = of_step.get(&at).copied().unwrap_or_default();
                 prop_assert!((activity.heat(at * step..(at + 1) * step) - heat).abs() < 1e-3);
             }
-            prop_assert!((heat.iter().sum::<f32>() - activity.heat(0..whole.pages())).abs() < 1e-2);
+            let sum: f32 = heat.iter().map(|(_, heat)| heat).sum();
+            prop_assert!((sum - activity.heat(0..whole.pages())).abs() < 1e-2);
         }
     }
 }

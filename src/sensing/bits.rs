@@ -119,6 +119,12 @@ impl PageSet {
         self.pages = pages;
     }
 
+    /// Makes it a set of a longer line, whose new places are not in it.
+    pub(super) fn lengthen(&mut self, pages: usize) {
+        self.words.resize(pages.div_ceil(64), 0);
+        self.pages = self.pages.max(pages);
+    }
+
     /// The places of the line that are not in it, ascending.
     pub fn complement(&self) -> impl Iterator<Item = usize> + '_ {
         self.words.iter().enumerate().flat_map(move |(index, word)| {

@@ -23,6 +23,7 @@ mod reconstruct;
 mod replay;
 mod sampled;
 mod solve;
+mod sums;
 mod trace;
 
 pub use accuracy::{AccuracyEstimate, ESTIMATE_WINDOWS, HeldOutAccuracy, LEAST_EVIDENCE, Score};

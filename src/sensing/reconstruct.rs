@@ -61,7 +61,7 @@ impl CompressedSensingReconstructor {
     pub fn on(layout: AddressLayout, order: u32, half_life: Duration) -> Result<Self, InvalidOrder> {
         Ok(Self {
             curve: HilbertSkilling::try_new(order)?,
-            activity: PageActivity::new(half_life, layout.pages()),
+            activity: PageActivity::new(half_life),
             layout,
             sparsity_threshold: 0.0,
             metrics: ReconstructionMetrics { accuracy: 1.0, ..Default::default() },
@@ -145,7 +145,7 @@ impl CompressedSensingReconstructor {
     pub fn sampled_window(
         &mut self,
         written: &[PageRange],
-        believed: impl IntoIterator<Item = (usize, f32)>,
+        believed: impl IntoIterator<Item = (u64, f32)>,
         accuracy: f32,
         length: Duration,
     ) -> DensityMap {
@@ -206,7 +206,7 @@ impl CompressedSensingCapability for CompressedSensingReconstructor {
             return Err(GlassRamError::ReconstructionFailed { accuracy });
         }
         // One window alone, with no memory of earlier ones: what the specification's call means.
-        let mut window = PageActivity::new(self.half_life(), self.layout.pages());
+        let mut window = PageActivity::new(self.half_life());
         window.window(&self.layout, pages.into_iter().map(|page| page..page + page_size), self.half_life());
         let density = self.finish(started, window.density(&self.layout, &self.curve));
         self.metrics.accuracy = accuracy;

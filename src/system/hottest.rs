@@ -22,12 +22,31 @@ pub(super) struct Stretch {
     pub heat: f32,
 }
 
-/// The hottest stretch of `length` places on a line of `line`; none where nothing is written.
+/// The hottest stretch of `length` places on a line of `line`; none where nothing is written. It looks where something is warm, however
+/// long the line is.
 pub(super) fn hottest(activity: &PageActivity, length: u64, line: u64) -> Option<Stretch> {
     let step = (length / STEPS).max(1);
-    let steps = activity.heat_in_steps(step);
-    let wide = (length.div_ceil(step) as usize).min(steps.len()).max(1);
-    let heats: Vec<f32> = steps.windows(wide).map(|steps| steps.iter().sum()).collect();
+    let all = line.div_ceil(step);
+    let wide = length.div_ceil(step).min(all).max(1);
+    let steps: Vec<(u64, f32)> = activity.heat_in_steps(step).into_iter().filter(|(at, _)| *at < all).collect();
+    // From one stretch to the next the heat changes where a warm step comes in or goes out.
+    let last = all.saturating_sub(wide);
+    let mut begins: Vec<u64> = steps
+        .iter()
+        .flat_map(|(at, _)| [(at + 1).saturating_sub(wide), at + 1])
+        .filter(|begin| *begin <= last)
+        .chain([0])
+        .collect();
+    begins.sort_unstable();
+    begins.dedup();
+    let mut inside = 0;
+    let heats: Vec<f32> = begins
+        .iter()
+        .map(|begin| {
+            inside += steps[inside..].iter().take_while(|(at, _)| at < begin).count();
+            steps[inside..].iter().take_while(|(at, _)| *at < begin + wide).map(|(_, heat)| heat).sum()
+        })
+        .collect();
     let most = heats.iter().copied().fold(0.0, f32::max);
     if most == 0.0 {
         return None;
@@ -35,8 +54,9 @@ pub(super) fn hottest(activity: &PageActivity, length: u64, line: u64) -> Option
     // Where several that follow each other are as hot, the middle one has what is hot in its own middle.
     let as_hot = |heat: &f32| *heat >= most * 0.999;
     let first = heats.iter().position(as_hot)?;
-    let more = heats[first..].iter().take_while(|heat| as_hot(heat)).count();
-    let start = (first + (more - 1) / 2) as u64 * step;
+    let behind = first + heats[first..].iter().take_while(|heat| as_hot(heat)).count();
+    let (from, to) = (begins[first], begins.get(behind).map_or(last + 1, |begin| *begin));
+    let start = (from + (to - from - 1) / 2) * step;
     let start = start.min(line.saturating_sub(length));
     Some(Stretch { places: start..start + length.min(line), heat: most })
 }
@@ -114,7 +134,7 @@ mod tests {
             written in prop::collection::vec((0u64..2000, 1u64..50), 0..8),
         ) {
             let layout = AddressLayout::new(PAGE, std::iter::once(0..pages * PAGE));
-            let mut activity = PageActivity::new(Duration::from_millis(250), pages);
+            let mut activity = PageActivity::new(Duration::from_millis(250));
             for (first, pages) in written {
                 activity.window(&layout, std::iter::once(first * PAGE..(first + pages) * PAGE), WINDOW);
             }

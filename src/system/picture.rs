@@ -193,8 +193,8 @@ impl Pipeline {
         words.push(match &self.confidence {
             None => "exact".into(),
             Some(confidence) => {
-                let (x, y) = if self.zoom.is_some() { whole.d2xy(within) } else { (x, y) };
-                format!("{:.0} % sure", 100.0 * confidence[[y as usize, x as usize]])
+                let cell = if self.zoom.is_some() { whole.d2xy(within) } else { (x, y) };
+                format!("{:.0} % sure", 100.0 * confidence.at(cell))
             }
         });
         words

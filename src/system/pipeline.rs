@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::confidence::{Confidence, OnLine};
 use super::hottest::Follower;
 use super::picture::Pinned;
 use super::sampling::{SampledWindow, Sampling};
@@ -13,7 +14,7 @@ use super::words::{bytes, thousands};
 use super::zoom::{Grabbed, Zoom};
 use crate::Result;
 use crate::capture::{ArmingPolicy, MemoryRegion, PageRange, Rung, TargetInfo, Window};
-use crate::map::{AddressLayout, HilbertCapability as _, HilbertConfig, LayoutChange, LayoutFile};
+use crate::map::{AddressLayout, HilbertConfig, LayoutChange, LayoutFile};
 use crate::render::ColorPalette;
 use crate::sensing::{
     AccuracyEstimate, Adjustment, Cells, CompressedSensingReconstructor, DensityMap, HeldOut, OrderControl,
@@ -40,7 +41,7 @@ pub struct Pipeline {
     pub(super) reconstructor: CompressedSensingReconstructor,
     sampling: Sampling,
     sampled: SampledMap,
-    pub(super) confidence: Option<DensityMap>,
+    pub(super) confidence: Option<Confidence>,
     pub(super) recorder: TelemetryRecorder,
     pub(super) density: Arc<DensityMap>,
     /// The mappings that the line is made of.
@@ -218,20 +219,19 @@ impl Pipeline {
 
     /// The map of a window in which some pages were not armed, and how many of these it has as written.
     fn sampled_window(&mut self, window: &Window, shown: &SampledWindow) -> Result<(DensityMap, f64)> {
-        let pages = shown.layout.pages();
+        let pages = shown.line.pages();
         self.line(pages);
-        self.relaid |= self.reconstructor.adopt(&shown.layout, self.order.order())?;
+        self.relaid |= self.reconstructor.adopt(&shown.line, self.order.order())?;
         let curve = *self.reconstructor.curve();
-        let cells = Cells::new(pages.max(1) as usize, curve.cells() as usize);
+        let cells = match &shown.part {
+            None => Cells::new(pages.max(1) as usize, curve.cells() as usize),
+            // A page each: their cells on the map are another matter.
+            Some(part) => Cells::new(part.pages().max(1) as usize, part.pages().max(1) as usize),
+        };
         let samples =
             Samples { seen: &shown.seen, written: &shown.written, prior: Some(&shown.prior), averaged: true };
         let field = self.sampled.solve(&samples, &cells);
-        let mut confidence = DensityMap::zeros((curve.size() as usize, curve.size() as usize));
-        for (d, sure) in field.confidence().enumerate() {
-            let (x, y) = curve.d2xy(d as u32);
-            confidence[[y as usize, x as usize]] = sure;
-        }
-        self.confidence = Some(confidence);
+        self.confidence = Some(Confidence::of(field, shown, &curve));
         let places = PageSet::of(shown.seen.pages(), shown.held_out.keys().copied());
         self.sampled.test(
             &samples,
@@ -242,10 +242,11 @@ impl Pipeline {
         self.sampling.set_rate(self.rate.rate());
         let accuracy = self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32);
         let mut believed_pages = 0.0;
-        let believed = shown.seen.complement().map(|place| {
+        let on_line = OnLine::of(shown);
+        let believed = shown.seen.complement().filter_map(|place| {
             let share = self.sampled.page(place, &samples, &cells);
             believed_pages += f64::from(share);
-            (place, share)
+            Some((on_line.place(place)?, share))
         });
         let map = self.reconstructor.sampled_window(&window.written, believed, accuracy, window.length);
         Ok((map, believed_pages))
@@ -264,8 +265,8 @@ impl Pipeline {
 
     /// How sure each cell of the last window's map is, 0 (nothing known) to 1 (seen), indexed `[y][x]`; `None` where every
     /// page was seen.
-    pub fn confidence(&self) -> Option<&DensityMap> {
-        self.confidence.as_ref()
+    pub fn confidence(&self) -> Option<DensityMap> {
+        self.confidence.as_ref().map(Confidence::map)
     }
 
     /// Notes that there will be no more windows, and why.

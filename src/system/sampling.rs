@@ -1,23 +1,27 @@
 //! Joins the measurement plan of [`crate::sensing`] to live capture.
 //!
 //! Capture asks its policy at the end of every window what to arm for the next one, in ranges of addresses; the plan
-//! thinks in places on a line. [`Sampling`] keeps a line that follows the mappings, carries the plan's knowledge of each
-//! page along when they change, and hands what the window just ended showed to the [`Pipeline`](super::Pipeline), which
+//! thinks in places on a line. [`Sampling`] keeps a line that follows the mappings and what of them was ever written
+//! ([`TouchedLine`]), carries the plan's knowledge of each page along when it changes, and hands what the window just ended showed to the [`Pipeline`](super::Pipeline), which
 //! solves for the rest. Both ends are on one thread; the lock is never waited for.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::capture::{Arming, ArmingPolicy, PageRange, Window, WindowEnd};
-use crate::map::{AddressLayout, LayoutChange};
+use crate::capture::{Arming, ArmingPolicy, PageRange, Window, WindowEnd, range};
+use crate::map::{AddressLayout, LayoutChange, TouchedLine};
 use crate::sensing::{BudgetPlan, LEAST_BUDGET, MeasurementPlan as _, PageSet};
 
 /// What a window showed in which not every page was armed.
 #[derive(Debug)]
 pub struct SampledWindow {
-    /// The line that the sets are of.
-    pub layout: AddressLayout,
+    /// The line of all mappings.
+    pub line: AddressLayout,
+    /// The part of it that the sets are of; none where that is all of it.
+    pub part: Option<AddressLayout>,
+    /// Whether the pages that are not on the part were armed and silent; otherwise nothing is known of them.
+    pub rest_is_silent: bool,
     /// Pages that were armed; places without a page count as such.
     pub seen: PageSet,
     /// Those of them that were written.
@@ -34,10 +38,33 @@ pub struct SampledWindow {
 
 impl SampledWindow {
     /// A window whose samples another policy has chosen: nothing is believed of the rest, and no sample tests the map.
-    pub fn alone(layout: &AddressLayout, window: &Window) -> Self {
-        let (seen, written) = sets(layout, &window.written, &window.unseen);
+    pub fn alone(line: &AddressLayout, window: &Window) -> Self {
+        let page_size = line.page_size();
+        let unseen = range::pages(&window.unseen, page_size);
+        let rest_is_silent = unseen <= line.live_pages() / 2;
+        // A line that is not short has what was looked at on it, or what was not: what is less.
+        let mut touched = TouchedLine::new(page_size);
+        touched.touch(&window.written);
+        if rest_is_silent {
+            touched.touch(&window.unseen);
+        } else {
+            let mut mapped: Vec<PageRange> =
+                line.placed().iter().map(|region| PageRange::new(region.start, region.end)).collect();
+            range::merge(&mut mapped);
+            touched.touch(&range::subtract(&mapped, &window.unseen));
+        }
+        touched.follow(line);
+        touched.not_empty(line);
+        let (seen, written) = sets(touched.layout(), &window.written, &window.unseen);
         let (prior, strata) = (vec![f32::NAN; seen.pages()], vec![0; seen.pages()]);
-        Self { layout: layout.clone(), seen, written, prior, strata, held_out: HashMap::new(), allowed: 0.0 }
+        let part = (!touched.is_whole()).then(|| touched.layout().clone());
+        let (line, held_out) = (line.clone(), HashMap::new());
+        Self { line, part, rest_is_silent, seen, written, prior, strata, held_out, allowed: 0.0 }
+    }
+
+    /// The line that the sets are of.
+    pub fn layout(&self) -> &AddressLayout {
+        self.part.as_ref().unwrap_or(&self.line)
     }
 }
 
@@ -54,10 +81,17 @@ fn sets(layout: &AddressLayout, written: &[PageRange], unseen: &[PageRange]) -> 
     (seen, found)
 }
 
-/// A plan and the line that it is for.
+/// A plan, and the line that it is for: the part that was ever written.
+#[derive(Debug)]
+struct Live {
+    line: AddressLayout,
+    touched: TouchedLine,
+    plan: BudgetPlan,
+}
+
 #[derive(Debug)]
 struct State {
-    live: Option<(AddressLayout, BudgetPlan)>,
+    live: Option<Live>,
     window: Option<SampledWindow>,
     /// Faults that a window may cost, as a share of the pages: what is asked for, and what was allowed at last.
     rate: f64,
@@ -100,14 +134,21 @@ impl State {
     fn arm(&mut self, end: &WindowEnd<'_>, seed: u64) -> Arming {
         self.window = None;
         self.follow(end, seed);
-        let Some((layout, plan)) = &mut self.live else { return Arming::Everything };
+        let Some(Live { line, touched, plan }) = &mut self.live else { return Arming::Everything };
+        let layout = touched.layout();
         let pages = layout.pages() as usize;
+        if pages == 0 {
+            // Nothing was written yet.
+            return Arming::Everything;
+        }
         let (seen, written) = sets(layout, end.written, end.unseen);
         plan.observe(&seen, &written);
         if seen.count() < pages {
             let held_out = plan.held_out().iter().map(|place| (place, plan.held_out_chance(place))).collect();
             self.window = Some(SampledWindow {
-                layout: layout.clone(),
+                line: line.clone(),
+                part: (!touched.is_whole()).then(|| layout.clone()),
+                rest_is_silent: true,
                 seen: seen.clone(),
                 written: written.clone(),
                 prior: plan.prior().to_vec(),
@@ -129,28 +170,30 @@ impl State {
         Arming::Pages(addresses(layout, &chosen))
     }
 
-    /// Follows the mappings.
+    /// Follows the mappings, and what was written.
     fn follow(&mut self, end: &WindowEnd<'_>, seed: u64) {
         let regions: Vec<Range<u64>> =
             end.regions.iter().map(|region| region.start..region.end).filter(|r| !r.is_empty()).collect();
-        match &mut self.live {
-            Some((layout, plan)) => {
-                let before = layout.clone();
-                if layout.update(&regions) != LayoutChange::Unchanged {
-                    plan.relay(layout.pages() as usize, &moves(&before, layout));
-                }
-                if layout.pages() == 0 {
-                    self.live = None;
-                }
-            }
-            None => {
-                let layout = AddressLayout::new(end.page_size, regions);
-                let pages = layout.pages() as usize;
-                self.live =
-                    BudgetPlan::new(pages, LEAST_BUDGET, seed).ok().filter(|_| pages > 0).map(|mut plan| {
-                        plan.arm(&PageSet::full(pages));
-                        (layout, plan)
-                    });
+        let new = self.live.is_none();
+        if new && !regions.is_empty() {
+            let (line, touched) = (AddressLayout::new(end.page_size, []), TouchedLine::new(end.page_size));
+            let plan = BudgetPlan::new(0, LEAST_BUDGET, seed);
+            self.live = plan.ok().map(|plan| Live { line, touched, plan });
+        }
+        let Some(Live { line, touched, plan }) = &mut self.live else { return };
+        let remapped = line.update(&regions) != LayoutChange::Unchanged;
+        if line.pages() == 0 {
+            self.live = None;
+            return;
+        }
+        let grown = touched.touch(end.written) | touched.touch(end.unseen);
+        if (remapped || grown)
+            && let Some(before) = touched.follow(line)
+        {
+            let layout = touched.layout();
+            plan.relay(layout.pages() as usize, &moves(&before, layout));
+            if new {
+                plan.arm(&PageSet::full(layout.pages() as usize));
             }
         }
     }
@@ -158,18 +201,8 @@ impl State {
 
 /// The stretches of the line `before` that are on the line `after`, each with its first place there.
 pub(super) fn moves(before: &AddressLayout, after: &AddressLayout) -> Vec<(Range<usize>, usize)> {
-    let page_size = before.page_size();
-    let mut moves = Vec::new();
-    for old in before.placed() {
-        let first = after.placed().partition_point(|new| new.end <= old.start);
-        for new in after.placed()[first..].iter().take_while(|new| new.start < old.end) {
-            let (start, end) = (old.start.max(new.start), old.end.min(new.end));
-            let from = (old.first_page + (start - old.start) / page_size) as usize;
-            let to = (new.first_page + (start - new.start) / page_size) as usize;
-            moves.push((from..from + ((end - start) / page_size) as usize, to));
-        }
-    }
-    moves
+    let places = |(from, to): (Range<u64>, u64)| (from.start as usize..from.end as usize, to as usize);
+    before.moves(after).into_iter().map(places).collect()
 }
 
 /// The pages of a set as ranges of addresses: sorted, disjoint.

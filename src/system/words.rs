@@ -17,7 +17,7 @@ pub(in crate::system) fn thousands(number: u64) -> String {
 
 /// Bytes with a binary unit, three digits at most before the point.
 pub(in crate::system) fn bytes(value: f64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut value, mut unit) = (value, 0);
     while value >= 1024.0 && unit + 1 < UNITS.len() {
         value /= 1024.0;

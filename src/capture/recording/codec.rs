@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Damaged;
 use super::numbers::{Bytes, put, put_text};
-use crate::capture::{MemoryRegion, PageRange, ThreadWrites, Window};
+use crate::capture::{MemoryRegion, PageRange, ThreadWrites, Window, range};
 
 /// The written ranges.
 const WRITTEN: u64 = 1;
@@ -20,8 +20,10 @@ const FAULT_PARTS: f64 = 256.0;
 
 /// No instant is farther from the start, no window longer: 36 years.
 pub(super) const MAX_TIME: u64 = 1 << 60;
-/// No table has more pages: 8 TiB of 4 KiB each.
-const MAX_PAGES: u64 = 1 << 31;
+/// No address is higher: page tables have five levels at most. What is mapped has no other bound, programs reserve most of it.
+const MAX_ADDRESS: u64 = 1 << 57;
+/// No window has more written pages: 8 TiB of 4 KiB each, which is in memory, whatever is reserved.
+const MAX_WRITTEN: u64 = 1 << 31;
 
 /// No table has more regions: sixteen times what the kernel lets a process have, unless it is told otherwise.
 const MAX_REGIONS: usize = 1 << 20;
@@ -106,7 +108,12 @@ pub(super) fn decode(content: &[u8], context: Context) -> Result<Decoded, Damage
         let tag = bytes.number()?;
         let mut content = bytes.part()?;
         match tag {
-            WRITTEN => window.written = spans(&mut content, context.page_size)?,
+            WRITTEN => {
+                window.written = spans(&mut content, context.page_size)?;
+                if range::pages(&window.written, context.page_size) > MAX_WRITTEN {
+                    return Err(Damaged("more is written than any memory has"));
+                }
+            }
             UNSEEN => window.unseen = spans(&mut content, context.page_size)?,
             THREADS => window.threads = threads(&mut content, context.page_size)?,
             REGIONS => {
@@ -160,7 +167,8 @@ impl Spans {
         let (start, end) = bounds.ok_or(Damaged("an address is out of range"))?;
         let start_address = start.checked_mul(self.page_size);
         let range = start_address.zip(end.checked_mul(self.page_size));
-        let (from, to) = range.ok_or(Damaged("an address is out of range"))?;
+        let (from, to) =
+            range.filter(|(_, to)| *to <= MAX_ADDRESS).ok_or(Damaged("an address is out of range"))?;
         if pages == 0 {
             return Err(Damaged("a range is empty"));
         }
@@ -244,13 +252,8 @@ fn regions(bytes: &mut Bytes<'_>, page_size: u64) -> Result<Arc<[MemoryRegion]>,
     }
     let mut spans = Spans { at: 0, page_size };
     let mut table = Vec::with_capacity(count);
-    let mut pages = 0u64;
     for _ in 0..count {
         let range = spans.next(bytes)?;
-        pages = pages.saturating_add(range.pages(page_size));
-        if pages > MAX_PAGES {
-            return Err(Damaged("the regions are larger than any memory"));
-        }
         let permissions = bytes.text()?;
         let offset = bytes.number()?;
         let device = bytes.text()?;

@@ -99,6 +99,9 @@ impl BudgetPlan {
     /// Follows the pages to a line of `pages`: `moves` are the stretches of the old line that are still there, each with
     /// its first place on the new one. Other pages are new.
     pub fn relay(&mut self, pages: usize, moves: &[(Range<usize>, usize)]) {
+        if pages >= self.pages.len() && moves.iter().all(|(stretch, first)| stretch.start == *first) {
+            return self.lengthen(pages, moves);
+        }
         let mut next = vec![Page::default(); pages];
         let mut blocks = vec![None; pages.div_ceil(BLOCK)];
         let (mut armed, mut held_out) = (PageSet::empty(pages), PageSet::empty(pages));
@@ -124,6 +127,33 @@ impl BudgetPlan {
         self.contexts = vec![Contexts::default(); pages];
         self.samples = vec![[BlockSamples::default(); 2]; pages.div_ceil(BLOCK)];
         self.tiles = vec![[0; 2]; pages.div_ceil(TILE)];
+        self.bank.set_budget(self.budget * pages as f64);
+    }
+
+    /// As [`Self::relay`], where every page that is still there keeps its place: only what has come or gone takes time.
+    fn lengthen(&mut self, pages: usize, stay: &[(Range<usize>, usize)]) {
+        let mut stay: Vec<Range<usize>> = stay.iter().map(|(stretch, _)| stretch.clone()).collect();
+        stay.sort_unstable_by_key(|stretch| stretch.start);
+        let mut from = 0;
+        for next in stay.into_iter().chain(std::iter::once(self.pages.len()..pages)) {
+            if from < next.start {
+                self.pages[from..next.start].fill(Page::default());
+                self.armed.remove_range(from..next.start);
+                self.held_out.remove_range(from..next.start);
+            }
+            from = next.end;
+        }
+        self.pages.resize(pages, Page::default());
+        self.armed.lengthen(pages);
+        self.held_out.lengthen(pages);
+        self.blocks.relay(pages, Some);
+        self.duel.relay(pages, Some);
+        self.strata.resize(pages, 0);
+        self.prior.resize(pages, f32::NAN);
+        self.left.resize(pages, Side::default());
+        self.contexts.resize(pages, Contexts::default());
+        self.samples.resize(pages.div_ceil(BLOCK), [BlockSamples::default(); 2]);
+        self.tiles.resize(pages.div_ceil(TILE), [0; 2]);
         self.bank.set_budget(self.budget * pages as f64);
     }
 
@@ -427,6 +457,25 @@ mod tests {
             plans[1].observe(&armed, &truth);
         }
         assert_eq!(plans[0].prior().len(), pages);
+    }
+
+    #[test]
+    fn a_line_that_grows_at_its_end_is_followed_as_any_other() {
+        // A page that goes, some that come; and the same with a first stretch that is nowhere, for the way that copies.
+        let (pages, more) = (2000, 700);
+        let truth = |window: usize, pages: usize| {
+            PageSet::of(pages, (0..pages).filter(|place| (place / 40 + window / 5).is_multiple_of(3)))
+        };
+        let mut plans = [7, 7].map(|seed| BudgetPlan::new(pages, 0.05, seed).unwrap());
+        for plan in &mut plans {
+            run(plan, |window| truth(window, pages), 20);
+        }
+        let stay = [(0..1200, 0), (1201..pages, 1201)];
+        plans[0].relay(pages + more, &stay);
+        plans[1].relay(pages + more, &[&stay[..], &[(0..0, 1)]].concat());
+        let runs = plans.each_mut().map(|plan| run(plan, |window| truth(window, pages + more), 20));
+        assert_eq!(runs[0], runs[1]);
+        assert_eq!(plans[0].prior().len(), pages + more);
     }
 
     #[test]

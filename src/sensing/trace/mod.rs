@@ -3,6 +3,8 @@
 //! The form is NumPy's `.npz` with the arrays `window_start_ns` (int64, T), `page_index` (int32, the written places of
 //! all windows one after another), `offsets` (int64, T + 1; window t has `page_index[offsets[t]..offsets[t + 1]]`) and
 //! `n_pages` (int64, scalar); `vma_start` and `vma_end` are not needed here. Windows without a write may be left out.
+//!
+//! Of a long line that is hardly written only the pages that ever are, and their neighbours, are taken ([`TouchedLine`]).
 
 mod npz;
 
@@ -14,7 +16,7 @@ use std::time::Duration;
 use super::{PageSet, SensingError};
 use crate::capture::recording::Recording;
 use crate::capture::{MemoryRegion, PageRange, range};
-use crate::map::AddressLayout;
+use crate::map::{AddressLayout, TouchedLine};
 
 /// The most that the windows of a trace may take in memory, a bit for each page in each of them: an hour of a program of 900 MiB.
 const MAX_BYTES: usize = 1 << 30;
@@ -46,7 +48,7 @@ impl WriteTrace {
         let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
         let npz::Arrays { pages, starts, offsets, places } =
             npz::Arrays::read(BufReader::new(file)).map_err(unusable)?;
-        let pages = usize::try_from(pages).ok().filter(|pages| (1..=MAX_PAGES).contains(pages));
+        let pages = u64::try_from(pages).ok().filter(|pages| (1..=MAX_PAGES as u64).contains(pages));
         let pages = pages.ok_or_else(|| unusable("n_pages is not between 1 and 2^31".into()))?;
         if offsets.len() != starts.len() + 1 {
             return Err(unusable(format!(
@@ -56,41 +58,55 @@ impl WriteTrace {
                 offsets.len()
             )));
         }
-        fits(path, pages, starts.len())?;
-        let mut windows = Vec::with_capacity(starts.len());
+        let mut of_windows = Vec::with_capacity(starts.len());
+        let mut touched = Vec::new();
         for (index, bounds) in offsets.windows(2).enumerate() {
             let bounds = usize::try_from(bounds[0]).ok().zip(usize::try_from(bounds[1]).ok());
             let written = bounds.and_then(|(from, to)| places.get(from..to));
             let written =
                 written.ok_or_else(|| unusable(format!("window {index} has offsets out of range")))?;
-            let mut window = PageSet::empty(pages);
             for place in written {
-                match usize::try_from(*place).ok().filter(|place| *place < pages) {
-                    Some(place) => window.insert(place),
+                match u64::try_from(*place).ok().filter(|place| *place < pages) {
+                    Some(place) => touched.push(page(place)),
                     None => return Err(unusable(format!("window {index} has page {place} of {pages}"))),
                 }
             }
-            windows.push(window);
+            of_windows.push(written);
         }
+        range::merge(&mut touched);
+        let line = part(&AddressLayout::new(PAGE, std::iter::once(0..pages * PAGE)), &touched);
+        let pages = line.pages() as usize;
+        fits(path, pages, starts.len())?;
+        let windows = of_windows.into_iter().map(|written| {
+            let places = written.iter().filter_map(|place| line.page_of(page(*place as u64).start));
+            PageSet::of(pages, places.map(|place| place as usize))
+        });
+        let windows = windows.collect();
         let starts = starts.iter().map(|ns| Duration::from_nanos((*ns).max(0) as u64)).collect();
         Ok(Self { pages, starts, windows })
     }
 
-    /// Takes a recording of `memory-glass record`. The line is made of all pages that were ever under watch, in address order.
+    /// Takes a recording of `memory-glass record`. The line is made of the pages that were ever under watch, in address order.
     pub fn read_recording(path: &Path) -> Result<Self, SensingError> {
         let unusable = |reason: String| SensingError::Trace { path: path.to_owned(), reason };
         let recording = Recording::open(path).map_err(|error| unusable(error.to_string()))?;
-        let mut regions: Vec<PageRange> = Vec::new();
+        let page_size = recording.info().target.page_size;
+        let (mut regions, mut touched): (Vec<PageRange>, Vec<PageRange>) = (Vec::new(), Vec::new());
         let mut count = 0;
+        let mut known = TouchedLine::new(page_size);
         for window in recording.cursor_at(Duration::ZERO) {
             count += 1;
             if let Some(table) = &window.regions {
                 regions.extend(table.iter().map(MemoryRegion::range));
                 range::merge(&mut regions);
             }
+            if known.touch(&window.written) {
+                touched.extend_from_slice(&window.written);
+                range::merge(&mut touched);
+            }
         }
-        let page_size = recording.info().target.page_size;
         let line = AddressLayout::new(page_size, regions.iter().map(|region| region.start..region.end));
+        let line = part(&line, &touched);
         let pages = usize::try_from(line.pages()).ok().filter(|pages| (1..=MAX_PAGES).contains(pages));
         let pages = pages.ok_or_else(|| unusable("no pages were under watch".into()))?;
         fits(path, pages, count)?;
@@ -126,6 +142,23 @@ impl WriteTrace {
             _ => Duration::from_millis(100),
         }
     }
+}
+
+/// The size of a page where only its number is known.
+const PAGE: u64 = 4096;
+
+/// The page of this number.
+fn page(number: u64) -> PageRange {
+    PageRange::new(number * PAGE, (number + 1) * PAGE)
+}
+
+/// What is taken of a line on which these pages are ever written.
+fn part(whole: &AddressLayout, written: &[PageRange]) -> AddressLayout {
+    let mut touched = TouchedLine::new(whole.page_size());
+    touched.touch(written);
+    touched.follow(whole);
+    touched.not_empty(whole);
+    touched.layout().clone()
 }
 
 /// Whether so many windows of a line of `pages` may be taken into memory.
@@ -193,12 +226,25 @@ mod tests {
 
     #[test]
     fn a_line_that_would_fill_the_memory_is_refused() {
+        // 4096 pages far from each other, each with its neighbours.
         let mut large = arrays(1 << 31);
-        large[1].1 = numbers(&[0; 5]);
-        large[2].1 = numbers(&[0; 6]);
+        let strewn: Vec<i32> = (0..4096).map(|page| page << 19).collect();
+        let windows = 32 << 10;
+        large[1].1 = numbers(&vec![0; windows]);
+        large[2].1 = numbers(&[vec![0; windows], vec![4096]].concat());
+        large[3].1 = npy("(4096,)", "<i4", bytemuck::cast_slice(&strewn));
         assert!(
-            read(&large).expect_err("refused").starts_with("5 windows of 2147483648 pages take 1280 MiB")
+            read(&large).expect_err("refused").starts_with("32768 windows of 262144 pages take 1026 MiB")
         );
+    }
+
+    #[test]
+    fn a_long_line_takes_no_more_than_what_is_written_of_it() {
+        let mut long = arrays(1 << 31);
+        long[3].1 = npy("(3,)", "<i4", bytemuck::cast_slice(&[1 << 30, 5, i32::MAX]));
+        let trace = read(&long).expect("read");
+        let windows = [PageSet::of(192, [64]), PageSet::of(192, [5, 191])];
+        assert_eq!((trace.pages(), trace.windows()), (192, &windows[..]));
     }
 
     #[test]
