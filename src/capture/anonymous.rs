@@ -15,6 +15,11 @@ use super::window::Window;
 
 /// Addresses that are given away: those of a process (x86-64, four-level page tables), without the first and the last part.
 const SPACE: std::ops::Range<u64> = 1 << 32..1 << 47;
+/// And where that is too narrow, as beside reservations of many terabytes: what five-level page tables have. They are labels, and need
+/// nothing that the processor has.
+const WIDE_SPACE: std::ops::Range<u64> = 1 << 47..1 << 56;
+/// Places that are tried for a mapping before it gets one there.
+const TRIES: u32 = 64;
 /// Kept free around a mapping, at least, for it to grow into.
 const ROOM: u64 = 1 << 30;
 /// And at most.
@@ -74,13 +79,16 @@ impl Anonymizer {
     /// A place for a new mapping, apart from all `reserved` ones.
     fn place(&mut self, real: PageRange, reserved: &mut Vec<PageRange>) -> Moved {
         let mut room = real.len().clamp(ROOM, MOST_ROOM);
+        let mut tries = 0;
         let own = loop {
+            tries += 1;
             let whole = real.len().saturating_add(2 * room);
-            let last = SPACE.end.saturating_sub(whole).max(SPACE.start + 1);
-            let start = self.random.u64(SPACE.start..last) / self.page_size * self.page_size;
+            let narrow = tries <= TRIES && whole <= SPACE.end - SPACE.start;
+            let space = if narrow { SPACE } else { WIDE_SPACE };
+            let last = space.end.saturating_sub(whole).max(space.start + 1);
+            let start = self.random.u64(space.start..last) / self.page_size * self.page_size;
             let own = PageRange::new(start, start.saturating_add(whole));
-            // There is more space by a factor of thousands than ordinary mappings take: a second try is rare. Only beside
-            // reservations of many terabytes it gets narrow.
+            // There is more space by a factor of thousands than ordinary mappings take: a second try is rare.
             if reserved.iter().all(|other| other.intersection(&own).is_none()) {
                 break own;
             }
@@ -274,6 +282,21 @@ mod tests {
         }
         anonymizer.follow(&[region(5000, 3, "")]);
         assert_eq!(anonymizer.hide(&page), []);
+    }
+
+    #[test]
+    fn reservations_of_many_terabytes_find_a_place_as_well() {
+        const TIB: u64 = (1 << 40) / PAGE;
+        // What a thread sanitizer maps, in pieces that fit nowhere beside each other in an ordinary address space.
+        let table =
+            [region(0, 40 * TIB, ""), region(40 * TIB, 40 * TIB, "x"), region(80 * TIB, 10 * TIB, "")];
+        for seed in 0..50 {
+            let mut anonymizer = Anonymizer::with_random(PAGE, fastrand::Rng::with_seed(seed));
+            let seen = anonymizer.follow(&table);
+            assert!(seen.windows(2).all(|pair| pair[0].end < pair[1].start), "{seen:?}");
+            let written = [region(79 * TIB, 3, "").range()];
+            assert_eq!(anonymizer.reveal(&anonymizer.hide(&written)), written);
+        }
     }
 
     proptest! {

@@ -46,6 +46,7 @@ pub mod recording;
 pub mod region;
 mod running;
 mod scan;
+pub mod shortage;
 mod soft_dirty;
 mod source;
 mod sync;

@@ -20,6 +20,7 @@ use smithay::wayland::socket::ListeningSocketSource;
 use tracing::{debug, info, warn};
 
 use super::{Compositor, DisplayError};
+use crate::capture::shortage;
 
 /// What is kept per client.
 #[derive(Debug, Default)]
@@ -180,6 +181,7 @@ pub(crate) fn spawn(
     let name = command.first().cloned().unwrap_or_default();
     let failed = |reason: String| DisplayError::Spawn { command: name.clone(), reason };
     let mut program = Command::new(&name);
+    shortage::as_before(&mut program);
     start_clean(&mut program);
     prepare(&mut program);
     let mut child = program

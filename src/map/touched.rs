@@ -12,9 +12,9 @@ use crate::map::{AddressLayout, LayoutChange};
 
 /// A line of so many pages is taken whole: 1 GiB of 4 KiB each.
 const WHOLE: u64 = 1 << 18;
-/// Pages that come together: a word of a [`crate::sensing::PageSet`], and so few that a single page that is written far from all
-/// others costs less than it costs the target.
-const TOGETHER: u64 = 64;
+/// Pages that come together: the neighbours of a page tell something of it, and a page that is written far from all others is to
+/// cost less than it costs the target.
+const TOGETHER: u64 = 8;
 
 /// A line of the pages that were ever written, and of their neighbours.
 #[derive(Debug, Clone)]
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(touched.follow(&whole).map(|before| before.pages()), Some(0));
         assert_eq!(touched.layout().pages(), 2 * TOGETHER);
         assert_eq!(touched.layout().page_of((at + 70) * PAGE), Some(6));
-        assert!(!touched.touch(&[pages(at + 64, 64)]), "all of these are on it");
+        assert!(!touched.touch(&[pages(at + 64, TOGETHER)]), "all of these are on it");
         assert_eq!(touched.follow(&whole), None);
     }
 

@@ -7,8 +7,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::DensityMap;
 use super::sums::{Marks, Sums};
+use super::{DensityMap, sparse_map};
 use crate::map::{AddressLayout, HilbertCapability, HilbertSkilling};
 
 /// Below this a page counts as cold: a ten-thousandth is far under what any palette shows.
@@ -110,8 +110,7 @@ impl PageActivity {
         pages: impl Iterator<Item = (u64, f32)>,
     ) -> DensityMap {
         let (size, cells) = (curve.size() as usize, curve.cells());
-        // Memory that is zero because nobody has written it takes none; so only cells that are written are.
-        let mut density = DensityMap::zeros((size, size));
+        let mut density = sparse_map(size);
         if self.weight == 0.0 {
             return density;
         }

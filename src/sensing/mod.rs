@@ -40,7 +40,21 @@ pub use solve::{
 };
 pub use trace::WriteTrace;
 
+use crate::capture::shortage;
+
 /// The share of each cell's pages that are written in a window, smoothed: 0.0 (none, ever) to 1.0 (all, always).
 ///
 /// Indexed `[y][x]`, 2^order × 2^order.
 pub type DensityMap = ndarray::Array2<f32>;
+
+/// A map of so many cells a side, all zero. Memory that nobody has written takes none, so a large map of which few cells are
+/// written takes little.
+pub(crate) fn sparse_map(side: usize) -> DensityMap {
+    /// From this size on the allocator has memory from the kernel for it alone.
+    const LARGE: usize = 32 << 20;
+    let mut map = DensityMap::zeros((side, side));
+    if let Some(cells) = map.as_slice_mut().filter(|cells| size_of_val(*cells) >= LARGE) {
+        shortage::small_pages(cells);
+    }
+    map
+}

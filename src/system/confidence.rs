@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::sampling::SampledWindow;
 use crate::map::{HilbertCapability as _, HilbertSkilling};
-use crate::sensing::{DensityMap, Field};
+use crate::sensing::{DensityMap, Field, sparse_map};
 
 /// By cell, indexed `[y][x]`.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ impl Confidence {
     /// pages where they are of a part.
     pub(super) fn of(field: &Field, shown: &SampledWindow, curve: &HilbertSkilling) -> Self {
         let side = curve.size() as usize;
-        let mut doubt = DensityMap::zeros((side, side));
+        let mut doubt = sparse_map(side);
         let of_unknown = shown.part.is_some() && !shown.rest_is_silent;
         if shown.part.is_none() {
             for (d, sure) in field.confidence().enumerate().filter(|(_, sure)| *sure < 1.0) {
@@ -38,7 +38,8 @@ impl Confidence {
         for (place, on_line) in places.filter_map(|place| Some((place, on_line.place(place)?))) {
             for d in shown.line.cells_of_page(on_line, cells) {
                 let (x, y) = curve.d2xy(d);
-                let pages = shown.line.pages_of_cell(d, cells).map_or(1, |pages| pages.end() - pages.start() + 1);
+                let pages =
+                    shown.line.pages_of_cell(d, cells).map_or(1, |pages| pages.end() - pages.start() + 1);
                 // Pages of a cell are taken as independent given the samples.
                 doubt[[y as usize, x as usize]] += field.variance[place] / (pages as f32).powi(2);
                 cells_in_part.push((x, y));

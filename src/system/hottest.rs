@@ -28,7 +28,8 @@ pub(super) fn hottest(activity: &PageActivity, length: u64, line: u64) -> Option
     let step = (length / STEPS).max(1);
     let all = line.div_ceil(step);
     let wide = length.div_ceil(step).min(all).max(1);
-    let steps: Vec<(u64, f32)> = activity.heat_in_steps(step).into_iter().filter(|(at, _)| *at < all).collect();
+    let steps: Vec<(u64, f32)> =
+        activity.heat_in_steps(step).into_iter().filter(|(at, _)| *at < all).collect();
     // From one stretch to the next the heat changes where a warm step comes in or goes out.
     let last = all.saturating_sub(wide);
     let mut begins: Vec<u64> = steps

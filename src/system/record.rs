@@ -18,7 +18,7 @@ use super::words::bytes;
 use crate::capture::recording::{Recorded, Recorder, RingLimits};
 use crate::capture::{
     Attacher, CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, ProcessAttach, Rung, SecurityConfig,
-    TargetInfo, TargetMetrics,
+    TargetInfo, TargetMetrics, shortage,
 };
 use crate::channel::Event as ChannelEvent;
 use crate::{GlassRamError, Result};
@@ -211,6 +211,7 @@ pub fn run(options: &RecordOptions) -> Result<RecordReport> {
     // Before any thread is started, so that every thread leaves these signals to the loop.
     let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]).map_err(loop_failed)?;
     let attacher = Attacher::choose(options.security, None)?;
+    shortage::first_to_go();
     let origin = Instant::now();
     let config = MonitorConfig {
         window: options.window,

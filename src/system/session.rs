@@ -43,7 +43,7 @@ use self::watching::View;
 use super::target::resolve;
 use crate::Result;
 use crate::capture::recording::{Replay, ReplayStart};
-use crate::capture::{Attacher, GlassRamMonitor, WindowSource, birth};
+use crate::capture::{Attacher, GlassRamMonitor, WindowSource, birth, shortage};
 use crate::config::{Config, Overrides};
 use crate::display::{BackendKind, Compositor, CompositorConfig, DisplayError, PlanePolicy};
 use crate::render::RenderWorker;
@@ -89,6 +89,7 @@ pub fn run(options: SessionOptions) -> Result<()> {
     let (config, broken) = configuration(&mut file, &options)?;
     // Before any other thread is started, because it is for threads that are started later, too.
     let attacher = Attacher::choose(config.security, watching::monitor_config(&config).rung)?;
+    shortage::first_to_go();
     config.security.confine_session()?;
     let source = first_source(&attacher, &options, &config)?;
     let worker = RenderWorker::spawn()?;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use crate::capture::recording::{Replay, ReplayStart};
-use crate::capture::{self, Attacher, GlassRamMonitor, MonitorConfig, ProcessSummary, WindowSource};
+use crate::capture::{
+    self, Attacher, GlassRamMonitor, MonitorConfig, ProcessSummary, WindowSource, shortage,
+};
 use crate::{GlassRamError, Result};
 
 /// What is to be looked at.
@@ -20,6 +22,7 @@ impl Subject {
     pub(super) fn open(&self, attacher: &Attacher, config: MonitorConfig) -> Result<WindowSource> {
         Ok(match self {
             Self::Process(word) => {
+                shortage::first_to_go();
                 GlassRamMonitor::watch(attacher.attach_by(resolve(word)?, config.rung)?, config)?.into()
             }
             Self::Recording(path, start) => Replay::open(path, *start)?.into(),

@@ -10,6 +10,7 @@ pub mod blocked;
 pub mod churn;
 pub mod load;
 pub mod programs;
+pub mod reserve;
 pub mod strace;
 pub mod work;
 

@@ -33,6 +33,7 @@ fn play(role: &str) {
         "unprivileged" => super::unprivileged(argument),
         "churn" => super::churn::churn(),
         "load" => super::load::load(argument),
+        "reserve" => super::reserve::reserve(argument),
         "filtered" => filtered(),
         "full" => full(),
         _ => panic!("no such role: {role}"),

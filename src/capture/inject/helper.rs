@@ -5,6 +5,7 @@ use std::ptr;
 
 use nix::libc::{self, c_int, c_long};
 
+use super::super::shortage;
 use super::plan::Plan;
 use super::tracee::{self, Tracee};
 
@@ -123,11 +124,13 @@ unsafe fn withdraw(plan: &Plan) {
         let opened =
             system_call(libc::SYS_openat, [libc::AT_FDCWD.into(), name, libc::O_WRONLY.into(), 0, 0, 0]);
         if let Ok(file) = opened {
-            let score = b"-1000";
-            let _ = system_call(
-                libc::SYS_write,
-                [file, score.as_ptr() as c_long, score.len() as c_long, 0, 0, 0],
-            );
+            // The monitor may be the first to be ended; where we may not be the last, it is as it was before.
+            for score in [shortage::original().unwrap_or("0"), "-1000"] {
+                let _ = system_call(
+                    libc::SYS_write,
+                    [file, score.as_ptr() as c_long, score.len() as c_long, 0, 0, 0],
+                );
+            }
             let _ = system_call(libc::SYS_close, [file, 0, 0, 0, 0, 0]);
         }
         // Ahead of ordinary processes, so that the target does not stand still while others compute. It never spins: each

@@ -507,3 +507,28 @@ fn windows_share_the_table_of_regions() {
         read_all(&recording).into_iter().filter_map(|window| window.regions).collect();
     assert_eq!(tables.len(), 1, "a table that is repeated for seeking is no change");
 }
+
+#[test]
+fn address_space_is_reserved_by_the_terabyte_and_what_is_written_of_it_comes_back() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("a.mgr");
+    let origin = Instant::now();
+    // As a sanitizer has it; and all that five levels of page tables reach.
+    for (index, (first, count)) in [(0x7fff8, 22 << 28), (16, (1 << 45) - 16)].into_iter().enumerate() {
+        let path = path.with_extension(index.to_string());
+        let far = first + count - 3;
+        let table = vec![region(first, count, None)];
+        let windows = [
+            window(origin, 0, vec![pages(first, 2), pages(far, 3)], Some(table.clone())),
+            window(origin, 1, vec![pages(far, 1)], None),
+        ];
+        record(&path, origin, &windows, RingLimits::default());
+        let recording = Recording::open(&path).unwrap();
+        assert_eq!(recording.damage(), None);
+        let read = read_all(&recording);
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[0].regions.as_deref(), Some(&table[..]));
+        assert_eq!(read[0].written, windows[0].written);
+        assert_eq!(read[1].written, windows[1].written);
+    }
+}

@@ -9,9 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use crate::capture::shortage;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 const SCRIPT: &str = "#!/bin/sh
+# The session is the first to go when memory is short, what it starts is not.
+[ -z \"$MEMORY_GLASS_SCORE\" ] || echo \"$MEMORY_GLASS_SCORE\" 2> /dev/null > /proc/self/oom_score_adj
 # Smithay gives Xwayland sockets that it has just made; those that X11 programs wait at are added.
 exec \"$MEMORY_GLASS_XWAYLAND\" \"$@\" $MEMORY_GLASS_LISTEN
 ";
@@ -76,6 +79,7 @@ impl Launch<'_> {
             ),
             ("MEMORY_GLASS_XWAYLAND", text(&self.launcher.program)),
             ("MEMORY_GLASS_LISTEN", listen.join(" ")),
+            ("MEMORY_GLASS_SCORE", shortage::original().unwrap_or_default().to_owned()),
         ]
     }
 

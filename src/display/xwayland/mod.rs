@@ -33,6 +33,7 @@ use self::launch::Launcher;
 use self::sockets::Sockets;
 use super::Compositor;
 use super::desk::Desk;
+use crate::capture::shortage;
 pub(crate) use focus::KeyboardFocus;
 
 /// Whoever dies so soon after its start has not been killed by accident.
@@ -298,12 +299,10 @@ fn installed() -> Result<PathBuf, String> {
 /// What a program says, on either of its two outputs. `Command::output` would panic where reading them is interrupted.
 fn said(program: &Path, argument: &str) -> io::Result<String> {
     let (mut reader, writer) = io::pipe()?;
-    let mut child = Command::new(program)
-        .arg(argument)
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .spawn()?;
+    let mut command = Command::new(program);
+    shortage::as_before(&mut command);
+    let mut child =
+        command.arg(argument).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn()?;
     let mut text = Vec::new();
     let read = reader.read_to_end(&mut text);
     child.wait()?;

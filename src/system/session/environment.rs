@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use sd_notify::NotifyState;
 use tracing::{debug, warn};
 
+use crate::capture::shortage;
 use crate::display::Compositor;
 
 /// Hands the session's variables to the person's systemd and D-Bus, so that what these start is started in the session. It is
@@ -17,12 +18,9 @@ pub(super) fn export(compositor: &Compositor) {
     for (program, arguments) in
         [("systemctl", &["--user", "import-environment"][..]), ("dbus-update-activation-environment", &[])]
     {
-        let status = Command::new(program)
-            .args(arguments)
-            .args(&names)
-            .envs(variables())
-            .stdin(Stdio::null())
-            .status();
+        let mut command = Command::new(program);
+        shortage::as_before(&mut command);
+        let status = command.args(arguments).args(&names).envs(variables()).stdin(Stdio::null()).status();
         match status {
             Ok(status) if status.success() => debug!(program, "the environment is handed over"),
             Ok(status) => warn!(program, %status, "the environment is not handed over"),
