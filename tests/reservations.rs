@@ -91,7 +91,9 @@ fn a_snapshot_is_of_what_is_touched_and_takes_memory_for_that_alone() {
             );
             assert_eq!(report["pages"].as_u64(), Some(line.pages()));
             assert!(report["pages"].as_u64() > Some(tib << 28) && report["fault_rate"].as_f64() > Some(1.0));
-            assert_eq!(report["accuracy"]["value"], 1.0, "little is written, and all of it is seen");
+            if budget.is_none() {
+                assert_eq!(report["accuracy"]["value"], 1.0, "all of it is seen");
+            }
             support::assert_untouched(target.pid());
             peak
         });

@@ -197,6 +197,12 @@ impl Pagemap {
         Ok((bytes, huge))
     }
 
+    /// Appends where `range` has pages, in memory or swapped out; what is only reserved costs nothing.
+    pub fn there(&mut self, range: PageRange, there: &mut Vec<PageRange>) -> Result<(), Errno> {
+        let asked = PmScanArg { category_anyof_mask: EXISTS, return_mask: EXISTS, ..PmScanArg::default() };
+        self.walk(range, asked, |run| note_unarmed(there, run))
+    }
+
     fn walk(
         &mut self,
         range: PageRange,
@@ -298,5 +304,32 @@ mod tests {
             uffd.write_protect(scratch.range(), false).expect("unprotected");
             prop_assert_eq!(pages(&window()).len(), Scratch::PAGES);
         }
+    }
+
+    #[test]
+    fn what_is_there_is_found_in_a_reservation_of_terabytes() {
+        const LENGTH: usize = 1 << 44;
+        let flags = nix::libc::MAP_PRIVATE | nix::libc::MAP_ANONYMOUS | nix::libc::MAP_NORESERVE;
+        // SAFETY: new memory of our own, of which single pages are written.
+        let start = unsafe { nix::libc::mmap(std::ptr::null_mut(), LENGTH, 3, flags, -1, 0) };
+        assert_ne!(start, nix::libc::MAP_FAILED);
+        // SAFETY: how it is paged changes nothing about its content.
+        unsafe { nix::libc::madvise(start, LENGTH, nix::libc::MADV_NOHUGEPAGE) };
+        let range = PageRange::new(start as u64, start as u64 + LENGTH as u64);
+        let page = sys::page_size();
+        let written = [0, (1 << 43) / page + 7, LENGTH as u64 / page - 1];
+        let expected =
+            written.map(|at| PageRange::new(range.start + at * page, range.start + (at + 1) * page));
+        for range in expected {
+            // SAFETY: within what was mapped.
+            unsafe { (range.start as *mut u8).write_volatile(1) };
+        }
+        let mut there = Vec::new();
+        Pagemap::new(File::open("/proc/self/pagemap").expect("opened"))
+            .there(range, &mut there)
+            .expect("scanned");
+        // SAFETY: what was mapped above, once.
+        unsafe { nix::libc::munmap(start, LENGTH) };
+        assert_eq!(there, expected);
     }
 }

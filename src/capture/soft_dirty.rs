@@ -67,11 +67,20 @@ impl SoftDirtyTracker {
         let pid = target.info.pid;
         let changed = self.rebuild(target)?;
         let mut written = Vec::new();
+        let mut there = Vec::new();
         for region in self.regions.iter() {
-            // A mapping that is gone by now has no entries.
-            match self.bits.written(region.range(), target.info.page_size, &mut written) {
-                Ok(()) | Err(Errno::EIO) => {}
-                Err(errno) => return Err(stopped(pid, errno)),
+            there.clear();
+            // Terabytes may be reserved, and an entry is read for each page: for those that are there, where the kernel says
+            // which these are (6.7).
+            if target.pagemap.there(region.range(), &mut there).is_err() {
+                there = vec![region.range()];
+            }
+            for range in &there {
+                // A mapping that is gone by now has no entries.
+                match self.bits.written(*range, target.info.page_size, &mut written) {
+                    Ok(()) | Err(Errno::EIO) => {}
+                    Err(errno) => return Err(stopped(pid, errno)),
+                }
             }
         }
         self.bits.reset().map_err(|errno| stopped(pid, errno))?;

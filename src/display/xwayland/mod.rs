@@ -303,6 +303,8 @@ fn said(program: &Path, argument: &str) -> io::Result<String> {
     shortage::as_before(&mut command);
     let mut child =
         command.arg(argument).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    // Its ends of the pipe are open as long as it is there.
+    drop(command);
     let mut text = Vec::new();
     let read = reader.read_to_end(&mut text);
     child.wait()?;
