@@ -110,7 +110,8 @@ impl UserfaultFd {
         Ok(Self { uffd, pid })
     }
 
-    /// A descriptor whose handshake another process has done for us.
+    /// A descriptor whose handshake was done elsewhere.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn adopt(fd: OwnedFd, pid: u32) -> Self {
         // SAFETY: the descriptor is ours and is given away whole.
         let uffd = unsafe { Uffd::from_raw_fd(fd.into_raw_fd()) };
