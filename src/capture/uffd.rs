@@ -242,8 +242,10 @@ impl AsFd for UserfaultFd {
 
 impl From<UserfaultFd> for OwnedFd {
     fn from(uffd: UserfaultFd) -> OwnedFd {
-        // SAFETY: the crate's object gives its descriptor away, so this is the only owner.
-        unsafe { OwnedFd::from_raw_fd(uffd.uffd.into_raw_fd()) }
+        // The crate's own `into_raw_fd` closes what it gives away.
+        let uffd = std::mem::ManuallyDrop::new(uffd.uffd);
+        // SAFETY: the crate's object is never dropped, so this is the only owner.
+        unsafe { OwnedFd::from_raw_fd(uffd.as_raw_fd()) }
     }
 }
 
@@ -305,6 +307,14 @@ mod tests {
             place.copy_from_slice(&word.to_ne_bytes());
         }
         bytes
+    }
+
+    #[test]
+    fn a_descriptor_that_is_given_away_is_open() {
+        let uffd = UserfaultFd::create(UffdFeatureFlags::ASYNC_RUNG).expect("created");
+        let owned = OwnedFd::from(uffd);
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", owned.as_raw_fd())).expect("open");
+        assert!(link.to_string_lossy().contains("userfaultfd"), "{}", link.display());
     }
 
     #[test]
