@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::broker::{Attached, Attacher};
 use super::inject::{self, Stop};
+use super::keeper::{self, Keeper};
 use super::probe::Rung;
 use super::range::PageRange;
 use super::region::{MemoryRegion, parse_maps};
@@ -38,8 +39,7 @@ pub struct ProcessAttach {
     pub(super) info: TargetInfo,
     pub(super) pidfd: OwnedFd,
     rung: Rung,
-    /// None on the rung that goes without.
-    uffd: Option<UserfaultFd>,
+    uffd: Held,
     pub(super) pagemap: Pagemap,
     pub(super) maps: Maps,
     regions: Vec<MemoryRegion>,
@@ -47,6 +47,17 @@ pub struct ProcessAttach {
     children: Vec<ProcessAttach>,
     /// Who did it, and can do what else takes privileges.
     pub(super) by: Attacher,
+}
+
+/// Who holds the userfaultfd.
+#[derive(Debug)]
+enum Held {
+    /// A process of its own: asynchronously, one can watch without having it.
+    ByKeeper(Keeper),
+    /// We do: on the synchronous rungs, events are read from it.
+    ByUs(UserfaultFd),
+    /// Nobody, on the rung that goes without.
+    ByNobody,
 }
 
 impl ProcessAttach {
@@ -70,11 +81,11 @@ impl ProcessAttach {
         std::mem::take(&mut self.children)
     }
 
-    /// All of it in a form that a socket carries: the facts, and the descriptors in the order that `from_parts` takes. None on the
-    /// rung that has no userfaultfd.
+    /// All of it in a form that a socket carries: the facts, and the descriptors in the order that `from_parts` takes. None on other
+    /// rungs than the asynchronous: a userfaultfd is not handed over.
     pub(super) fn to_parts(&self) -> Option<(Attached, [BorrowedFd<'_>; 4])> {
         let AttachMetrics { stop, total } = self.metrics;
-        let (stop, uffd) = (stop?, self.uffd.as_ref()?);
+        let (stop, Held::ByKeeper(keeper)) = (stop?, &self.uffd) else { return None };
         let facts = Attached {
             pid: self.info.pid,
             comm: self.info.comm.clone(),
@@ -86,13 +97,13 @@ impl ProcessAttach {
             user_mode_only: stop.user_mode_only,
             total_ns: total.as_nanos() as u64,
         };
-        Some((facts, [self.pidfd.as_fd(), uffd.as_fd(), self.pagemap.as_fd(), self.maps.file.as_fd()]))
+        Some((facts, [self.pidfd.as_fd(), keeper.as_fd(), self.pagemap.as_fd(), self.maps.file.as_fd()]))
     }
 
     /// What another process has attached to for us.
     pub(super) fn from_parts(facts: Attached, fds: Vec<OwnedFd>, by: Attacher) -> Result<Self> {
         let pid = facts.pid;
-        let [pidfd, uffd, pagemap, maps] = <[OwnedFd; 4]>::try_from(fds).map_err(|fds| {
+        let [pidfd, keeper, pagemap, maps] = <[OwnedFd; 4]>::try_from(fds).map_err(|fds| {
             tracing::warn!(pid, descriptors = fds.len(), "an attachment of four descriptors was expected");
             CaptureError::Changed { pid }
         })?;
@@ -115,7 +126,7 @@ impl ProcessAttach {
             // The only one that is handed over.
             rung: Rung::WpAsync,
             pidfd,
-            uffd: Some(UserfaultFd::adopt(uffd, pid)),
+            uffd: Held::ByKeeper(Keeper::of(keeper, pid)),
             pagemap: Pagemap::new(pagemap.into()),
             maps,
             regions,
@@ -151,14 +162,67 @@ impl ProcessAttach {
         self.rung
     }
 
-    /// The userfaultfd, on the rungs that have one.
+    /// The userfaultfd, on the rungs where we have it.
     pub(super) fn uffd(&self) -> Option<&UserfaultFd> {
-        self.uffd.as_ref()
+        match &self.uffd {
+            Held::ByUs(uffd) => Some(uffd),
+            Held::ByKeeper(_) | Held::ByNobody => None,
+        }
+    }
+
+    /// Its keeper, on the asynchronous rung.
+    pub(super) fn keeper(&self) -> Option<&Keeper> {
+        match &self.uffd {
+            Held::ByKeeper(keeper) => Some(keeper),
+            Held::ByUs(_) | Held::ByNobody => None,
+        }
+    }
+
+    /// Whether huge pages that watching splits are put together again at the end.
+    pub(super) fn set_restoring(&mut self, restores: bool) {
+        if let Held::ByKeeper(keeper) = &mut self.uffd {
+            keeper.set_restoring(restores);
+        }
+    }
+
+    /// Puts ranges under the watch of the userfaultfd: the kernel's answer to each. One call for many is much faster than many.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::KeeperDied`] where there is nobody to do it.
+    pub(super) fn watch_all(
+        &self,
+        ranges: &[PageRange],
+    ) -> std::result::Result<Vec<std::result::Result<(), Errno>>, CaptureError> {
+        Ok(match &self.uffd {
+            Held::ByKeeper(keeper) => keeper.watch(ranges)?,
+            Held::ByUs(uffd) => ranges.iter().map(|range| uffd.watch(*range)).collect(),
+            Held::ByNobody => vec![Err(Errno::EOPNOTSUPP); ranges.len()],
+        })
     }
 
     /// Puts a range under the watch of the userfaultfd.
     pub(super) fn watch(&self, range: PageRange) -> std::result::Result<(), Errno> {
-        self.uffd.as_ref().ok_or(Errno::EOPNOTSUPP)?.watch(range)
+        self.watch_all(&[range]).map_err(|_| Errno::EPIPE)?.pop().unwrap_or(Err(Errno::EPIPE))
+    }
+
+    /// Takes a range out of the watch.
+    pub(super) fn unwatch(&self, range: PageRange) -> std::result::Result<(), Errno> {
+        match &self.uffd {
+            Held::ByKeeper(keeper) => {
+                keeper.unwatch(&[range]).map_err(|_| Errno::EPIPE)?.pop().unwrap_or(Err(Errno::EPIPE))
+            }
+            Held::ByUs(uffd) => uffd.unwatch(range),
+            Held::ByNobody => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
+    /// Says where huge pages are that are about to be armed, so that they are put together again whatever becomes of us.
+    pub(super) fn note_huge(&self, ranges: &[PageRange]) -> std::result::Result<(), CaptureError> {
+        match self.keeper() {
+            Some(keeper) if !ranges.is_empty() => keeper.note_huge(ranges),
+            _ => Ok(()),
+        }
     }
 
     fn open(pid: u32, rung: Rung) -> std::result::Result<Self, CaptureError> {
@@ -186,7 +250,7 @@ impl ProcessAttach {
                 CaptureError::NoSuchProcess { pid }
             });
         }
-        let (mut uffd, mut stop) = (None, None);
+        let (mut uffd, mut stop) = (Held::ByNobody, None);
         if rung.needs_uffd() {
             let injected = inject::userfaultfd_of(pid, pidfd.as_fd(), &regions)?;
             // The kernel's own accesses would fail instead of waiting.
@@ -194,7 +258,12 @@ impl ProcessAttach {
                 return Err(CaptureError::UserModeOnly { pid });
             }
             stop = Some(injected.stop);
-            uffd = Some(negotiate(injected.uffd, pid, rung)?);
+            let negotiated = negotiate(injected.uffd, pid, rung)?;
+            uffd = if rung == Rung::WpAsync {
+                Held::ByKeeper(keeper::start(negotiated.into(), pidfd.as_fd(), pagemap.as_fd(), pid)?)
+            } else {
+                Held::ByUs(negotiated)
+            };
         }
         // A process that was executing a program when we came had the new memory before it had the new name.
         if let Ok(status) = Status::of(pid) {

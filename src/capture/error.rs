@@ -183,6 +183,29 @@ pub enum CaptureError {
         pid: u32,
     },
 
+    /// The process that holds the userfaultfd of an asynchronous watch was killed.
+    #[error(
+        "the keeper of the watch over process {pid} was killed or does not answer: the process runs on unwatched, attach to it again"
+    )]
+    KeeperDied {
+        /// The process that was watched.
+        pid: u32,
+    },
+
+    /// The process that is to hold the userfaultfd could not be started, or could not confine itself.
+    #[error(
+        "no keeper can be had for the watch over process {pid} ({step}: {errno}), and nobody else may hold its userfaultfd: \
+         it needs a kernel with seccomp filters, and room for one more process"
+    )]
+    KeeperFailed {
+        /// The process that was asked for.
+        pid: u32,
+        /// What failed.
+        step: &'static str,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+
     /// A system call of the set-up or of the watch failed.
     #[error(
         "{operation} failed on process {pid}: {errno}; `memory-glass doctor` says what this machine allows"
@@ -241,6 +264,8 @@ mod tests {
             CaptureError::Changed { pid: 7 },
             CaptureError::NoSyscallInstruction { pid: 7 },
             CaptureError::HelperDied { pid: 7 },
+            CaptureError::KeeperDied { pid: 7 },
+            CaptureError::KeeperFailed { pid: 7, step: "its seccomp filter", errno: Errno::ENOSYS },
             CaptureError::System { operation: "UFFDIO_API", pid: 7, errno: Errno::EINVAL },
         ];
         for error in all {

@@ -1,68 +1,76 @@
-//! Huge pages: the first write to an armed one splits it, and detaching puts it together again.
+//! Huge pages: the first write to an armed one splits it. Which were there is known before they are armed, so that they can be put
+//! together again whatever happens meanwhile (`keeper`).
 
-use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use nix::errno::Errno;
 
 use super::range::{self, PageRange};
-use super::region::{MemoryRegion, RegionKind};
 use super::scan::Pagemap;
-use super::sys;
 
 /// The huge page of x86-64's second level.
 pub(super) const HUGE: u64 = 2 << 20;
 
-/// Longest time that detaching spends on it: a rebuilt page costs about 0.15 ms, mostly copying.
-const LIMIT: Duration = Duration::from_millis(500);
-
-/// Pages that are put together in one call, some 5 ms' worth.
-const AT_ONCE: usize = 32;
-
-/// Notes that `found` was made of huge pages when it was armed.
-pub(super) fn note(noted: &mut Vec<PageRange>, found: PageRange) {
-    let whole = PageRange::new(found.start.next_multiple_of(HUGE), found.end / HUGE * HUGE);
-    if whole.is_empty() {
-        return;
-    }
-    noted.push(whole);
-    range::merge(noted);
+/// What is known of the blocks that may be huge pages.
+#[derive(Debug, Default)]
+pub(super) struct HugeBlocks {
+    /// Those that were, at some time.
+    noted: Vec<PageRange>,
+    /// Those that had small pages when they were looked at. They need no second look: what becomes huge later is told by the scan
+    /// that finds it written, if only after it is armed.
+    small: Vec<PageRange>,
 }
 
-/// Makes huge pages of these whole ones again; how many bytes of them. One that cannot be is left as it is.
-pub(super) fn collapse(pidfd: BorrowedFd<'_>, pages: &[PageRange]) -> u64 {
-    let collapsed = |page: &&PageRange| sys::process_madvise_collapse(pidfd, &[**page]).is_ok();
-    pages.iter().filter(collapsed).map(PageRange::len).sum()
-}
-
-/// Makes huge pages of those ranges again that were huge, are still private memory, are all there, and are in pieces. How
-/// many bytes were put together. Best effort: it needs CAP_SYS_NICE, and a target that gave memory back in between keeps it so.
-pub(super) fn restore(
-    collapse: impl Fn(&[PageRange]) -> u64,
-    pagemap: &mut Pagemap,
-    table: &[MemoryRegion],
-    noted: &[PageRange],
-) -> u64 {
-    let begun = Instant::now();
-    let mut restored = 0;
-    let mut ready = Vec::with_capacity(AT_ONCE);
-    let private = |region: &&MemoryRegion| {
-        matches!(region.kind(), RegionKind::Anonymous | RegionKind::Heap) && region.is_writable()
-    };
-    for region in table.iter().filter(private) {
-        for common in noted.iter().filter_map(|noted| noted.intersection(&region.range())) {
-            let mut at = common.start.next_multiple_of(HUGE);
-            while at + HUGE <= common.end && begun.elapsed() <= LIMIT {
-                let page = PageRange::new(at, at + HUGE);
-                at += HUGE;
-                // A missing page would be filled by collapsing: the target would own more memory than before.
-                if pagemap.populated(page) == Ok((HUGE, false)) {
-                    ready.push(page);
+impl HugeBlocks {
+    /// Looks at the whole blocks of these ranges that were not looked at before: those that are huge, and were not known to be.
+    pub fn look(&mut self, pagemap: &mut Pagemap, ranges: &[PageRange]) -> Result<Vec<PageRange>, Errno> {
+        let whole: Vec<PageRange> = ranges.iter().filter_map(|range| whole_blocks(*range)).collect();
+        let unknown = range::subtract(&range::subtract(&whole, &self.noted), &self.small);
+        let (mut huge, mut small) = (Vec::new(), Vec::new());
+        for range in unknown.into_iter().filter_map(whole_blocks) {
+            pagemap.existing(range, |run, is_huge| {
+                if is_huge {
+                    huge.push(run);
+                } else {
+                    small.push(PageRange::new(run.start / HUGE * HUGE, run.end.next_multiple_of(HUGE)));
                 }
-                if ready.len() == AT_ONCE {
-                    restored += collapse(&ready);
-                    ready.clear();
-                }
-            }
+            })?;
         }
+        add(&mut self.small, small);
+        Ok(self.note(huge))
     }
-    restored + collapse(&ready)
+
+    /// These were found to be of huge pages: the blocks of them that were not known to be.
+    pub fn note(&mut self, found: Vec<PageRange>) -> Vec<PageRange> {
+        let mut whole: Vec<PageRange> = found.into_iter().filter_map(whole_blocks).collect();
+        range::merge(&mut whole);
+        let new = range::subtract(&whole, &self.noted);
+        add(&mut self.noted, new.clone());
+        new
+    }
+}
+
+fn add(known: &mut Vec<PageRange>, more: Vec<PageRange>) {
+    if !more.is_empty() {
+        known.extend(more);
+        range::merge(known);
+    }
+}
+
+fn whole_blocks(range: PageRange) -> Option<PageRange> {
+    let whole = PageRange::new(range.start.next_multiple_of(HUGE), range.end / HUGE * HUGE);
+    (!whole.is_empty()).then_some(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_block_is_noted_once_and_only_whole() {
+        let mut blocks = HugeBlocks::default();
+        let found = |from: u64, to: u64| vec![PageRange::new(from * HUGE / 2, to * HUGE / 2)];
+        assert_eq!(blocks.note(found(1, 7)), found(2, 6));
+        assert_eq!(blocks.note(found(2, 4)), []);
+        assert_eq!(blocks.note(found(0, 9)), [found(0, 2), found(6, 8)].concat());
+        assert_eq!(blocks.note(found(1, 2)), []);
+    }
 }

@@ -7,13 +7,14 @@
 //!  attach ──► target     what forbids attaching, read from outside
 //!         ──► threads    which thread is cheapest to stop
 //!         ──► inject     one system call in that thread, by its registers alone ──► a userfaultfd of the target
+//!         ──► keeper     a process that holds it from then on: we watch, and cannot write
 //!  monitor ─► tracker    the rung of the ladder: asynchronous (tracking), synchronous (sync), soft-dirty bits (soft_dirty)
 //!         ──► tracking   a window: look, decide, arm
 //!         ──► watch      the mappings under watch, kept in step with the target's table (region)
-//!         ──► uffd       registration            ──► scan    PAGEMAP_SCAN: report and re-arm in one step
+//!         ──► keeper     registration            ──► scan    PAGEMAP_SCAN: report and re-arm in one step
 //!         ──► governor   what a window may cost  ──► arming  which written pages are armed again, where that is not all
 //!         ──► listening  sampled faults, births (perf, children)  ──► faults  who wrote: the threads of a window
-//!         ──► metrics    what it costs           ──► huge    huge pages put together again at the end
+//!         ──► metrics    what it costs           ──► huge    where huge pages are, before they are armed
 //!  recording             the windows in a file, and played from it again as if they came from a monitor (source)
 //! ```
 //!
@@ -35,6 +36,7 @@ mod faults;
 mod governor;
 mod huge;
 mod inject;
+mod keeper;
 mod listening;
 mod metrics;
 mod monitor;

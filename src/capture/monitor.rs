@@ -1,7 +1,7 @@
 //! Watching an attached process, window by window.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,18 @@ use super::arming::{ArmingPolicy, StaggeredArming};
 use super::attach::{AttachMetrics, ProcessAttach, has_memory};
 use super::faults::ThreadFaults;
 use super::governor::{Governing, Governor};
+use super::keeper::Keeper;
 use super::listening::{BIRTHS, Listening};
 use super::metrics::{FaultMetrics, Load, TargetMetrics};
 use super::probe::{self, Rung};
-use super::range::{self, PageRange};
+use super::range;
 use super::region::MemoryRegion;
 use super::running::RunningThreads;
 use super::target::{TargetInfo, errno};
 use super::tracker::Tracker;
 use super::watch::{RefusedRegion, Stopped};
 use super::window::{CaptureEvent, ExitReason, Window};
-use super::{CaptureError, FaultEvent, ProcessAttachCapability, huge};
+use super::{CaptureError, FaultEvent, ProcessAttachCapability};
 use crate::error::Result;
 
 /// How a process is watched.
@@ -83,7 +84,7 @@ impl fmt::Display for LostFeature {
     }
 }
 
-/// A process under watch. Dropping it detaches.
+/// A process under watch. Dropping it detaches, without waiting for it.
 ///
 /// As a calloop source it reports a window per period and the end of the target at once.
 #[derive(Debug)]
@@ -127,6 +128,7 @@ impl GlassRamMonitor {
             pid,
             errno: errno(error),
         })?;
+        target.set_restoring(config.restore_huge_pages);
         let anonymizer =
             config.anonymize.then(|| Arc::new(Mutex::new(Anonymizer::new(target.info.page_size))));
         let policy = disguised(anonymizer.as_ref(), Box::new(StaggeredArming::default()));
@@ -171,6 +173,10 @@ impl GlassRamMonitor {
             Err(Stopped::Gone) => return Ok(CaptureEvent::Exited(self.why_gone())),
             Err(Stopped::Failed(error)) => return Err(error.into()),
         };
+        // Without it nothing is registered any more, and a look finds nothing, whatever is written.
+        if self.target.keeper().is_some_and(Keeper::is_gone) && !self.target.has_ended() {
+            return Err(CaptureError::KeeperDied { pid: self.target.info.pid }.into());
+        }
         name_children(&mut look.events, &forked);
         let TargetInfo { pid, page_size, .. } = self.target.info;
         let running = self.running.latest(pid);
@@ -300,31 +306,42 @@ impl GlassRamMonitor {
         Self::watch(child, self.config)
     }
 
-    /// Ends the watch and leaves nothing behind in the target.
+    /// Ends the watch and leaves nothing behind in the target. Huge pages that watching has split are whole again when this returns, unless
+    /// that takes more than a second: then they are soon after.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::KeeperDied`] where the kernel has ended the watch before, and huge pages stay as they are.
     pub fn detach(mut self) -> Result<()> {
-        self.release()
-    }
-
-    fn release(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.detached, true) || self.target.has_ended() {
+        self.detached = true;
+        if self.target.has_ended() {
             return Ok(());
         }
+        let Some(keeper) = self.target.keeper() else { return self.let_go() };
+        match keeper.finish() {
+            Ok(restored) => {
+                tracing::debug!(
+                    pid = self.target.info.pid,
+                    ?restored,
+                    "let go; bytes of huge pages put together again"
+                );
+                Ok(())
+            }
+            // A target that ends takes its keeper along.
+            Err(_) if self.target.has_ended() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets go of what is registered with a userfaultfd of our own.
+    fn let_go(&mut self) -> Result<()> {
         // The table of this moment: what is not in it any more took its registration along.
         let _ = self.target.maps.read();
         let table = self.target.maps.parse(self.target.info.pid)?;
         for region in table.iter().filter(|region| region.is_watchable()) {
             // Mappings that were refused or are younger than the last window are not registered; closing the
             // descriptor ends whatever this leaves.
-            if let Some(uffd) = self.target.uffd() {
-                let _ = uffd.unwatch(region.range());
-            }
-        }
-        let huge = self.tracker.huge();
-        if self.config.restore_huge_pages && !huge.is_empty() {
-            let (pidfd, by) = (self.target.pidfd.as_fd(), &self.target.by);
-            let collapse = |pages: &[PageRange]| by.collapse(pidfd, pages);
-            let restored = huge::restore(collapse, &mut self.target.pagemap, &table, huge);
-            tracing::debug!(pid = self.target.info.pid, restored, "huge pages put together again");
+            let _ = self.target.unwatch(region.range());
         }
         Ok(())
     }
@@ -359,7 +376,11 @@ fn disguised(
 
 impl Drop for GlassRamMonitor {
     fn drop(&mut self) {
-        if let Err(error) = self.release() {
+        // A keeper lets go by itself when nobody is there any more.
+        if self.detached || self.target.keeper().is_some() || self.target.has_ended() {
+            return;
+        }
+        if let Err(error) = self.let_go() {
             tracing::debug!(%error, "detaching");
         }
     }

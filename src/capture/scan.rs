@@ -31,6 +31,9 @@ const RUNS: usize = 4096;
 /// about what a call costs.
 const WORTH_A_CALL: u64 = 64 * 4096;
 
+/// Pages in memory that one call goes over, where only their kind is asked.
+const EXISTING_AT_ONCE: u64 = 1 << 14;
+
 /// Which pages a scan looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
@@ -182,19 +185,18 @@ impl Pagemap {
         self.walk(range, question.asked(true), |_| {})
     }
 
-    /// Whether every page of `range` is in memory, in huge pages or not; changes nothing.
-    pub fn populated(&mut self, range: PageRange) -> Result<(u64, bool), Errno> {
+    /// The pages of `range` that are in memory, and whether they are huge; changes nothing.
+    pub fn existing(&mut self, range: PageRange, mut each: impl FnMut(PageRange, bool)) -> Result<(), Errno> {
         let asked = PmScanArg {
             category_mask: sys::PAGE_IS_PRESENT,
             return_mask: sys::PAGE_IS_PRESENT | sys::PAGE_IS_HUGE,
+            // The target's mmap(2) waits for a call that goes over more.
+            max_pages: EXISTING_AT_ONCE,
             ..PmScanArg::default()
         };
-        let (mut bytes, mut huge) = (0, true);
         self.walk(range, asked, |run| {
-            bytes += run.end - run.start;
-            huge &= run.categories & sys::PAGE_IS_HUGE != 0;
-        })?;
-        Ok((bytes, huge))
+            each(PageRange::new(run.start, run.end), run.categories & sys::PAGE_IS_HUGE != 0);
+        })
     }
 
     /// Appends where `range` has pages, in memory or swapped out; what is only reserved costs nothing.

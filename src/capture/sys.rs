@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -89,12 +89,17 @@ pub(crate) const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
 /// Fail with EPERM where a mapping is not registered for asynchronous write protection.
 pub(crate) const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
 
+/// The mapping is under asynchronous write protection, by whomever.
+pub(crate) const PAGE_IS_WPALLOWED: u64 = 1 << 0;
 pub(crate) const PAGE_IS_WRITTEN: u64 = 1 << 1;
 pub(crate) const PAGE_IS_FILE: u64 = 1 << 2;
 pub(crate) const PAGE_IS_PRESENT: u64 = 1 << 3;
 pub(crate) const PAGE_IS_SWAPPED: u64 = 1 << 4;
 pub(crate) const PAGE_IS_PFNZERO: u64 = 1 << 5;
 pub(crate) const PAGE_IS_HUGE: u64 = 1 << 6;
+
+/// The request number of PAGEMAP_SCAN.
+pub(crate) const PAGEMAP_SCAN: u64 = nix::request_code_readwrite!(b'f', 16, size_of::<PmScanArg>());
 
 nix::ioctl_readwrite!(
     /// Reports, and on request write-protects, the pages of a range that match.
@@ -105,7 +110,7 @@ nix::ioctl_readwrite!(
 pub(crate) const SYS_IO_PGETEVENTS: libc::c_long = 333;
 
 /// Advice of madvise(2): make the range huge pages again, now.
-const MADV_COLLAPSE: i32 = 25;
+pub(crate) const MADV_COLLAPSE: i32 = 25;
 
 /// A file descriptor that stands for the process.
 pub(crate) fn pidfd_open(pid: u32) -> nix::Result<OwnedFd> {
@@ -131,30 +136,4 @@ pub(crate) fn uffd_features(fd: &OwnedFd) -> nix::Result<u64> {
     // SAFETY: `api` is the structure this ioctl reads and writes, and it outlives the call.
     unsafe { ioctl_uffdio_api(fd.as_raw_fd(), &mut api) }?;
     Ok(api.features)
-}
-
-/// Asks the kernel to make huge pages of these ranges of another process again; how many bytes it advised.
-pub(crate) fn process_madvise_collapse(
-    pidfd: BorrowedFd<'_>,
-    ranges: &[super::PageRange],
-) -> nix::Result<usize> {
-    let vectors: Vec<libc::iovec> = ranges
-        .iter()
-        .map(|range| libc::iovec {
-            iov_base: range.start as *mut libc::c_void,
-            iov_len: range.len() as usize,
-        })
-        .collect();
-    // SAFETY: the vectors name memory of the other process only; the kernel reads `vectors.len()` of them from us.
-    unsafe {
-        let advised = Errno::result(libc::syscall(
-            libc::SYS_process_madvise,
-            pidfd.as_raw_fd(),
-            vectors.as_ptr(),
-            vectors.len(),
-            MADV_COLLAPSE,
-            0,
-        ))?;
-        Ok(advised as usize)
-    }
 }

@@ -7,7 +7,6 @@ use super::arming::ArmingPolicy;
 use super::attach::ProcessAttach;
 use super::governor::Governor;
 use super::probe::Rung;
-use super::range::PageRange;
 use super::region::MemoryRegion;
 use super::soft_dirty::SoftDirtyTracker;
 use super::sync::{SyncMetrics, SyncTracker};
@@ -82,14 +81,6 @@ impl Tracker {
         let regions = self.regions();
         let refused = self.refused().iter().map(|refused| &refused.region);
         regions.iter().chain(refused).map(|region| region.pages(page_size)).sum()
-    }
-
-    /// Where huge pages were seen before they were split.
-    pub fn huge(&self) -> &[PageRange] {
-        match self {
-            Tracker::Async(tracker) => tracker.watch.huge(),
-            Tracker::Sync(_) | Tracker::SoftDirty(_) => &[],
-        }
     }
 
     pub fn vitals(&self) -> &Vitals {

@@ -110,7 +110,8 @@ impl UserfaultFd {
         Ok(Self { uffd, pid })
     }
 
-    /// A descriptor whose handshake another process has done for us.
+    /// A descriptor whose handshake was done elsewhere.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn adopt(fd: OwnedFd, pid: u32) -> Self {
         // SAFETY: the descriptor is ours and is given away whole.
         let uffd = unsafe { Uffd::from_raw_fd(fd.into_raw_fd()) };
@@ -241,8 +242,10 @@ impl AsFd for UserfaultFd {
 
 impl From<UserfaultFd> for OwnedFd {
     fn from(uffd: UserfaultFd) -> OwnedFd {
-        // SAFETY: the crate's object gives its descriptor away, so this is the only owner.
-        unsafe { OwnedFd::from_raw_fd(uffd.uffd.into_raw_fd()) }
+        // The crate's own `into_raw_fd` closes what it gives away.
+        let uffd = std::mem::ManuallyDrop::new(uffd.uffd);
+        // SAFETY: the crate's object is never dropped, so this is the only owner.
+        unsafe { OwnedFd::from_raw_fd(uffd.as_raw_fd()) }
     }
 }
 
@@ -304,6 +307,14 @@ mod tests {
             place.copy_from_slice(&word.to_ne_bytes());
         }
         bytes
+    }
+
+    #[test]
+    fn a_descriptor_that_is_given_away_is_open() {
+        let uffd = UserfaultFd::create(UffdFeatureFlags::ASYNC_RUNG).expect("created");
+        let owned = OwnedFd::from(uffd);
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", owned.as_raw_fd())).expect("open");
+        assert!(link.to_string_lossy().contains("userfaultfd"), "{}", link.display());
     }
 
     #[test]

@@ -5,16 +5,21 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::CaptureError;
 use super::arming::Arming;
 use super::attach::ProcessAttach;
+use super::huge::HugeBlocks;
+use super::keeper;
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
 use super::scan::Question;
-use super::{CaptureError, huge};
 
 /// Address space of shared mappings in which pages that do not exist yet are marked, too. The marks cost the target one
 /// five-hundredth of it in page tables.
 const MARKED_AT_MOST: u64 = 8 << 30;
+
+/// How long the keeper of a watch that has ended may take for each mapping that it still has.
+const FORMER: Duration = Duration::from_millis(500);
 
 /// A writable mapping that the kernel would not let us watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +53,7 @@ pub(super) struct WatchSet {
     regions: Arc<[MemoryRegion]>,
     refused: Vec<RefusedRegion>,
     /// Where huge pages were seen before our arming split them.
-    huge: Vec<PageRange>,
+    huge: HugeBlocks,
     /// Shared mappings whose pages that do not exist yet carry marks.
     marked: Vec<PageRange>,
     /// Pages that are not armed: whether they are written is not known. Sorted, disjoint.
@@ -86,10 +91,6 @@ impl WatchSet {
         &self.refused
     }
 
-    pub fn huge(&self) -> &[PageRange] {
-        &self.huge
-    }
-
     /// Whether a pass since the last reading of the table met a mapping that is not the one of the table.
     pub fn met_strangers(&self) -> bool {
         self.strangers
@@ -104,15 +105,9 @@ impl WatchSet {
     pub fn begin(&mut self, target: &mut ProcessAttach) -> Result<(), Stopped> {
         // The table that the attach has read; the reading in `reconcile` only tells what is different from it.
         self.rebuild(target).map_err(Stopped::Failed)?;
+        self.outwait_former(target).map_err(Stopped::Failed)?;
         self.reconcile(target)?;
         refuse_second(&self.regions, &self.refused, target.info.pid)?;
-        for region in Arc::clone(&self.regions).iter() {
-            // Nothing is to be reported of this first time, so the plain call does for both kinds of pages.
-            if self.may_mark(region) && target.uffd().is_some_and(|uffd| uffd.protect(region.range()).is_ok())
-            {
-                self.marked.push(region.range());
-            }
-        }
         Ok(())
     }
 
@@ -136,28 +131,52 @@ impl WatchSet {
         Ok(changed)
     }
 
+    /// The keeper of a watch that has just ended lets go of its mappings one after another: those that it has still are asked for again,
+    /// for as long as it gets on.
+    fn outwait_former(&mut self, target: &ProcessAttach) -> Result<(), CaptureError> {
+        let taken = |set: &Self| set.refused.iter().filter(|refused| refused.errno == Errno::EBUSY).count();
+        let own = target.keeper().and_then(|keeper| keeper.process());
+        let (mut left, mut since) = (taken(self), Instant::now());
+        while left > 0 && since.elapsed() < FORMER && keeper::another_is_there(own) {
+            std::thread::sleep(Duration::from_millis(5));
+            self.refused.retain(|refused| refused.errno != Errno::EBUSY);
+            self.rebuild(target)?;
+            let now = taken(self);
+            if now < left {
+                since = Instant::now();
+            }
+            left = now;
+        }
+        Ok(())
+    }
+
     fn rebuild(&mut self, target: &ProcessAttach) -> Result<bool, CaptureError> {
         let table = target.maps.parse(target.info.pid)?;
         let known =
             |region: &MemoryRegion| self.regions.binary_search_by_key(&region.start, |known| known.start);
         let mut watched = Vec::with_capacity(self.regions.len() + 8);
-        let mut refused = Vec::new();
+        let (mut refused, mut new) = (Vec::new(), Vec::new());
         for region in table.into_iter().filter(MemoryRegion::is_watchable) {
             if known(&region).ok().and_then(|at| self.regions.get(at)) == Some(&region) {
                 watched.push(region);
             } else if let Some(known) = self.refused.iter().find(|refused| refused.region == region) {
                 refused.push(known.clone());
             } else {
-                match target.watch(region.range()) {
-                    Ok(()) => watched.push(region),
-                    Err(errno) => {
-                        // Its kind and size only: a log outlives the care that somebody asked for.
-                        tracing::debug!(kind = %region.kind(), bytes = region.len(), %errno, "mapping not watched");
-                        refused.push(RefusedRegion { region, errno });
-                    }
+                new.push(region);
+            }
+        }
+        let ranges: Vec<PageRange> = new.iter().map(MemoryRegion::range).collect();
+        for (region, answer) in new.into_iter().zip(target.watch_all(&ranges)?) {
+            match answer {
+                Ok(()) => watched.push(region),
+                Err(errno) => {
+                    // Its kind and size only: a log outlives the care that somebody asked for.
+                    tracing::debug!(kind = %region.kind(), bytes = region.len(), %errno, "mapping not watched");
+                    refused.push(RefusedRegion { region, errno });
                 }
             }
         }
+        watched.sort_unstable_by_key(|region| region.start);
         self.refused = refused;
         self.marked.retain(|marked| watched.iter().any(|region| region.range() == *marked));
         let changed = *self.regions != *watched;
@@ -186,6 +205,7 @@ impl WatchSet {
                 self.find_unarmed(target, region, &mut candidates)?;
             }
         }
+        self.note_before_arming(target, &regions, &candidates)?;
         let candidates = range::subtract(&candidates, &self.unseen);
         let pages = range::pages(&candidates, target.info.page_size);
         let armed = self.unseen.is_empty() && affords(pages, range::pieces(&candidates));
@@ -194,7 +214,7 @@ impl WatchSet {
         for region in regions.iter() {
             let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < region.end));
             rest = behind;
-            let note_huge = region.kind() != RegionKind::HugeTlb && !region.is_shared();
+            let note_huge = may_be_huge(region);
             let (written, huge_now) = (&mut collected.written, &mut self.huge_now);
             let answer = target.pagemap.written(within, question(region), armed, |found| {
                 written.push(found.range);
@@ -204,9 +224,8 @@ impl WatchSet {
             });
             done(answer, target)?;
         }
-        for range in &self.huge_now {
-            huge::note(&mut self.huge, *range);
-        }
+        let new = self.huge.note(self.huge_now.clone());
+        target.note_huge(&new).map_err(Stopped::Failed)?;
         range::merge(&mut collected.written);
         if !armed {
             collected.written = range::subtract(&collected.written, &self.unseen);
@@ -251,6 +270,27 @@ impl WatchSet {
         Ok(Armed { flushes, median_call: calls.get(calls.len() / 2).copied() })
     }
 
+    /// Notes what of these ranges is of huge pages, which arming would let the next write split.
+    fn note_before_arming(
+        &mut self,
+        target: &mut ProcessAttach,
+        regions: &[MemoryRegion],
+        mut ranges: &[PageRange],
+    ) -> Result<(), Stopped> {
+        for region in regions {
+            let (within, behind) = ranges.split_at(ranges.partition_point(|range| range.start < region.end));
+            ranges = behind;
+            if !may_be_huge(region) || within.is_empty() {
+                continue;
+            }
+            match self.huge.look(&mut target.pagemap, within) {
+                Ok(new) => target.note_huge(&new).map_err(Stopped::Failed)?,
+                answer => done(answer.map(drop), target)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Where pages of the region are not armed.
     fn find_unarmed(
         &mut self,
@@ -273,6 +313,7 @@ impl WatchSet {
         written: &mut Vec<PageRange>,
     ) -> Result<(), Stopped> {
         let whole = [region.range()];
+        self.note_before_arming(target, std::slice::from_ref(region), &whole)?;
         let mut ask = |target: &mut ProcessAttach| {
             target
                 .pagemap
@@ -318,6 +359,11 @@ pub(super) fn refuse_second(
     } else {
         Ok(())
     }
+}
+
+/// Whether it may have huge pages that watching splits. Those of a pool stay whole.
+fn may_be_huge(region: &MemoryRegion) -> bool {
+    matches!(region.kind(), RegionKind::Anonymous | RegionKind::Heap | RegionKind::Shared)
 }
 
 /// How written pages of a region are told from others, once its marks are set.

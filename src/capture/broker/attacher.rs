@@ -13,12 +13,10 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use rustix::thread::CapabilitySet;
 use tracing::{debug, info};
 
-use super::wire::{self, Answer, MAX_FDS, MAX_PIDS, MAX_RANGES, Request, WireError};
+use super::wire::{self, Answer, MAX_FDS, MAX_PIDS, Request, WireError};
 use super::{BrokerError, SecurityConfig, confine};
 use crate::capture::perf::{Deaf, EVENTS};
-use crate::capture::{
-    CaptureError, PageRange, ProcessAttach, ProcessAttachCapability as _, Rung, huge, may_watch,
-};
+use crate::capture::{CaptureError, ProcessAttach, ProcessAttachCapability as _, Rung, may_watch};
 use crate::{GlassRamError, Result};
 
 /// Where the system's broker listens; `$MEMORY_GLASS_BROKER` names another place.
@@ -192,21 +190,6 @@ impl Attacher {
             Ok((Answer::Refused(error), _)) | Err(error) => vec![Some(error.to_string()); pids.len()],
             Ok(_) => vec![Some(broken("it answered something else").to_string()); pids.len()],
         }
-    }
-
-    /// Puts these whole huge pages of that process together again; how many bytes of them. Best effort: what cannot be is left.
-    pub(in crate::capture) fn collapse(&self, pidfd: BorrowedFd<'_>, pages: &[PageRange]) -> u64 {
-        if self.broker.is_none() {
-            return huge::collapse(pidfd, pages);
-        }
-        let asked = |pages: &[PageRange]| {
-            let ranges = pages.iter().map(|page| (page.start, page.end)).collect();
-            match self.ask_about(&Request::Collapse { ranges }, &[pidfd]) {
-                Ok((Answer::Collapsed { bytes }, _)) => bytes,
-                _ => 0,
-            }
-        };
-        pages.chunks(MAX_RANGES).map(asked).sum()
     }
 
     /// The events of the page faults of each thread of that process, by processor, opened by the broker; none where there is no broker.

@@ -16,7 +16,7 @@ use seccompiler::{
 };
 
 use super::BrokerError;
-use crate::capture::sys;
+use crate::capture::{keeper, sys};
 
 /// To trace others, to open their `/proc/PID/pagemap`, to hear of their page faults, and to put the thread that is stopped
 /// ahead of ordinary ones.
@@ -139,6 +139,11 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_pidfd_send_signal,
     libc::SYS_userfaultfd,
     libc::SYS_process_madvise,
+    // What a keeper does before it has a filter of its own.
+    libc::SYS_capget,
+    libc::SYS_capset,
+    libc::SYS_seccomp,
+    libc::SYS_chdir,
     libc::SYS_perf_event_open,
     libc::SYS_sched_setscheduler,
     libc::SYS_sched_getscheduler,
@@ -176,7 +181,11 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     // Name look-ups of the policy may ask a daemon of this machine; nothing goes to a network.
     let local = SeccompRule::new(vec![argument(0, libc::AF_UNIX as u64)?])?;
     rules.insert(libc::SYS_socket, vec![local]);
-    let ioctls = sys::ATTACH_IOCTLS.iter().chain(&[libc::TCGETS, libc::FIONREAD]);
+    let confining = [libc::PR_SET_NAME, libc::PR_SET_DUMPABLE, libc::PR_SET_NO_NEW_PRIVS];
+    let confining: Result<Vec<SeccompRule>, _> =
+        confining.iter().map(|option| SeccompRule::new(vec![argument(0, *option as u64)?])).collect();
+    rules.insert(libc::SYS_prctl, confining?);
+    let ioctls = sys::ATTACH_IOCTLS.iter().chain(keeper::IOCTLS).chain(&[libc::TCGETS, libc::FIONREAD]);
     let ioctls: Result<Vec<SeccompRule>, _> =
         ioctls.map(|request| SeccompRule::new(vec![argument(1, *request)?])).collect();
     rules.insert(libc::SYS_ioctl, ioctls?);

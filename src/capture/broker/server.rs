@@ -11,9 +11,9 @@ use tracing::{debug, info, warn};
 
 use super::audit::{Auditor, Event, Record, Target};
 use super::peer::{Credentials, Peer};
-use super::wire::{self, Answer, MAX_FDS, MAX_PIDS, MAX_RANGES, Request, WireError};
+use super::wire::{self, Answer, MAX_FDS, MAX_PIDS, Request, WireError};
 use super::{BrokerError, Policy, confine};
-use crate::capture::{CaptureError, PageRange, ProcessAttach, Rung, huge, perf, probe, processes, sys};
+use crate::capture::{CaptureError, ProcessAttach, Rung, perf, probe, processes, sys};
 use crate::{GlassRamError, Result};
 
 /// Clients at the same time.
@@ -180,7 +180,7 @@ impl Broker {
                 client.limited = true;
                 let pid = match &request {
                     Request::Attach { pid } => *pid,
-                    Request::MayWatch { .. } | Request::Listen | Request::Collapse { .. } => 0,
+                    Request::MayWatch { .. } | Request::Listen => 0,
                 };
                 self.note(Event::Limited, client.peer, pid, None, "asks too often");
             }
@@ -196,10 +196,6 @@ impl Broker {
                     may.and_then(|()| processes::may_watch(pid)).err().map(|error| error.to_string())
                 });
                 answer(client, &Answer::MayWatch(words.collect()), &[])
-            }
-            Request::Collapse { ranges } => {
-                let bytes = fds.first().map_or(0, |pidfd| self.collapse(client.peer, pidfd.as_fd(), &ranges));
-                answer(client, &Answer::Collapsed { bytes }, &[])
             }
             Request::Listen => match self.listen(client.peer, fds.first()) {
                 Ok(events) => hand_over(client, &events),
@@ -268,20 +264,6 @@ impl Broker {
             return Err(CaptureError::NoSuchProcess { pid }.into());
         }
         Ok(())
-    }
-
-    /// Puts huge pages together again that watching has split; what may be watched may have that back, too.
-    fn collapse(&self, peer: Peer, pidfd: BorrowedFd<'_>, ranges: &[(u64, u64)]) -> u64 {
-        let allowed = pid_of(pidfd).is_some_and(|pid| self.look(peer, pid).is_ok());
-        let whole = |&&(start, end): &&(u64, u64)| {
-            start < end && start.is_multiple_of(huge::HUGE) && end.is_multiple_of(huge::HUGE)
-        };
-        if !allowed {
-            return 0;
-        }
-        let ranges = ranges.iter().take(MAX_RANGES).filter(whole);
-        let pages: Vec<PageRange> = ranges.map(|&(start, end)| PageRange::new(start, end)).collect();
-        huge::collapse(pidfd, &pages)
     }
 
     fn note(

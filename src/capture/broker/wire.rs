@@ -21,8 +21,6 @@ use crate::GlassRamError;
 pub(super) const MAX_MESSAGE: usize = 64 << 10;
 /// The most processes that one request may ask about.
 pub(super) const MAX_PIDS: usize = 1024;
-/// The most ranges of one request.
-pub(super) const MAX_RANGES: usize = 256;
 /// The most descriptors of one message. The kernel takes 253 (SCM_MAX_FD, unix(7)).
 pub(super) const MAX_FDS: usize = 240;
 
@@ -42,18 +40,14 @@ pub(super) enum Request {
     },
     /// Open the page faults of each thread of the process whose pidfd comes along: [`Answer::Listening`].
     Listen,
-    /// Put huge pages together again in the process whose pidfd comes along: [`Answer::Collapsed`].
-    Collapse {
-        /// Starts and ends of whole huge pages, at most [`MAX_RANGES`].
-        ranges: Vec<(u64, u64)>,
-    },
 }
 
 /// What the broker answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Answer {
-    /// The descriptors come along, in this order: its process, userfaultfd, page map and memory map.
+    /// The descriptors come along, in this order: its process, the socket of its keeper, page map and memory map. With none of them can
+    /// memory of the process be read or written, nor a thread of it be made to wait.
     Attached(Attached),
     /// Events of perf come along, in the order of their processors. Where one message does not hold them all, the next one has more.
     Listening {
@@ -62,11 +56,6 @@ pub(super) enum Answer {
     },
     /// One word for each process of the request, in its order: nothing where it may be watched.
     MayWatch(Vec<Option<String>>),
-    /// So much was put together.
-    Collapsed {
-        /// Bytes.
-        bytes: u64,
-    },
     /// It is not done, and this is why.
     Refused(GlassRamError),
 }
