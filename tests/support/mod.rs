@@ -11,6 +11,7 @@ pub mod churn;
 pub mod load;
 pub mod programs;
 pub mod strace;
+pub mod vforked;
 pub mod work;
 
 use std::io::{BufRead, BufReader, Write};

@@ -33,6 +33,7 @@ fn play(role: &str) {
         "unprivileged" => super::unprivileged(argument),
         "churn" => super::churn::churn(),
         "load" => super::load::load(argument),
+        "vforked" => super::vforked::vforked(argument),
         "filtered" => filtered(),
         "full" => full(),
         _ => panic!("no such role: {role}"),
