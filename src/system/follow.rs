@@ -20,6 +20,20 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How long it is tried.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What became of a process that is to be followed.
+#[derive(Debug)]
+pub(super) enum Followed {
+    /// It is attached to.
+    Attached(Box<ProcessAttach>),
+    /// It is not, and will not be tried again.
+    Missed {
+        /// The process.
+        pid: u32,
+        /// Why.
+        reason: String,
+    },
+}
+
 /// Attaches to what it is told of. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Follower {
@@ -27,21 +41,23 @@ pub(super) struct Follower {
 }
 
 /// A process that is to be attached to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Due {
     since: Instant,
     at: Option<Instant>,
     pause: Duration,
+    /// Why it could not be attached to yet.
+    reason: Option<String>,
 }
 
 impl Follower {
-    /// Starts the thread. What it has attached to comes out of the channel.
-    pub fn start(attacher: Attacher, rung: Option<Rung>) -> Result<(Self, Channel<Box<ProcessAttach>>)> {
+    /// Starts the thread. What became of each process comes out of the channel.
+    pub fn start(attacher: Attacher, rung: Option<Rung>) -> Result<(Self, Channel<Followed>)> {
         let (found, finding) = mpsc::channel();
-        let (attached, channel) = channel::channel().map_err(loop_failed)?;
+        let (followed, channel) = channel::channel().map_err(loop_failed)?;
         std::thread::Builder::new()
             .name("follower".into())
-            .spawn(move || follow(&attacher, rung, &finding, &attached))
+            .spawn(move || follow(&attacher, rung, &finding, &followed))
             .map_err(|error| GlassRamError::FeatureNotSupported {
                 feature: format!(
                     "no thread to follow forks ({error}): raise the limit on tasks (`ulimit -u`)"
@@ -61,17 +77,23 @@ fn follow(
     attacher: &Attacher,
     rung: Option<Rung>,
     finding: &Receiver<u32>,
-    attached: &channel::Sender<Box<ProcessAttach>>,
+    followed: &channel::Sender<Followed>,
 ) {
     let mut known: HashMap<u32, Due> = HashMap::new();
     loop {
         let now = Instant::now();
-        known.retain(|_, due| now - due.since < PATIENCE);
+        let missed = |(pid, due): (u32, Due)| {
+            due.reason.is_none_or(|reason| followed.send(Followed::Missed { pid, reason }).is_ok())
+        };
+        // Nobody listens any more where it cannot be said.
+        if !known.extract_if(|_, due| now - due.since >= PATIENCE).all(missed) {
+            return;
+        }
         let next = known.values().filter_map(|due| due.at).min();
         let wait = next.map_or(PATIENCE, |at| at.saturating_duration_since(now));
         match finding.recv_timeout(wait) {
             Ok(pid) => {
-                let new = Due { since: now, at: None, pause: PAUSE };
+                let new = Due { since: now, at: None, pause: PAUSE, reason: None };
                 let due = known.entry(pid).or_insert(new);
                 // One that is found again could not be watched, or is another program now.
                 due.at = Some(if due.pause == PAUSE { now } else { now + due.pause });
@@ -87,21 +109,28 @@ fn follow(
         for pid in due {
             let Some(due) = known.get_mut(&pid) else { continue };
             due.at = None;
-            match attacher.attach_by(pid, rung) {
+            let told = match attacher.attach_by(pid, rung) {
                 Ok(process) => {
-                    if attached.send(Box::new(process)).is_err() {
-                        // Nobody listens any more: what was attached to is let go here.
-                        return;
-                    }
+                    due.reason = None;
+                    // Where nobody listens any more, what was attached to is let go here.
+                    followed.send(Followed::Attached(Box::new(process)))
                 }
-                Err(GlassRamError::ProcessNotFound { .. } | GlassRamError::PermissionDenied { .. }) => {
+                Err(
+                    error @ (GlassRamError::ProcessNotFound { .. } | GlassRamError::PermissionDenied { .. }),
+                ) => {
                     known.remove(&pid);
+                    followed.send(Followed::Missed { pid, reason: error.to_string() })
                 }
                 Err(error) => {
                     tracing::debug!(pid, %error, "a child is not attached to yet");
                     due.at = Some(now + due.pause);
                     due.pause *= 2;
+                    due.reason = Some(error.to_string());
+                    Ok(())
                 }
+            };
+            if told.is_err() {
+                return;
             }
         }
     }
@@ -128,23 +157,25 @@ mod tests {
         );
         let attacher = attacher.expect("without a broker");
         let (follower, channel) = Follower::start(attacher, None).expect("started");
-        let mut event_loop: EventLoop<'_, Vec<u32>> = EventLoop::try_new().expect("made");
-        let take = |event, (): &mut (), found: &mut Vec<u32>| {
-            if let Event::Msg(process) = event {
-                let process: Box<ProcessAttach> = process;
-                found.push(process.info().pid);
+        let mut event_loop: EventLoop<'_, Vec<Result<u32, u32>>> = EventLoop::try_new().expect("made");
+        let take = |event, (): &mut (), found: &mut Vec<Result<u32, u32>>| match event {
+            Event::Msg(Followed::Attached(process)) => found.push(Ok(process.info().pid)),
+            Event::Msg(Followed::Missed { pid, reason }) => {
+                assert!(reason.contains(&pid.to_string()), "{reason}");
+                found.push(Err(pid));
             }
+            Event::Closed => {}
         };
         event_loop.handle().insert_source(channel, take).expect("inserted");
         follower.found(gone.id());
         follower.found(child.id());
         let mut found = Vec::new();
         let begun = Instant::now();
-        while found.is_empty() && begun.elapsed() < Duration::from_secs(20) {
+        while found.len() < 2 && begun.elapsed() < Duration::from_secs(20) {
             event_loop.dispatch(Duration::from_millis(10), &mut found).expect("dispatched");
         }
         child.kill().expect("ours");
         child.wait().expect("ours");
-        assert_eq!(found, [child.id()]);
+        assert_eq!(found, [Err(gone.id()), Ok(child.id())]);
     }
 }

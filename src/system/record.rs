@@ -1,5 +1,6 @@
 //! The windows of a process in a file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use calloop::{Dispatcher, EventLoop, LoopHandle, RegistrationToken};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::follow::{FOLLOWED_AT_MOST, Follower};
+use super::follow::{FOLLOWED_AT_MOST, Followed, Follower};
 use super::snapshot::loop_failed;
 use super::target::resolve;
 use super::words::bytes;
@@ -71,6 +72,9 @@ pub struct RecordReport {
     /// The processes that it has forked, where they were followed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub followed: Vec<RecordReport>,
+    /// How many of the processes that it has forked were not recorded, where they were followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missed: Option<u64>,
 }
 
 /// One process and the file that its windows go to.
@@ -95,6 +99,8 @@ struct Recording {
     follower: Option<Follower>,
     /// The target, and the processes that it has forked.
     tapes: Vec<Tape>,
+    /// Processes that were forked and are not recorded, or not yet: then without a reason.
+    unrecorded: BTreeMap<u32, Option<String>>,
     failed: Option<GlassRamError>,
     done: bool,
     progress: ProgressBar,
@@ -110,6 +116,7 @@ impl Recording {
             Dispatcher::new(monitor, move |event, (), recording: &mut Recording| recording.event(at, event));
         let token = self.handle.register_dispatcher(source.clone()).map_err(loop_failed)?;
         let seconds = Duration::ZERO;
+        self.unrecorded.remove(&target.pid);
         self.tapes.push(Tape { target, rung, file, started, recorder, seconds, ended: None, source, token });
         Ok(())
     }
@@ -133,13 +140,37 @@ impl Recording {
         }
     }
 
-    fn found(&self, pid: u32) {
+    /// This process is to be recorded, from its birth or as another program.
+    fn found(&mut self, pid: u32) {
         let living = self.tapes.iter().filter(|tape| tape.ended.is_none()).count();
-        match &self.follower {
-            Some(follower) if living <= FOLLOWED_AT_MOST => follower.found(pid),
-            Some(_) => tracing::warn!(pid, "not followed: {FOLLOWED_AT_MOST} processes are recorded already"),
-            None => {}
+        let Some(follower) = &self.follower else { return };
+        let recorded = self.tapes.iter().any(|tape| tape.target.pid == pid);
+        if living > FOLLOWED_AT_MOST {
+            let reason = format!("{FOLLOWED_AT_MOST} processes are recorded already");
+            tracing::warn!(pid, "not followed: {reason}");
+            if !recorded {
+                self.unrecorded.insert(pid, Some(reason));
+            }
+            return;
         }
+        follower.found(pid);
+        if !recorded {
+            self.unrecorded.insert(pid, None);
+        }
+    }
+
+    fn missed(&mut self, pid: u32, reason: String) {
+        tracing::debug!(pid, %reason, "a child is not recorded");
+        if let Some(unrecorded) = self.unrecorded.get_mut(&pid) {
+            *unrecorded = Some(reason);
+        }
+        self.look_for_the_end();
+    }
+
+    /// It is over when every process has ended and none is about to be attached to.
+    fn look_for_the_end(&mut self) {
+        self.done |= self.tapes.iter().all(|tape| tape.ended.is_some())
+            && self.unrecorded.values().all(Option::is_some);
     }
 
     fn event(&mut self, at: usize, event: CaptureEvent) {
@@ -162,7 +193,7 @@ impl Recording {
             }
             CaptureEvent::Failed(error) => self.fail(error),
         }
-        self.done |= self.tapes.iter().all(|tape| tape.ended.is_some());
+        self.look_for_the_end();
     }
 
     /// Ends the recording. The first failure is the one that is told: what goes on beside it may still go well.
@@ -228,6 +259,7 @@ pub fn run(options: &RecordOptions) -> Result<RecordReport> {
         origin,
         follower: None,
         tapes: Vec::new(),
+        unrecorded: BTreeMap::new(),
         failed: None,
         done: false,
         progress: progress(&monitor.target().comm, pid),
@@ -235,11 +267,10 @@ pub fn run(options: &RecordOptions) -> Result<RecordReport> {
     if options.follow_forks {
         let (follower, attached) = Follower::start(attacher, None)?;
         recording.follower = Some(follower);
-        let take = |event, (): &mut (), recording: &mut Recording| {
-            if let ChannelEvent::Msg(attached) = event {
-                let attached: Box<ProcessAttach> = attached;
-                recording.follow(*attached);
-            }
+        let take = |event, (): &mut (), recording: &mut Recording| match event {
+            ChannelEvent::Msg(Followed::Attached(attached)) => recording.follow(*attached),
+            ChannelEvent::Msg(Followed::Missed { pid, reason }) => recording.missed(pid, reason),
+            ChannelEvent::Closed => {}
         };
         handle.insert_source(attached, take).map_err(loop_failed)?;
     }
@@ -270,7 +301,13 @@ pub fn run(options: &RecordOptions) -> Result<RecordReport> {
     let mut reports = reports.into_iter().collect::<Result<Vec<RecordReport>>>()?;
     let followed = reports.split_off(1);
     let Some(first) = reports.pop() else { unreachable!("the target is recorded from the start") };
-    Ok(RecordReport { followed, ..first })
+    let missed = options.follow_forks.then_some(recording.unrecorded.len() as u64);
+    if let Some((pid, reason)) = recording.unrecorded.first_key_value() {
+        let reason = reason.as_deref().unwrap_or("the recording ended before");
+        let count = recording.unrecorded.len();
+        tracing::warn!("{count} of the forked processes are not recorded, the first of them {pid}: {reason}");
+    }
+    Ok(RecordReport { followed, missed, ..first })
 }
 
 /// Lets a process go, and closes its file.
@@ -305,6 +342,7 @@ fn finish(tape: Tape, whole: bool) -> Result<RecordReport> {
         target: metrics,
         ended: ended.map(|reason| reason.to_string()),
         followed: Vec::new(),
+        missed: None,
     })
 }
 
@@ -337,6 +375,9 @@ impl fmt::Display for RecordReport {
         )?;
         if let Some(ended) = &self.ended {
             writeln!(f, "  ended     {ended}")?;
+        }
+        if let Some(missed @ 1..) = self.missed {
+            writeln!(f, "  missed    {missed} of the processes that it has forked")?;
         }
         for followed in &self.followed {
             write!(f, "{followed}")?;

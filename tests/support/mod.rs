@@ -12,6 +12,7 @@ pub mod load;
 pub mod programs;
 pub mod reserve;
 pub mod strace;
+pub mod vforked;
 pub mod work;
 
 use std::io::{BufRead, BufReader, Write};

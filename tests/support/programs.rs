@@ -34,6 +34,7 @@ fn play(role: &str) {
         "churn" => super::churn::churn(),
         "load" => super::load::load(argument),
         "reserve" => super::reserve::reserve(argument),
+        "vforked" => super::vforked::vforked(argument),
         "filtered" => filtered(),
         "full" => full(),
         _ => panic!("no such role: {role}"),

@@ -6,12 +6,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use serde::Serialize;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use serde::{Deserialize, Serialize};
 
 use super::BrokerError;
 use super::peer::Peer;
@@ -33,7 +35,7 @@ pub(super) struct Record<'a> {
     pub reason: &'a str,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Event {
     /// It is allowed and about to be done.
@@ -160,6 +162,8 @@ pub fn keep_audit_log(path: &Path, lines: impl Read, mut answers: impl Write) ->
 pub(super) struct Auditor {
     lines: ChildStdin,
     answers: ChildStdout,
+    /// It has ended, and what it was given last may be lost.
+    gone: bool,
     // Ends by itself when `lines` is closed.
     _process: Child,
 }
@@ -179,16 +183,40 @@ impl Auditor {
         let (Some(lines), Some(mut answers)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(failed("no pipe to the auditor".into()));
         };
-        match word(&mut answers) {
-            Some(true) => Ok(Self { lines, answers, _process: process }),
-            _ => Err(failed("the auditor's own message is above".into())),
+        if word(&mut answers) != Some(true) {
+            return Err(failed("the auditor's own message is above".into()));
         }
+        for end in [lines.as_fd(), answers.as_fd()] {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| failed(errno.to_string()))?;
+        }
+        Ok(Self { lines, answers, gone: false, _process: process })
     }
 
-    /// Whether the record is on the disk.
+    /// Hands the record over. Where that is so, the auditor's word on it is one of those of [`heard`](Self::heard), in their order.
+    ///
+    /// It is not waited for: its pipe has room for one record of each client.
     pub fn record(&mut self, record: &Record<'_>) -> bool {
         let line = format!("{}\n", record.line());
-        self.lines.write_all(line.as_bytes()).is_ok() && word(&mut self.answers) == Some(true)
+        // Up to this length it is written whole or not at all (pipe(7)).
+        !self.gone && line.len() <= nix::libc::PIPE_BUF && self.lines.write_all(line.as_bytes()).is_ok()
+    }
+
+    /// The words that have come, without waiting: whether each next record is on the disk. None when the auditor is gone.
+    pub fn heard(&mut self) -> Option<Vec<bool>> {
+        let mut words = [0; 64];
+        match self.answers.read(&mut words) {
+            Ok(count @ 1..) => return Some(words.iter().take(count).map(|word| *word == b'+').collect()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Some(Vec::new());
+            }
+            Ok(_) | Err(_) => self.gone = true,
+        }
+        None
+    }
+
+    /// Readable when there is a word; none when none will come any more.
+    pub fn words(&self) -> Option<BorrowedFd<'_>> {
+        (!self.gone).then(|| self.answers.as_fd())
     }
 }
 

@@ -5,25 +5,50 @@
 //! [`Attacher`] and need not know who did it.
 //!
 //! ```text
-//!  session, snapshot ──Request──► broker ──record──► auditor     who, to what, when, why refused: on disk first
-//!  (no capability)   ◄──Answer──  CAP_SYS_PTRACE     (no capability)
-//!                     + descriptors  │ policy: may this user watch that process?
-//!                                    └ attach, look again, hand over
+//!  session, snapshot ──connect──► broker ──record──► auditor     who, to what, when, why refused: on disk first
+//!  (no capability)                server   counts, by user; forks a process for each client
+//!         │                         │ counter
+//!         └──Request + proof──►   clerk    may this peer watch that process?  peer, credentials, policy
+//!         ◄──Answer + descriptors──┘       attach, look again, hand over      CAP_SYS_PTRACE
 //! ```
 //!
 //! There are two ways to have one. As a service of the system (`memory-glass-broker.service`) it serves everybody, by what root
 //! has written into its [`Policy`]. A session that was started with the right itself (as root, say) makes a broker of its own and
 //! gives the right up ([`Attacher::choose`]).
 //!
+//! **Who may** is what the kernel's own check of a debugger (`__ptrace_may_access`) would say of the peer:
+//!
+//! - One's own processes by the kernel's very answer. The client opens `/proc/PID/mem`, which asks the kernel whether the client may attach,
+//!   every security module included, and shows the descriptor (`proof`). So Yama, Landlock domains, namespaces and missing capabilities
+//!   count as they would without a broker.
+//! - What the policy adds is root's word. A list of users is what the kernel would give a debugger of these users: users and groups all the
+//!   same, no capability, the user namespace of the broker, and memory that is dumpable (`credentials`).
+//! - Both are asked of the address space that is handed out: before it is opened, and after the injection; what was opened must be of
+//!   what the process has even then (`clerk`).
+//! - A root that may not trace others is a user like any other; who comes from another user or process namespace is not served (`peer`).
+//!
+//! A Landlock domain cannot be seen from outside. A confined program gets nothing by the first rule that it would not get itself; what
+//! the policy gives to its user it gets as that user's other programs do. Who is not to have that must not reach the socket.
+//!
+//! **One client never stops another.** Each is served by a process of its own, so one that asks for what takes long, or does not read what it is
+//! sent, waits alone, and for a bounded time. What is limited is limited by user (`allowance`). A client whose broker is gone
+//! connects again (`link`).
+//!
 //! The broker has only the capabilities that attaching takes, cannot get new ones, and a seccomp filter lets it do nothing but
 //! what attaching takes (`confine`). It keeps nothing of a target: once an attachment is handed over, its death or ours
 //! changes nothing for the target, nor for the other one of us.
 
+mod allowance;
 mod attacher;
 mod audit;
+mod clerk;
 mod confine;
+mod counter;
+mod credentials;
+mod link;
 mod peer;
 mod policy;
+mod proof;
 mod security;
 mod server;
 mod wire;

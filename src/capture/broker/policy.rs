@@ -1,4 +1,7 @@
-//! Who may watch whom. Everybody their own processes; what goes beyond that, root writes into a file.
+//! Who may watch whom. Everybody what the kernel lets them look into themselves; what goes beyond that, root writes into a file.
+//!
+//! The kernel's part is shown, not believed (`proof`). Root's part stands for itself: a list of users is what the kernel would give a
+//! debugger of these users, and "any" is everything.
 //!
 //! ```toml
 //! # /etc/memory-glass/policy.toml
@@ -16,7 +19,8 @@ use nix::unistd::{Uid, User};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::peer::{Credentials, Peer};
+use super::credentials::Credentials;
+use super::peer::Rights;
 use crate::capture::CaptureError;
 
 /// Where the policy is.
@@ -147,19 +151,22 @@ impl Policy {
         Ok(policy)
     }
 
-    /// Whether this user may watch a process with these credentials, and by which word.
+    /// Whether this user may watch a process with these credentials, and by which word. `proven`: it has shown that the kernel lets it
+    /// attach itself.
     pub(super) fn decide(
         &self,
-        peer: Peer,
+        rights: &Rights,
+        proven: bool,
         pid: u32,
         target: &Credentials,
     ) -> Result<&'static str, CaptureError> {
-        if peer.uid == 0 {
+        if rights.traces_anyone {
             return Ok("root");
         }
-        if target.belong_to(peer) {
+        if proven && target.belong_to(rights) {
             return Ok("own process");
         }
+        let peer = rights.peer;
         let owner = User::from_uid(Uid::from_raw(target.uids[1])).ok().flatten().map(|user| user.name);
         let allows = |rule: &&Rule| {
             let about = match (&rule.user, &rule.group) {
@@ -172,10 +179,7 @@ impl Policy {
                     Targets::Any => true,
                     // A process between two users is of neither.
                     Targets::Users(users) => {
-                        target.uids.iter().all(|uid| *uid == target.uids[1])
-                            && target.dumpable
-                            && target.permitted == 0
-                            && owner.as_ref().is_some_and(|owner| users.contains(owner))
+                        target.are_of_one_user() && owner.as_ref().is_some_and(|owner| users.contains(owner))
                     }
                 }
         };
@@ -191,6 +195,7 @@ impl Policy {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::peer::Peer;
     use super::*;
 
     fn parse(text: &str) -> Result<Policy, String> {
@@ -198,39 +203,65 @@ mod tests {
     }
 
     fn process_of(uid: u32) -> Credentials {
-        Credentials { comm: "x".into(), uids: [uid; 4], gids: [uid; 4], permitted: 0, dumpable: true }
+        Credentials {
+            comm: "x".into(),
+            uids: [uid; 4],
+            gids: [uid; 4],
+            permitted: 0,
+            dumpable: true,
+            here: true,
+        }
     }
 
-    const SOMEONE: Peer = Peer { pid: 1, uid: 12_345, gid: 12_345 };
+    const fn user(uid: u32) -> Rights {
+        Rights { peer: Peer { pid: 1, uid, gid: uid }, traces_anyone: false, whole: true, capabilities: 0 }
+    }
+
+    const SOMEONE: Rights = user(12_345);
 
     #[test]
     fn without_a_word_of_root_everybody_has_their_own_processes_and_root_has_all() {
         let policy = Policy::default();
-        assert_eq!(policy.decide(SOMEONE, 7, &process_of(12_345)), Ok("own process"));
-        assert!(policy.decide(SOMEONE, 7, &process_of(0)).is_err());
-        assert!(policy.decide(SOMEONE, 7, &process_of(54_321)).is_err());
-        let root = Peer { pid: 1, uid: 0, gid: 0 };
-        assert_eq!(policy.decide(root, 7, &process_of(54_321)), Ok("root"));
+        assert_eq!(policy.decide(&SOMEONE, true, 7, &process_of(12_345)), Ok("own process"));
+        assert!(policy.decide(&SOMEONE, true, 7, &process_of(0)).is_err());
+        assert!(policy.decide(&SOMEONE, true, 7, &process_of(54_321)).is_err());
+        let root = Rights { traces_anyone: true, ..user(0) };
+        assert_eq!(policy.decide(&root, false, 7, &process_of(54_321)), Ok("root"));
+    }
+
+    #[test]
+    fn what_the_kernel_has_not_been_asked_is_nobodys_own_and_a_powerless_root_is_a_user() {
+        let policy = Policy::default();
+        assert!(policy.decide(&SOMEONE, false, 7, &process_of(12_345)).is_err());
+        let root = user(0);
+        assert!(policy.decide(&root, true, 7, &process_of(54_321)).is_err());
+        assert!(policy.decide(&root, false, 7, &process_of(0)).is_err());
+        assert_eq!(policy.decide(&root, true, 7, &process_of(0)), Ok("own process"));
+        let capable = Credentials { permitted: 1 << 21, ..process_of(0) };
+        assert!(policy.decide(&root, true, 7, &capable).is_err());
     }
 
     #[test]
     fn a_rule_widens_it_for_those_it_names() {
         // "daemon" and "bin" are users 1 and 2, and groups of the same numbers, on every Debian.
-        let daemon = Peer { pid: 1, uid: 1, gid: 1 };
+        let daemon = user(1);
         let policy = parse("[[allow]]\nuser = \"daemon\"\ntargets = [\"bin\"]\n").unwrap();
-        assert_eq!(policy.decide(daemon, 7, &process_of(2)), Ok("policy: users"));
-        assert!(policy.decide(daemon, 7, &process_of(0)).is_err());
-        assert!(policy.decide(SOMEONE, 7, &process_of(2)).is_err());
-        // A set-uid program is not simply of the user who started it, and neither is one with capabilities.
+        assert_eq!(policy.decide(&daemon, false, 7, &process_of(2)), Ok("policy: users"));
+        assert!(policy.decide(&daemon, false, 7, &process_of(0)).is_err());
+        assert!(policy.decide(&SOMEONE, false, 7, &process_of(2)).is_err());
+        // A set-uid program is not simply of the user who started it, and neither is one with capabilities, or one whose users are
+        // others than here.
         let between = Credentials { uids: [2, 0, 0, 0], ..process_of(2) };
         let capable = Credentials { permitted: 1 << 21, ..process_of(2) };
         let closed = Credentials { dumpable: false, ..process_of(2) };
-        for target in [between, capable, closed] {
-            assert!(policy.decide(daemon, 7, &target).is_err(), "{target:?}");
+        let grouped = Credentials { gids: [2, 42, 42, 42], ..process_of(2) };
+        let elsewhere = Credentials { here: false, ..process_of(2) };
+        for target in [between, capable, closed, grouped, elsewhere] {
+            assert!(policy.decide(&daemon, false, 7, &target).is_err(), "{target:?}");
         }
         let policy = parse("[[allow]]\ngroup = \"daemon\"\ntargets = \"any\"\n").unwrap();
-        assert_eq!(policy.decide(daemon, 7, &process_of(0)), Ok("policy: any"));
-        assert!(policy.decide(SOMEONE, 7, &process_of(0)).is_err());
+        assert_eq!(policy.decide(&daemon, false, 7, &process_of(0)), Ok("policy: any"));
+        assert!(policy.decide(&SOMEONE, false, 7, &process_of(0)).is_err());
     }
 
     #[test]

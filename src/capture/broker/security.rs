@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::peer::{Credentials, Peer};
+use super::credentials::Credentials;
+use super::peer::Rights;
 use crate::capture::CaptureError;
 
 /// How careful a session is. It can only be more careful than the kernel and root's [`Policy`](super::Policy) are.
@@ -38,13 +39,10 @@ impl SecurityConfig {
     /// The same where there is no broker whose policy would say it.
     pub(super) fn check_alone(&self, pid: u32) -> Result<(), CaptureError> {
         self.check(pid)?;
-        let me = Peer {
-            pid: std::process::id(),
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-        };
-        let allowed = !self.require_root || me.uid == 0 || Credentials::of(pid)?.belong_to(me);
-        if allowed { Ok(()) } else { Err(CaptureError::NotAllowed { pid, user: me.uid }) }
+        let me = Rights::ours();
+        let user = me.peer.uid;
+        let allowed = !self.require_root || user == 0 || Credentials::of(pid)?.belong_to(&me);
+        if allowed { Ok(()) } else { Err(CaptureError::NotAllowed { pid, user }) }
     }
 
     /// Carries `sandboxed` out, for this process and all that it starts. There is no way back.

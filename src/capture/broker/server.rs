@@ -1,33 +1,41 @@
-//! The broker: hears requests, asks the policy, has it written down, attaches, looks again, hands over.
+//! The broker that listens: who comes gets a process of their own, and this one counts and has it written down.
+//!
+//! It waits for nobody: each client is served by a process that is forked for it (`clerk`), after everything has been given up that is not
+//! needed, and what these ask of it (`counter`) it answers at once, or when the auditor has.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{SockFlag, accept4, getsockopt, sockopt};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, accept4, getsockopt, socketpair, sockopt};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
 use tracing::{debug, info, warn};
 
+use super::allowance::{Accounts, Limited};
 use super::audit::{Auditor, Event, Record, Target};
-use super::peer::{Credentials, Peer};
-use super::wire::{self, Answer, MAX_FDS, MAX_PIDS, Request, WireError};
+use super::clerk::{Clerk, later};
+use super::counter::{Ask, Counter, Note, Word};
+use super::peer::{Caller, Peer};
+use super::wire::{self, Answer};
 use super::{BrokerError, Policy, confine};
-use crate::capture::{CaptureError, ProcessAttach, Rung, perf, probe, processes, sys};
+use crate::capture::{probe, sys};
 use crate::{GlassRamError, Result};
 
-/// Clients at the same time.
-const MAX_CLIENTS: usize = 32;
-/// What a client may ask at once after a pause, and how much of that comes back in a second.
-const BURST: f64 = 20.0;
-const PER_SECOND: f64 = 5.0;
+/// How long a descriptor of somebody else's may keep this process from its work: not at all.
+const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
 
 /// Where clients come from.
 #[derive(Debug)]
 pub enum Origin {
     /// A listening socket: anybody who can reach it, until the broker is stopped.
     Listening(OwnedFd),
-    /// One connected socket: its other end, until that is closed.
+    /// One connected socket: its other end, until that is closed. That is who has started the broker, to do for it what it has then
+    /// given up the right to do; it is not limited.
     Connected(OwnedFd),
 }
 
@@ -55,17 +63,26 @@ pub struct BrokerOptions {
     pub audit_log: PathBuf,
 }
 
-struct Client {
-    socket: OwnedFd,
+/// A client's process, as the broker has it.
+struct Desk {
+    number: u64,
     peer: Peer,
-    allowance: f64,
-    since: Instant,
     limited: bool,
+    attaching: bool,
+    process: Pid,
+    pidfd: OwnedFd,
+    /// None once it has closed its end.
+    counter: Option<OwnedFd>,
 }
 
 struct Broker {
     policy: Policy,
     auditor: Auditor,
+    /// Whose records the auditor has not answered yet; those of nobody are the broker's own.
+    recorded: VecDeque<Option<u64>>,
+    desks: Vec<Desk>,
+    accounts: Accounts,
+    desks_so_far: u64,
 }
 
 /// Confines this process and serves until there is nobody left to serve. `ready` is called when it answers.
@@ -75,63 +92,69 @@ pub fn serve(options: BrokerOptions, ready: impl FnOnce()) -> Result<()> {
     // What it finds out about this kernel it finds out on itself, which nobody can look into any more afterwards.
     probe::supported()?;
     confine::confine()?;
-    let mut broker = Broker { policy, auditor };
-    let mut clients = Vec::new();
+    let mut broker = Broker {
+        policy,
+        auditor,
+        recorded: VecDeque::new(),
+        desks: Vec::new(),
+        accounts: Accounts::default(),
+        desks_so_far: 0,
+    };
     let listener = match options.origin {
-        Origin::Listening(listener) => Some(listener),
+        Origin::Listening(listener) => {
+            // Who knocks and goes away again is not waited for.
+            fcntl(&listener, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+                .map_err(|errno| BrokerError::Listen(errno.into()))?;
+            Some(listener)
+        }
         Origin::Connected(socket) => {
-            clients.extend(Client::new(socket));
+            if let Some(clerk) = broker.open_desk(socket, true) {
+                drop(broker);
+                clerk.serve();
+                return Ok(());
+            }
             None
         }
     };
     info!(rules = broker.policy.allow.len(), "the broker answers");
     ready();
-    while listener.is_some() || !clients.is_empty() {
-        let (knocks, due) = wait(listener.as_ref(), &clients).map_err(BrokerError::Listen)?;
-        if knocks && let Some(listener) = &listener {
-            clients.extend(admit(listener, clients.len()));
+    while listener.is_some() || !broker.desks.is_empty() {
+        let due = broker.wait(listener.as_ref()).map_err(BrokerError::Listen)?;
+        if due.auditor {
+            broker.audited();
         }
-        let mut index = 0;
-        clients.retain_mut(|client| {
-            index += 1;
-            !due.get(index - 1).copied().unwrap_or(false) || broker.hear(client)
-        });
+        for number in due.desks {
+            broker.hear(number);
+        }
+        if due.knocks
+            && let Some(client) = listener.as_ref().and_then(admit)
+            && let Some(clerk) = broker.open_desk(client, false)
+        {
+            // From here on this is the client's process, which has nothing of the broker's or of other clients'.
+            drop(broker);
+            drop(listener);
+            clerk.serve();
+            return Ok(());
+        }
     }
     Ok(())
 }
 
-/// Waits until somebody wants something: whether there is a new client, and which of the others speak.
-fn wait(listener: Option<&OwnedFd>, clients: &[Client]) -> std::io::Result<(bool, Vec<bool>)> {
-    let sockets = listener.into_iter().chain(clients.iter().map(|client| &client.socket));
-    let mut fds: Vec<PollFd<'_>> =
-        sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
-    loop {
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) => break,
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    let mut due = fds.iter().map(|fd| fd.any().unwrap_or(true));
-    let knocks = listener.is_some() && due.next().unwrap_or(false);
-    Ok((knocks, due.collect()))
+/// Who wants something.
+struct Due {
+    knocks: bool,
+    auditor: bool,
+    desks: Vec<u64>,
 }
 
-fn admit(listener: &OwnedFd, clients: usize) -> Option<Client> {
-    let socket = match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
-        Ok(raw) => owned(raw),
+fn admit(listener: &OwnedFd) -> Option<OwnedFd> {
+    match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+        Ok(raw) => Some(owned(raw)),
         Err(errno) => {
             debug!(%errno, "nobody there after all");
-            return None;
+            None
         }
-    };
-    if clients >= MAX_CLIENTS {
-        let feature = format!("the broker has {MAX_CLIENTS} clients already: close one");
-        let _ =
-            wire::send(socket.as_fd(), &Answer::Refused(GlassRamError::FeatureNotSupported { feature }), &[]);
-        return None;
     }
-    Client::new(socket)
 }
 
 #[allow(unsafe_code)]
@@ -140,182 +163,212 @@ fn owned(raw: i32) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(raw) }
 }
 
-impl Client {
-    fn new(socket: OwnedFd) -> Option<Self> {
-        let peer = Peer::of(socket.as_fd())
-            .inspect_err(|errno| warn!(%errno, "a client does not say who it is"))
-            .ok()?;
-        debug!(?peer, "a client");
-        Some(Self { socket, peer, allowance: BURST, since: Instant::now(), limited: false })
-    }
+/// A second process like this one.
+#[allow(unsafe_code)]
+fn fork_here() -> nix::Result<ForkResult> {
+    // SAFETY: the broker has one thread, so no lock is held by another one, and all that it may call it may go on calling.
+    unsafe { fork() }
+}
 
-    fn may_ask(&mut self) -> bool {
-        let now = Instant::now();
-        let back = (now - self.since).as_secs_f64() * PER_SECOND;
-        self.allowance = (self.allowance + back).min(BURST);
-        self.since = now;
-        let may = self.allowance >= 1.0;
-        if may {
-            self.allowance -= 1.0;
-        }
-        may
-    }
+fn tell(client: BorrowedFd<'_>, answer: &Answer) {
+    // Who does not even take this has no more to hear.
+    let _ = wire::send(client, answer, &[], AT_ONCE);
 }
 
 impl Broker {
-    /// Answers one request; whether the client stays.
-    fn hear(&mut self, client: &mut Client) -> bool {
-        let (request, fds) = match wire::receive::<Request>(client.socket.as_fd(), 1) {
-            Ok(Some(message)) => message,
-            Ok(None) => return false,
-            Err(error) => {
-                warn!(%error, peer = ?client.peer, "a client is dismissed");
-                let feature = format!("{error}: speak the protocol of this version");
-                answer(client, &Answer::Refused(GlassRamError::FeatureNotSupported { feature }), &[]);
-                return false;
+    fn wait(&self, listener: Option<&OwnedFd>) -> std::io::Result<Due> {
+        let of = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds: Vec<PollFd<'_>> = self.auditor.words().map(of).into_iter().collect();
+        let audited = !fds.is_empty();
+        let mut whose = Vec::new();
+        for desk in &self.desks {
+            for fd in [Some(&desk.pidfd), desk.counter.as_ref()].into_iter().flatten() {
+                fds.push(of(fd.as_fd()));
+                whose.push(desk.number);
+            }
+        }
+        fds.extend(listener.map(|listener| of(listener.as_fd())));
+        loop {
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        let mut due = fds.iter().map(|fd| fd.any().unwrap_or(true));
+        let auditor = audited && due.next().unwrap_or(false);
+        let mut desks: Vec<u64> =
+            whose.into_iter().zip(due.by_ref()).filter_map(|(number, due)| due.then_some(number)).collect();
+        desks.dedup();
+        Ok(Due { knocks: due.next().unwrap_or(false), auditor, desks })
+    }
+
+    /// A client gets its process. In that process, and only there, the answer is what serves it.
+    fn open_desk(&mut self, client: OwnedFd, started_us: bool) -> Option<Clerk> {
+        let caller = match Caller::of(client.as_fd(), started_us) {
+            Ok(caller) => caller,
+            Err(stranger) => {
+                warn!(%stranger, "a client is not served");
+                tell(client.as_fd(), &Answer::refused(stranger));
+                return None;
             }
         };
-        if !client.may_ask() {
-            if !client.limited {
-                client.limited = true;
-                let pid = match &request {
-                    Request::Attach { pid } => *pid,
-                    Request::MayWatch { .. } | Request::Listen => 0,
-                };
-                self.note(Event::Limited, client.peer, pid, None, "asks too often");
-            }
-            let feature = format!("more than {PER_SECOND} requests a second: ask again in a moment");
-            return answer(client, &Answer::Refused(GlassRamError::FeatureNotSupported { feature }), &[]);
+        let peer = caller.peer();
+        if !started_us && let Err(limited) = self.accounts.enter(peer.uid, Instant::now()) {
+            tell(client.as_fd(), &later(&limited.reason, milliseconds(&limited)));
+            self.note_limited(peer, 0, &limited);
+            return None;
         }
-        // Until it has been quiet for a while, it is the same flood.
-        client.limited &= client.allowance < BURST / 2.0;
-        match request {
-            Request::MayWatch { pids } => {
-                let words = pids.into_iter().take(MAX_PIDS).map(|pid| {
-                    let may = self.look(client.peer, pid).map(drop);
-                    may.and_then(|()| processes::may_watch(pid)).err().map(|error| error.to_string())
+        let number = self.desks_so_far;
+        self.desks_so_far += 1;
+        match self.start_desk(number, peer, started_us) {
+            Ok(Some(counter)) => Some(Clerk::new(client, caller, self.policy.clone(), counter)),
+            Ok(None) => {
+                debug!(?peer, "a client");
+                None
+            }
+            Err(errno) => {
+                warn!(%errno, "a client gets no process");
+                let feature = format!("no process for another client ({errno}): ask again in a moment");
+                tell(client.as_fd(), &Answer::refused(GlassRamError::FeatureNotSupported { feature }));
+                if !started_us {
+                    self.accounts.leave(peer.uid, Instant::now());
+                }
+                None
+            }
+        }
+    }
+
+    fn start_desk(&mut self, number: u64, peer: Peer, started_us: bool) -> nix::Result<Option<Counter>> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        match fork_here()? {
+            ForkResult::Child => Ok(Some(Counter::new(theirs))),
+            ForkResult::Parent { child } => {
+                // Our own child, not waited for yet: the number is its.
+                let pidfd = sys::pidfd_open(child.as_raw().cast_unsigned())?;
+                self.desks.push(Desk {
+                    number,
+                    peer,
+                    limited: !started_us,
+                    attaching: false,
+                    process: child,
+                    pidfd,
+                    counter: Some(ours),
                 });
-                answer(client, &Answer::MayWatch(words.collect()), &[])
+                Ok(None)
             }
-            Request::Listen => match self.listen(client.peer, fds.first()) {
-                Ok(events) => hand_over(client, &events),
-                Err(error) => answer(client, &Answer::Refused(error), &[]),
-            },
-            Request::Attach { pid } => match self.attach(client.peer, pid) {
-                Ok(attached) => match attached.to_parts() {
-                    Some((facts, fds)) => answer(client, &Answer::Attached(facts), &fds),
-                    None => answer(client, &Answer::Refused(CaptureError::Changed { pid }.into()), &[]),
-                },
-                Err(error) => answer(client, &Answer::Refused(error), &[]),
-            },
         }
     }
 
-    /// What the policy says.
-    fn look(&self, peer: Peer, pid: u32) -> Result<(Credentials, &'static str)> {
-        let target = Credentials::of(pid)?;
-        let rule = self.policy.decide(peer, pid, &target)?;
-        Ok((target, rule))
+    /// Answers one question of a client's process, or takes note of its end.
+    fn hear(&mut self, number: u64) {
+        let now = Instant::now();
+        let Some(at) = self.desks.iter().position(|desk| desk.number == number) else { return };
+        let Some(desk) = self.desks.get_mut(at) else { return };
+        let asked = desk.counter.as_ref().map(|counter| {
+            let asks = PollFd::new(counter.as_fd(), PollFlags::POLLIN);
+            let due = poll(&mut [asks], PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+            due.then(|| wire::receive::<Ask>(counter.as_fd(), 0))
+        });
+        match asked.flatten() {
+            Some(Ok(Some((ask, _)))) => return self.answer(at, ask, now),
+            // It is about to end, or speaks nonsense: then nothing that it does counts any more.
+            Some(Ok(None) | Err(_)) => desk.counter = None,
+            None => {}
+        }
+        let ended = waitpid(desk.process, Some(WaitPidFlag::WNOHANG));
+        if matches!(ended, Ok(nix::sys::wait::WaitStatus::StillAlive)) {
+            return;
+        }
+        let desk = self.desks.remove(at);
+        if desk.limited {
+            if desk.attaching {
+                self.accounts.end(desk.peer.uid, now);
+            }
+            self.accounts.leave(desk.peer.uid, now);
+        }
     }
 
-    fn attach(&mut self, peer: Peer, pid: u32) -> Result<ProcessAttach> {
-        // As long as this is open and its process has not ended, the number means no other one.
-        let pidfd = sys::pidfd_open(pid).map_err(|_| CaptureError::NoSuchProcess { pid })?;
-        let (target, rule) = self.allow(Event::Attach, peer, pid)?;
-        let outcome = ProcessAttach::attach_by(pid, Rung::WpAsync)
-            .and_then(|attached| self.still(peer, pid, pidfd.as_fd()).map(|()| attached));
-        match &outcome {
-            Ok(_) => self.note(Event::Attached, peer, pid, Some(&target), rule),
-            Err(error) => self.note(Event::Failed, peer, pid, Some(&target), &error.to_string()),
+    fn answer(&mut self, at: usize, ask: Ask, now: Instant) {
+        let Some(desk) = self.desks.get_mut(at) else { return };
+        let (peer, user) = (desk.peer, desk.peer.uid);
+        let (allowed, about) = match ask {
+            Ask::Request { weight, pid } if desk.limited => (self.accounts.ask(user, weight, now), pid),
+            Ask::Attach if desk.limited && !desk.attaching => {
+                let begun = self.accounts.begin(user, now);
+                desk.attaching = begun.is_ok();
+                (begun, 0)
+            }
+            Ask::Request { .. } | Ask::Attach => (Ok(()), 0),
+            Ask::Done => {
+                if std::mem::take(&mut desk.attaching) {
+                    self.accounts.end(user, now);
+                }
+                return;
+            }
+            Ask::Note(note) => {
+                let number = desk.number;
+                if !self.record(Some(number), peer, &note) {
+                    self.say(number, &Word::No);
+                }
+                return;
+            }
         };
-        outcome
-    }
-
-    /// Events of the page faults of each of its threads, by processor: what may be watched may be heard, too.
-    fn listen(&mut self, peer: Peer, pidfd: Option<&OwnedFd>) -> Result<Vec<Vec<OwnedFd>>> {
-        let named = pidfd.and_then(|pidfd| Some((pidfd.as_fd(), pid_of(pidfd.as_fd())?)));
-        let (pidfd, pid) = named.ok_or(GlassRamError::ProcessNotFound { pid: 0 })?;
-        let (target, _) = self.allow(Event::Listen, peer, pid)?;
-        let opened = perf::events_of(pid)
-            .map_err(|deaf| GlassRamError::FeatureNotSupported { feature: deaf.to_string() })
-            .and_then(|events| self.still(peer, pid, pidfd).map(|()| events));
-        opened.inspect_err(|error| {
-            self.note(Event::Failed, peer, pid, Some(&target), &error.to_string());
-        })
-    }
-
-    /// What the policy says, which is on the disk before it takes effect.
-    fn allow(&mut self, event: Event, peer: Peer, pid: u32) -> Result<(Credentials, &'static str)> {
-        let (target, rule) = self.look(peer, pid).inspect_err(|error| {
-            self.note(Event::Refused, peer, pid, None, &error.to_string());
-        })?;
-        if !self.note(event, peer, pid, Some(&target), rule) {
-            let feature = "the audit log cannot be written, and nothing is attached to without it: see the broker's log";
-            return Err(GlassRamError::FeatureNotSupported { feature: feature.into() });
+        let number = desk.number;
+        match allowed {
+            Ok(()) => self.say(number, &Word::Yes),
+            Err(limited) => {
+                let again_ms = milliseconds(&limited);
+                self.note_limited(peer, about, &limited);
+                self.say(number, &Word::Later { reason: limited.reason, again_ms });
+            }
         }
-        Ok((target, rule))
     }
 
-    /// Whether it is allowed even now. It may have become another program meanwhile, a set-uid one say: then nothing is handed over,
-    /// and dropping what was opened ends it.
-    fn still(&self, peer: Peer, pid: u32, pidfd: BorrowedFd<'_>) -> Result<()> {
-        self.look(peer, pid)?;
-        if has_ended(pidfd) {
-            return Err(CaptureError::NoSuchProcess { pid }.into());
+    fn say(&mut self, number: u64, word: &Word) {
+        let Some(desk) = self.desks.iter_mut().find(|desk| desk.number == number) else { return };
+        let Some(counter) = &desk.counter else { return };
+        // It waits for this one word. If it does not, it is not as it should be.
+        if wire::send(counter.as_fd(), word, &[], AT_ONCE).is_err() {
+            desk.counter = None;
         }
-        Ok(())
     }
 
-    fn note(
-        &mut self,
-        event: Event,
-        peer: Peer,
-        pid: u32,
-        target: Option<&Credentials>,
-        reason: &str,
-    ) -> bool {
-        let target = Target {
-            pid,
-            comm: target.map(|target| target.comm.as_str()),
-            uid: target.map(|target| target.uids[1]),
-        };
-        let written = self.auditor.record(&Record { event, peer, target, reason });
-        if !written {
+    /// One word in the log for each flood.
+    fn note_limited(&mut self, peer: Peer, pid: u32, limited: &Limited) {
+        if limited.newly {
+            self.record(None, peer, &Note::new(Event::Limited, pid, None, "asks too often"));
+        }
+    }
+
+    /// Whether the auditor has it to write down; then its word is passed on when it comes.
+    fn record(&mut self, whose: Option<u64>, peer: Peer, note: &Note) -> bool {
+        let target = Target { pid: note.pid, comm: note.comm.as_deref(), uid: note.uid };
+        let handed = self.auditor.record(&Record { event: note.event, peer, target, reason: &note.reason });
+        if handed {
+            self.recorded.push_back(whose);
+        } else {
             warn!("the audit log cannot be written");
         }
-        written
+        handed
     }
-}
 
-/// Sends events, in as many messages as it takes; whether the client still listens.
-fn hand_over(client: &Client, events: &[Vec<OwnedFd>]) -> bool {
-    let said = Answer::Listening { events: events.iter().map(Vec::len).collect() };
-    let fds: Vec<BorrowedFd<'_>> = events.iter().flatten().map(AsFd::as_fd).collect();
-    if fds.is_empty() {
-        return answer(client, &said, &[]);
-    }
-    fds.chunks(MAX_FDS).all(|fds| answer(client, &said, fds))
-}
-
-/// The number of the process that a pidfd stands for, as the kernel says it (pidfd_open(2)); nothing once it has ended.
-fn pid_of(pidfd: BorrowedFd<'_>) -> Option<u32> {
-    let facts = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    facts.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()
-}
-
-fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
-    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
-}
-
-/// Whether the client still listens.
-fn answer(client: &Client, answer: &Answer, fds: &[BorrowedFd<'_>]) -> bool {
-    match wire::send(client.socket.as_fd(), answer, fds) {
-        Ok(()) => true,
-        Err(WireError::Socket(_)) => false,
-        Err(error) => {
-            warn!(%error, "an answer was not sent");
-            false
+    /// Passes the auditor's words on.
+    fn audited(&mut self) {
+        let words = match self.auditor.heard() {
+            Some(words) => words,
+            // It is gone, and none of what it has not answered is known to be written.
+            None => vec![false; self.recorded.len()],
+        };
+        for written in words {
+            if let Some(Some(number)) = self.recorded.pop_front() {
+                self.say(number, if written { &Word::Yes } else { &Word::No });
+            }
         }
     }
+}
+
+fn milliseconds(limited: &Limited) -> u64 {
+    limited.again.as_millis() as u64 + 1
 }

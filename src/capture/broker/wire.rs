@@ -7,9 +7,11 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,7 +26,8 @@ pub(super) const MAX_PIDS: usize = 1024;
 /// The most descriptors of one message. The kernel takes 253 (SCM_MAX_FD, unix(7)).
 pub(super) const MAX_FDS: usize = 240;
 
-/// What a client asks.
+/// What a client asks. With each request about one process comes, where the kernel lets the client have it, what shows that it may
+/// attach to that process itself (`proof`), as the last descriptor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Request {
@@ -54,10 +57,23 @@ pub(super) enum Answer {
         /// How many there are of each processor.
         events: Vec<usize>,
     },
-    /// One word for each process of the request, in its order: nothing where it may be watched.
+    /// One word for each process of the request, in its order: nothing where it may be watched. Where one message does not hold them
+    /// all, the next one has more.
     MayWatch(Vec<Option<String>>),
-    /// It is not done, and this is why.
-    Refused(GlassRamError),
+    /// It is not done.
+    Refused {
+        /// Why.
+        error: GlassRamError,
+        /// Milliseconds after which it may be asked again, where that is the only reason.
+        again_ms: Option<u64>,
+    },
+}
+
+impl Answer {
+    /// It is not done, and asking again will not change that.
+    pub fn refused(error: impl Into<GlassRamError>) -> Self {
+        Self::Refused { error: error.into(), again_ms: None }
+    }
 }
 
 /// What is known of an attached process besides its descriptors.
@@ -84,15 +100,19 @@ pub(super) enum WireError {
     TooManyDescriptors,
     #[error("the message is not of this protocol: {0}")]
     Nonsense(String),
+    #[error("the other end does nothing for too long")]
+    NotTaken,
     #[error("the socket failed: {0}")]
     Socket(Errno),
 }
 
-/// Sends one message.
+/// Sends one message. Where the other end does not take what it was sent before, it is waited for no longer than `patience`, if there
+/// is a limit: [`WireError::NotTaken`].
 pub(super) fn send(
     socket: BorrowedFd<'_>,
     message: &impl Serialize,
     fds: &[BorrowedFd<'_>],
+    patience: Option<Duration>,
 ) -> Result<(), WireError> {
     let bytes = serde_json::to_vec(message).map_err(|error| WireError::Nonsense(error.to_string()))?;
     if bytes.len() > MAX_MESSAGE {
@@ -101,16 +121,34 @@ pub(super) fn send(
     let raw: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let control: &[ControlMessage<'_>] =
         if raw.is_empty() { &[] } else { &[ControlMessage::ScmRights(&raw)] };
+    let until = patience.map(|patience| Instant::now() + patience);
     loop {
-        match sendmsg::<()>(
-            socket.as_raw_fd(),
-            &[IoSlice::new(&bytes)],
-            control,
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        ) {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], control, flags, None) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => wait(socket, PollFlags::POLLOUT, until)?,
+            Err(errno) => return Err(WireError::Socket(errno)),
+        }
+    }
+}
+
+/// Waits until the socket can be written to, or read from.
+pub(super) fn wait(
+    socket: BorrowedFd<'_>,
+    events: PollFlags,
+    until: Option<Instant>,
+) -> Result<(), WireError> {
+    loop {
+        let timeout = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+            None => PollTimeout::NONE,
+            Some(Duration::ZERO) => return Err(WireError::NotTaken),
+            // Rounded up: a wait of no time would be none.
+            Some(left) => PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX),
+        };
+        match poll(&mut [PollFd::new(socket, events)], timeout) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(()),
             Err(errno) => return Err(WireError::Socket(errno)),
         }
     }
@@ -171,10 +209,10 @@ pub(crate) fn fuzz(bytes: &[u8]) {
         nix::unistd::write(&near, bytes).expect("it fits");
     }
     if let Ok(Some((request, _))) = receive::<Request>(far.as_fd(), 0) {
-        send(near.as_fd(), &request, &[]).expect("what was understood can be said");
+        send(near.as_fd(), &request, &[], None).expect("what was understood can be said");
     }
     if let Ok(Some((answer, _))) = receive::<Answer>(far.as_fd(), MAX_FDS) {
-        send(near.as_fd(), &answer, &[]).expect("what was understood can be said");
+        send(near.as_fd(), &answer, &[], None).expect("what was understood can be said");
     }
 }
 
@@ -199,7 +237,7 @@ mod tests {
     fn a_message_arrives_with_its_descriptors() {
         let (a, b) = pair();
         let file = std::fs::File::open("/proc/self/status").expect("opened");
-        send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd()]).expect("sent");
+        send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd()], None).expect("sent");
         let (request, fds) = receive::<Request>(b.as_fd(), 1).expect("received").expect("open");
         assert_eq!((request, fds.len()), (Request::Attach { pid: 7 }, 1));
         drop(a);
@@ -218,11 +256,19 @@ mod tests {
         assert!(matches!(refused(b"{\"attach\":{\"pid\":1,\"uid\":0}}"), WireError::Nonsense(_)));
         assert_eq!(refused(&vec![b'['; MAX_MESSAGE + 2]), WireError::TooLong);
         let file = std::fs::File::open("/proc/self/status").expect("opened");
-        send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd(); 3]).expect("sent");
+        send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd(); 3], None).expect("sent");
         assert_eq!(
             receive::<Request>(b.as_fd(), 2).map(|_| ()).expect_err("refused"),
             WireError::TooManyDescriptors
         );
+    }
+
+    #[test]
+    fn who_reads_nothing_is_not_waited_for() {
+        let (a, _b) = pair();
+        let much = Answer::MayWatch(vec![Some("no".repeat(1000)); 20]);
+        let sent = (0..1000).map(|_| send(a.as_fd(), &much, &[], Some(Duration::from_millis(20))));
+        assert_eq!(sent.skip_while(Result::is_ok).next(), Some(Err(WireError::NotTaken)));
     }
 
     proptest! {
@@ -244,7 +290,7 @@ mod tests {
         let file = std::fs::File::open("/proc/self/status").expect("opened");
         let before = open_descriptors();
         for _ in 0..50 {
-            send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd(); 20]).expect("sent");
+            send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd(); 20], None).expect("sent");
             assert!(receive::<Request>(b.as_fd(), 0).is_err());
         }
         assert_eq!(open_descriptors(), before);

@@ -8,7 +8,7 @@ use super::watching::monitor_config;
 use crate::capture::{GlassRamMonitor, ProcessAttach};
 use crate::channel;
 use crate::display::Compositor;
-use crate::system::follow::{FOLLOWED_AT_MOST, Follower};
+use crate::system::follow::{FOLLOWED_AT_MOST, Followed, Follower};
 use crate::system::snapshot::loop_failed;
 
 impl Session {
@@ -37,9 +37,10 @@ impl Session {
         let (follower, attached) = Follower::start(self.attacher.clone(), self.config.rung)?;
         let me = self.me.clone();
         let take = move |event, (): &mut (), compositor: &mut Compositor| {
-            if let (Some(session), channel::Event::Msg(attached)) = (me.upgrade(), event) {
-                let attached: Box<ProcessAttach> = attached;
-                session.borrow_mut().follow(compositor, *attached);
+            let (Some(session), channel::Event::Msg(followed)) = (me.upgrade(), event) else { return };
+            match followed {
+                Followed::Attached(attached) => session.borrow_mut().follow(compositor, *attached),
+                Followed::Missed { pid, reason } => warn!(pid, "not followed: {reason}"),
             }
         };
         self.handle.insert_source(attached, take).map_err(loop_failed)?;

@@ -1,121 +1,13 @@
-//! The attach broker, as a service and as a part of a session: whom it attaches for, what it writes down, what it can still do
-//! itself, and what happens when somebody dies. Needs root, to be several users.
-
-mod support;
+//! The service as a whole: whom it attaches for, what it writes down, what it can still do itself, and what happens when somebody dies.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Target, assert_untouched, status, userfaultfds};
 
-const GLASS: &str = env!("CARGO_BIN_EXE_memory-glass");
-const NOBODY: u32 = 65_534;
-/// A user of Debian's who runs nothing.
-const GAMES: u32 = 5;
-
-struct Broker {
-    process: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Broker {
-    /// A broker on a socket of its own, with this policy.
-    fn start(policy: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
-        fs::write(folder.path().join("policy.toml"), policy).expect("written");
-        let process = Command::new(GLASS)
-            .args(["broker", "--socket"])
-            .arg(folder.path().join("socket"))
-            .arg("--policy")
-            .arg(folder.path().join("policy.toml"))
-            .arg("--audit-log")
-            .arg(folder.path().join("audit/log.jsonl"))
-            .stderr(fs::File::create(folder.path().join("broker.log")).expect("made"))
-            .spawn()
-            .expect("started");
-        let broker = Self { process, folder };
-        wait_until("the broker confines itself", || {
-            broker.socket().exists() && status(broker.pid(), "Seccomp") == "2"
-        });
-        broker
-    }
-
-    fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
-    }
-
-    fn log(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.folder.path().join("audit/log.jsonl")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
-    }
-
-    /// `memory-glass snapshot`, by this broker, as this user.
-    fn snapshot_as(&self, user: u32, pid: u32) -> Output {
-        self.client(user, &["snapshot", &pid.to_string(), "--seconds", "0.3", "--json"])
-            .output()
-            .expect("started")
-    }
-
-    fn client(&self, user: u32, arguments: &[&str]) -> Command {
-        let mut command = as_user(user, GLASS);
-        command.args(arguments).env("MEMORY_GLASS_BROKER", self.socket()).env_remove("XDG_RUNTIME_DIR");
-        command
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Without any capability, as after a login.
-fn as_user(user: u32, program: &str) -> Command {
-    let mut command = Command::new("setpriv");
-    let user = user.to_string();
-    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--inh-caps=-all", "--", program]);
-    command
-}
-
-fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// An exercise of that user's.
-fn target_of(user: u32) -> Target {
-    let mut command = as_user(user, GLASS);
-    command.args(["exercise", "--pattern", "block", "--mib", "4"]);
-    let mut target = Target::start_quietly(&mut command);
-    assert!(target.line().contains("\"pid\""));
-    target
-}
-
-fn events(log: &[Value]) -> Vec<(&str, u64, u64)> {
-    let number = |value: &Value| value.as_u64().unwrap_or(u64::MAX);
-    log.iter()
-        .map(|line| {
-            (
-                line["event"].as_str().unwrap_or("?"),
-                number(&line["peer"]["uid"]),
-                number(&line["target"]["pid"]),
-            )
-        })
-        .collect()
-}
+use crate::harness::{Broker, Finish, GAMES, GLASS, NOBODY, as_user, events, target_of, wait_until};
+use crate::support::{Target, assert_untouched, status, userfaultfds};
 
 #[test]
 fn a_user_gets_their_own_processes_and_those_that_root_allows() {
@@ -427,19 +319,4 @@ fn a_number_that_changes_hands_never_hands_over_the_new_process() {
     let attached = |line: &&Value| line["event"] == "attached" && line["target"]["uid"] == 0;
     assert_eq!(broker.log().iter().filter(attached).count(), 0);
     assert!(reused > ROUNDS / 4, "only {reused} of {ROUNDS} numbers were given to another process");
-}
-
-/// Waiting for a child whose standard output is piped.
-trait Finish {
-    fn wait_with_output_after(&mut self) -> Vec<u8>;
-}
-
-impl Finish for Child {
-    fn wait_with_output_after(&mut self) -> Vec<u8> {
-        use std::io::Read;
-        let mut output = Vec::new();
-        self.stdout.take().expect("piped").read_to_end(&mut output).expect("read");
-        assert!(self.wait().expect("our own child").success());
-        output
-    }
 }
