@@ -176,6 +176,8 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     // Name look-ups of the policy may ask a daemon of this machine; nothing goes to a network.
     let local = SeccompRule::new(vec![argument(0, libc::AF_UNIX as u64)?])?;
     rules.insert(libc::SYS_socket, vec![local]);
+    // The attach helper takes a name of its own.
+    rules.insert(libc::SYS_prctl, vec![SeccompRule::new(vec![argument(0, libc::PR_SET_NAME as u64)?])?]);
     let ioctls = sys::ATTACH_IOCTLS.iter().chain(&[libc::TCGETS, libc::FIONREAD]);
     let ioctls: Result<Vec<SeccompRule>, _> =
         ioctls.map(|request| SeccompRule::new(vec![argument(1, *request)?])).collect();
