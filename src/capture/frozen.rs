@@ -99,7 +99,8 @@ mod tests {
                      33 29 0:29 /docker/7 /mnt/with\\040blank rw - cgroup cgroup rw,freezer\n\
                      34 29 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
         let found = mounts(table);
-        let mount = |root: &str, point: &str, unified| Mount { root: root.into(), point: point.into(), unified };
+        let mount =
+            |root: &str, point: &str, unified| Mount { root: root.into(), point: point.into(), unified };
         assert_eq!(
             found,
             [mount("/", "/sys/fs/cgroup/unified", true), mount("/docker/7", "/mnt/with blank", false)]

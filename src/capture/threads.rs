@@ -29,6 +29,8 @@ pub(crate) enum Moment {
     Free,
     /// In such a call once its limit is corrected: so many milliseconds from when it fell asleep.
     Limited(i32),
+    /// In such a call, which leaves something in memory that would not be there otherwise.
+    Traced,
     /// It runs, or waits for a processor.
     Running,
     /// In a call that would end otherwise.
@@ -95,6 +97,7 @@ fn candidate(around: &Surroundings<'_>, tid: u32) -> Option<Candidate> {
             // It waits, but in no call: for a page that it wants.
             None | Some((_, Verdict::GoesOn)) => Moment::Free,
             Some((_, Verdict::Limited(limit))) => Moment::Limited(limit),
+            Some((_, Verdict::LeavesTrace)) => Moment::Traced,
             Some((call, Verdict::Ends(why))) => Moment::Busy { call, why },
         },
     };
@@ -149,6 +152,7 @@ fn cost(moment: Moment, call: Option<Call>) -> u32 {
         Moment::Free if call.is_some_and(|call| call.answers_eintr()) => 8,
         Moment::Free => 5,
         Moment::Running => 20,
+        Moment::Traced => 40,
         Moment::Limited(_) => 50,
         Moment::Busy { .. } => 60,
         Moment::Uninterruptible => 500,

@@ -53,9 +53,10 @@ impl Descriptors<'_> {
         const LOCAL: [&str; 11] = [
             "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "ramfs", "rootfs", "overlay", "devtmpfs",
         ];
-        let mount = fs::read_to_string(task_path(self.pid, tid, &format!("fdinfo/{fd}")))
-            .ok()
-            .and_then(|info| Some(info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().to_owned()));
+        let mount =
+            fs::read_to_string(task_path(self.pid, tid, &format!("fdinfo/{fd}"))).ok().and_then(|info| {
+                Some(info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().to_owned())
+            });
         let Some(mount) = mount else { return Kind::Other };
         let table = fs::read_to_string(task_path(self.pid, tid, "mountinfo"))
             .or_else(|_| fs::read_to_string(proc_path(self.pid, "mountinfo")))

@@ -19,8 +19,8 @@ use nix::libc::{self, c_long};
 use super::MemoryRegion;
 use super::sys::SYS_IO_PGETEVENTS;
 use super::target::task_path;
-use fds::{Descriptors, Kind};
 pub(crate) use asleep::last_run;
+use fds::{Descriptors, Kind};
 pub(crate) use names::name;
 
 const SYS_FUTEX_WAITV: c_long = 449;
@@ -34,6 +34,8 @@ pub(crate) enum Verdict {
     GoesOn,
     /// It goes on once its limit, a register of this many milliseconds, is shortened by the time that has passed.
     Limited(i32),
+    /// It goes on, but something of it is to be seen in memory that would not be there otherwise.
+    LeavesTrace,
     /// It would end otherwise than it would have: why.
     Ends(&'static str),
 }
@@ -112,6 +114,7 @@ impl<'a> Surroundings<'a> {
         const ANEW: &str = "its time limit would begin anew";
         const SHORT: &str = "it would end early, with a part of what was asked for";
         const UNKNOWN: &str = "it is not known to go on as it was";
+        const REGISTERED_RING: u64 = 16;
         let [a, b, c, d, e, _] = call.arguments;
         let when = |exact, otherwise| if exact { GoesOn } else { Ends(otherwise) };
         match call.number {
@@ -131,7 +134,11 @@ impl<'a> Surroundings<'a> {
             libc::SYS_futex => when(futex_goes_on(b), "it may answer EAGAIN"),
             libc::SYS_nanosleep => self.sleep(b),
             libc::SYS_clock_nanosleep => {
-                if b & libc::TIMER_ABSTIME as u64 != 0 { GoesOn } else { self.sleep(d) }
+                if b & libc::TIMER_ABSTIME as u64 != 0 {
+                    GoesOn
+                } else {
+                    self.sleep(d)
+                }
             }
             libc::SYS_ppoll => self.with_rest(tid, c),
             libc::SYS_select | libc::SYS_pselect6 => self.with_rest(tid, e),
@@ -146,7 +153,7 @@ impl<'a> Surroundings<'a> {
             libc::SYS_io_getevents | SYS_IO_PGETEVENTS if b as i64 > 1 => Ends(SHORT),
             libc::SYS_io_getevents | SYS_IO_PGETEVENTS => when(e == 0, ANEW),
             // Nothing to hand in, and no structure with a limit (IORING_ENTER_EXT_ARG): only the flag that it waits.
-            libc::SYS_io_uring_enter => when(b == 0 && d == 1, ANEW),
+            libc::SYS_io_uring_enter => when(b == 0 && d & !REGISTERED_RING == 1, ANEW),
             libc::SYS_read | libc::SYS_readv => self.read(tid, a),
             libc::SYS_recvfrom => self.receive(tid, a, d),
             libc::SYS_recvmsg => self.receive(tid, a, c),
@@ -172,29 +179,31 @@ impl<'a> Surroundings<'a> {
         }
     }
 
-    /// A sleep goes on by itself, but first writes how long it still is to where the program asked for that.
+    /// A sleep goes on by itself, but first writes how long it still is to where the program asked for that, which nobody reads who was not
+    /// interrupted. Where it cannot write, it answers EFAULT.
     fn sleep(&self, rest: u64) -> Verdict {
-        if rest == 0 {
-            Verdict::GoesOn
-        } else {
-            Verdict::Ends("it would write the rest of its time into memory")
+        match rest {
+            0 => Verdict::GoesOn,
+            _ if self.is_writable(rest) => Verdict::LeavesTrace,
+            _ => Verdict::Ends("it would answer EFAULT, because it cannot write the rest of its time"),
         }
+    }
+
+    fn is_writable(&self, address: u64) -> bool {
+        let holds = |region: &&MemoryRegion| (region.start..region.end).contains(&address);
+        self.regions.iter().find(holds).is_some_and(MemoryRegion::is_writable)
     }
 
     /// Calls that are made again with the rest of their limit, which the kernel writes where the limit was. Where it cannot, or is asked
     /// not to, they answer EINTR.
     fn with_rest(&self, tid: u32, limit: u64) -> Verdict {
         const STICKY_TIMEOUTS: u32 = 0x0400_0000;
-        let writable = || {
-            let holds = |region: &&MemoryRegion| (region.start..region.end).contains(&limit);
-            self.regions.iter().find(holds).is_some_and(MemoryRegion::is_writable)
-        };
         let sticky = || {
             let personality = fs::read_to_string(task_path(self.pid, tid, "personality")).ok();
             let bits = personality.and_then(|text| u32::from_str_radix(text.trim(), 16).ok());
             bits.is_none_or(|bits| bits & STICKY_TIMEOUTS != 0)
         };
-        if limit == 0 || writable() && !sticky() {
+        if limit == 0 || self.is_writable(limit) && !sticky() {
             Verdict::GoesOn
         } else {
             Verdict::Ends("its time limit cannot be shortened by what has passed, so it would answer EINTR")
@@ -287,8 +296,13 @@ mod tests {
         assert!(ends("271 0x1 0x1 0x2800 0x0 0x8 0x0 0x1 0x2"), "read-only");
         assert!(ends("271 0x1 0x1 0x4000 0x0 0x8 0x0 0x1 0x2"), "not mapped");
         assert!(ends("128 0x1 0x0 0x1800 0x8 0x0 0x0 0x1 0x2"), "sigtimedwait");
-        assert_eq!(judged("230 0x1 0x1 0x1800 0x1800 0x0 0x0 0x1 0x2"), Verdict::GoesOn, "until a point in time");
-        assert!(ends("35 0x1800 0x1800 0x0 0x0 0x0 0x0 0x1 0x2"), "writes the rest");
+        assert_eq!(
+            judged("230 0x1 0x1 0x1800 0x1800 0x0 0x0 0x1 0x2"),
+            Verdict::GoesOn,
+            "until a point in time"
+        );
+        assert_eq!(judged("35 0x1800 0x1800 0x0 0x0 0x0 0x0 0x1 0x2"), Verdict::LeavesTrace);
+        assert!(ends("35 0x1800 0x2800 0x0 0x0 0x0 0x0 0x1 0x2"), "it cannot write the rest");
     }
 
     #[test]

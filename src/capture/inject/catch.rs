@@ -36,7 +36,8 @@ impl Watch {
         }
         // SAFETY: the structures are of the plan and of this stack, and outlive the calls.
         unsafe {
-            let behind_its_call = if thread.return_to == 0 { None } else { open(&plan.breakpoint, thread.tid) };
+            let behind_its_call =
+                if thread.return_to == 0 { None } else { open(&plan.breakpoint, thread.tid) };
             let event = behind_its_call.or_else(|| open(&plan.clock, thread.tid))?;
             let watch = Self { event, signal: thread.signal, tid: thread.tid };
             watch.tell_by_signal().then_some(watch)

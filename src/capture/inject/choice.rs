@@ -16,10 +16,10 @@ use crate::capture::{CaptureError, MemoryRegion, frozen, sys, target};
 
 /// How long a moment is waited for in which a thread can be stopped.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After so long a wait, a call whose limit can be corrected is interrupted.
-const CORRECTED_AFTER: Duration = Duration::from_secs(1);
+/// After so long a wait, a call whose limit can be corrected is interrupted, or one that leaves a trace.
+const CORRECTED_AFTER: Duration = Duration::from_millis(500);
 /// After so long a wait, it is said.
-const SAID_AFTER: Duration = Duration::from_millis(500);
+const SAID_AFTER: Duration = Duration::from_millis(800);
 /// How long one thread is given to stop, or to come to user space where there are others.
 const STOP: Duration = Duration::from_secs(1);
 const SLICE: Duration = Duration::from_millis(100);
@@ -139,13 +139,12 @@ impl Search {
             return Some((thread, How::InItsCall, STOP));
         }
         if waited >= CORRECTED_AFTER
-            && let Some(thread) = of(|moment| matches!(moment, Moment::Limited(_)))
+            && let Some(thread) = of(|moment| matches!(moment, Moment::Traced | Moment::Limited(_)))
         {
             return Some((thread, How::InItsCall, STOP));
         }
         if self.interrupt_calls
-            && let Some(thread) =
-                of(|moment| matches!(moment, Moment::Limited(_) | Moment::Busy { .. } | Moment::Running))
+            && let Some(thread) = of(|moment| !matches!(moment, Moment::Uninterruptible | Moment::Frozen))
         {
             return Some((thread, How::Anywhere, STOP));
         }
@@ -158,8 +157,9 @@ impl Search {
             let left = PATIENCE.saturating_sub(waited);
             let longest = if watched.len() == 1 { STOP } else { SLICE };
             let until_corrected = CORRECTED_AFTER.saturating_sub(waited);
-            let limited = of(|moment| matches!(moment, Moment::Limited(_))).is_some();
-            let limit = if limited && !until_corrected.is_zero() { longest.min(until_corrected) } else { longest };
+            let limited = of(|moment| matches!(moment, Moment::Traced | Moment::Limited(_))).is_some();
+            let limit =
+                if limited && !until_corrected.is_zero() { longest.min(until_corrected) } else { longest };
             let thread = watched[self.round % watched.len()];
             return Some((thread, How::InUserSpace, limit.min(left).max(PAUSE)));
         }
@@ -172,7 +172,8 @@ impl Search {
         let mut plan = Plan::new(self.pid, self.pidfd, self.instruction, *thread, how, limit_ns);
         if let Moment::Limited(_) = thread.moment {
             // Where it is not known, the limit begins anew: only as asked for.
-            plan.asleep_since_ns = calls::last_run(self.pid, thread.tid as u32, thread.processor).unwrap_or(0);
+            plan.asleep_since_ns =
+                calls::last_run(self.pid, thread.tid as u32, thread.processor).unwrap_or(0);
             if plan.asleep_since_ns == 0 && how == How::InItsCall && !self.interrupt_calls {
                 plan.how = How::InUserSpace;
             }

@@ -42,7 +42,9 @@ impl Tracee<'_> {
             let fd = match made {
                 Ok(fd) if fd >= 0 => fd,
                 // What the call that a filter would have met is replaced by answers.
-                Ok(answer) if answer == -i64::from(libc::EBADF) => return failed(Outcome::SECCOMP, libc::EPERM),
+                Ok(answer) if answer == -i64::from(libc::EBADF) => {
+                    return failed(Outcome::SECCOMP, libc::EPERM);
+                }
                 Ok(errno) => return failed(Outcome::CALL_REFUSED, errno.wrapping_neg() as i32),
                 Err(Failed::Otherwise(signal)) => return failed(Outcome::UNEXPECTED, signal),
                 Err(_) => return failed(Outcome::CHANGED, libc::ESRCH),

@@ -215,10 +215,8 @@ pub(super) unsafe fn read_file(path: &Path, into: &mut [u8]) -> Result<usize, c_
         let path = path.as_ptr() as c_long;
         let flags = (libc::O_RDONLY | libc::O_CLOEXEC).into();
         let file = system_call(libc::SYS_openat, [libc::AT_FDCWD.into(), path, flags, 0, 0, 0])?;
-        let read = system_call(
-            libc::SYS_read,
-            [file, into.as_mut_ptr() as c_long, into.len() as c_long, 0, 0, 0],
-        );
+        let read =
+            system_call(libc::SYS_read, [file, into.as_mut_ptr() as c_long, into.len() as c_long, 0, 0, 0]);
         let _ = system_call(libc::SYS_close, [file, 0, 0, 0, 0, 0]);
         Ok(read? as usize)
     }
@@ -233,7 +231,8 @@ pub(super) fn field(text: &[u8], name: &[u8]) -> Option<u64> {
 /// A word of decimal digits.
 pub(super) fn number(word: &[u8]) -> Option<u64> {
     word.iter().try_fold(0u64, |number, byte| {
-        byte.is_ascii_digit().then(|| number.wrapping_mul(10).wrapping_add(u64::from(byte.wrapping_sub(b'0'))))
+        byte.is_ascii_digit()
+            .then(|| number.wrapping_mul(10).wrapping_add(u64::from(byte.wrapping_sub(b'0'))))
     })
 }
 

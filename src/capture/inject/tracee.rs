@@ -14,8 +14,8 @@ use super::catch::Watch;
 use super::helper::{Outcome, Report, system_call};
 use super::plan::{How, Plan, SYSCALL};
 use super::ptrace::{
-    Failed, PTRACE_EVENT_STOP, StopKind, Thread, field, has_deliverable_signal, insist, now_ns, number, ptrace,
-    read_file, read_memory, set_registers, stop_kind, wait_for,
+    Failed, PTRACE_EVENT_STOP, StopKind, Thread, field, has_deliverable_signal, insist, now_ns, number,
+    ptrace, read_file, read_memory, set_registers, stop_kind, wait_for,
 };
 use super::repair::{self, Descriptor};
 
@@ -206,7 +206,10 @@ impl<'a> Tracee<'a> {
             let mut text = [0; 4096];
             let length = read_file(&plan.status, &mut text).unwrap_or(0);
             let text = text.get(..length).unwrap_or_default();
-            if field(text, b"Tgid:") != Some(u64::from(plan.pid)) || self.has_ended() || self.is_of_the_kernel() {
+            if field(text, b"Tgid:") != Some(u64::from(plan.pid))
+                || self.has_ended()
+                || self.is_of_the_kernel()
+            {
                 return Some(Outcome::CHANGED);
             }
             if !self.filters_suspended && field(text, b"Seccomp:") != Some(0) {
