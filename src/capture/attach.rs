@@ -16,7 +16,7 @@ use super::probe::Rung;
 use super::range::PageRange;
 use super::region::{MemoryRegion, parse_maps};
 use super::scan::Pagemap;
-use super::target::{self, Status, TargetInfo, errno, open_proc, proc_path};
+use super::target::{self, Status, TargetInfo, errno, memory_path, open_proc};
 use super::uffd::UserfaultFd;
 use super::{CaptureError, ProcessAttachCapability};
 use crate::error::Result;
@@ -252,7 +252,7 @@ impl ProcessAttach {
         }
         let (mut uffd, mut stop) = (Held::ByNobody, None);
         if rung.needs_uffd() {
-            let injected = inject::userfaultfd_of(pid, pidfd.as_fd(), &regions)?;
+            let injected = inject::userfaultfd_of(pid, pidfd.as_fd(), &regions, false)?;
             // The kernel's own accesses would fail instead of waiting.
             if rung != Rung::WpAsync && injected.stop.user_mode_only {
                 return Err(CaptureError::UserModeOnly { pid });
@@ -376,6 +376,6 @@ impl Maps {
 /// Whether the process has an address space right now. After an exec it has a new one; while it ends it has none. Its size may
 /// be read without the right to look into it.
 pub(super) fn has_memory(pid: u32) -> bool {
-    let sizes = std::fs::read_to_string(proc_path(pid, "statm")).unwrap_or_default();
+    let sizes = std::fs::read_to_string(memory_path(pid, "statm")).unwrap_or_default();
     sizes.split_whitespace().next().is_some_and(|pages| pages != "0")
 }

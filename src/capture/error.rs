@@ -152,14 +152,54 @@ pub enum CaptureError {
         pid: u32,
     },
 
-    /// No thread of the target came to a stop in time.
+    /// It lies in a frozen control group, and would do what it is told only when that is thawed.
     #[error(
-        "no thread of process {pid} could be stopped (all are in uninterruptible calls or wait for a vfork child): \
-         try again in a moment"
+        "process {pid} lies in a frozen control group ({group}): thaw it first (`docker unpause`, `systemctl thaw`, or 0 in \
+         its cgroup.freeze)"
     )]
+    Frozen {
+        /// The process that was asked for.
+        pid: u32,
+        /// The group that is frozen.
+        group: String,
+    },
+
+    /// No thread of the target came to a stop in time. None was touched.
+    #[error("no thread of process {pid} could be stopped, {why}")]
     DidNotStop {
         /// The process that was asked for.
         pid: u32,
+        /// What keeps them.
+        why: Held,
+    },
+
+    /// Its threads are in system calls that would end early or late if they were interrupted. None was touched.
+    #[error(
+        "thread {tid} of process {pid} is in {call} and may not be interrupted ({why}): try again later, or go ahead with \
+         `--interrupt-calls`"
+    )]
+    InCall {
+        /// The process that was asked for.
+        pid: u32,
+        /// One of its threads.
+        tid: u32,
+        /// The call that it is in.
+        call: String,
+        /// What would become of the call.
+        why: &'static str,
+    },
+
+    /// A thread of the target was stopped and does not get on, because it is given no processor or was frozen meanwhile. The helper stays until it
+    /// has given everything back.
+    #[error(
+        "a thread of process {pid} is held by the attach helper {helper} and is given no processor: do not end the helper, it \
+         lets the thread go as soon as that runs (thaw its group, or give it time)"
+    )]
+    StillHeld {
+        /// The process that was asked for.
+        pid: u32,
+        /// The process that waits for the thread.
+        helper: u32,
     },
 
     /// The process ended or started another program while it was being attached to.
@@ -220,6 +260,20 @@ pub enum CaptureError {
     },
 }
 
+/// What keeps a thread from coming to a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Held {
+    /// It is never given a processor.
+    #[error(
+        "because none is given a processor (a CPU quota, or a real-time task that never rests): give it time and try again"
+    )]
+    Starved,
+    /// It sleeps where nothing wakes it.
+    #[error("because all are in uninterruptible calls or wait for a vfork child: try again in a moment")]
+    Uninterruptible,
+}
+
 impl From<CaptureError> for GlassRamError {
     fn from(error: CaptureError) -> Self {
         match error {
@@ -260,7 +314,11 @@ mod tests {
             CaptureError::KernelTooOld { missing: "WP_ASYNC", required: "6.7", detected: "6.1.0".into() },
             CaptureError::AlreadyWatched { pid: 7 },
             CaptureError::UserModeOnly { pid: 7 },
-            CaptureError::DidNotStop { pid: 7 },
+            CaptureError::Frozen { pid: 7, group: "/sys/fs/cgroup/x".into() },
+            CaptureError::DidNotStop { pid: 7, why: Held::Starved },
+            CaptureError::DidNotStop { pid: 7, why: Held::Uninterruptible },
+            CaptureError::InCall { pid: 7, tid: 8, call: "write".into(), why: "it would end early" },
+            CaptureError::StillHeld { pid: 7, helper: 9 },
             CaptureError::Changed { pid: 7 },
             CaptureError::NoSyscallInstruction { pid: 7 },
             CaptureError::HelperDied { pid: 7 },

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::sync::SyncMetrics;
-use super::target::Status;
+use super::target::{Status, memory_path};
 use super::vitals::Vitals;
 
 /// What the monitor itself does.
@@ -146,5 +146,5 @@ impl Load {
 
 /// Page tables of the process in KiB.
 fn page_tables(pid: u32) -> Option<u64> {
-    Status::of(pid).ok()?.number("VmPTE")
+    Status::read(&memory_path(pid, "status")).ok()?.number("VmPTE")
 }

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!  attach ──► target     what forbids attaching, read from outside
-//!         ──► threads    which thread is cheapest to stop
+//!         ──► frozen     control groups that stand still: never touched
+//!         ──► threads    which thread is cheapest to stop ◄── calls: which call goes on exactly after it
 //!         ──► inject     one system call in that thread, by its registers alone ──► a userfaultfd of the target
 //!         ──► keeper     a process that holds it from then on: we watch, and cannot write
 //!  monitor ─► tracker    the rung of the ladder: asynchronous (tracking), synchronous (sync), soft-dirty bits (soft_dirty)
@@ -29,10 +30,12 @@ mod arming;
 mod attach;
 pub mod birth;
 pub mod broker;
+mod calls;
 mod children;
 mod error;
 mod event_source;
 mod faults;
+mod frozen;
 mod governor;
 mod huge;
 mod inject;
@@ -65,7 +68,7 @@ mod window;
 pub use arming::{Arming, ArmingPolicy, StaggeredArming, WindowEnd};
 pub use attach::{AttachMetrics, ProcessAttach};
 pub use broker::{Attacher, SecurityConfig};
-pub use error::CaptureError;
+pub use error::{CaptureError, Held};
 pub use faults::ThreadWrites;
 pub use governor::Governing;
 pub use inject::Stop;

@@ -17,7 +17,7 @@ use super::attach::ProcessAttach;
 use super::governor::{Governor, Spent};
 use super::range::{self, PageRange};
 use super::region::MemoryRegion;
-use super::target::{errno, open_proc, proc_path};
+use super::target::{errno, memory_path, open_proc};
 use super::tracking::Look;
 use super::vitals::Vitals;
 use super::watch::Stopped;
@@ -128,7 +128,7 @@ pub(super) struct SoftDirty {
 impl SoftDirty {
     pub fn open(pid: u32) -> Result<Self, CaptureError> {
         let clear =
-            OpenOptions::new().write(true).open(proc_path(pid, "clear_refs")).map_err(
+            OpenOptions::new().write(true).open(memory_path(pid, "clear_refs")).map_err(
                 |error| match errno(error) {
                     errno @ (Errno::EACCES | Errno::EPERM) => {
                         CaptureError::NotPermitted { pid, what: "resetting its soft-dirty bits", errno }

@@ -121,6 +121,52 @@ pub(crate) fn pidfd_open(pid: u32) -> nix::Result<OwnedFd> {
     }
 }
 
+/// A file descriptor that stands for one thread (Linux 6.9).
+pub(crate) fn pidfd_of_thread(tid: u32) -> nix::Result<OwnedFd> {
+    const PIDFD_THREAD: libc::c_int = libc::O_EXCL;
+    // SAFETY: as above.
+    unsafe {
+        let fd = Errno::result(libc::syscall(libc::SYS_pidfd_open, tid as libc::pid_t, PIDFD_THREAD))?;
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// A descriptor of another process, as one of ours.
+pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes three integers; a non-negative answer is a new descriptor that nobody else owns.
+    unsafe {
+        let fd = Errno::result(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0))?;
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// An option of a socket that is one number.
+pub(crate) fn socket_number(socket: BorrowedFd<'_>, option: libc::c_int) -> nix::Result<i32> {
+    let mut number: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of the number.
+    Errno::result(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw mut number).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(number)
+}
+
+/// How a terminal is set.
+pub(crate) fn terminal(fd: BorrowedFd<'_>) -> nix::Result<libc::termios> {
+    // SAFETY: all zero is a valid set of settings, and the kernel fills at most one.
+    unsafe {
+        let mut settings: libc::termios = std::mem::zeroed();
+        Errno::result(libc::tcgetattr(fd.as_raw_fd(), &raw mut settings))?;
+        Ok(settings)
+    }
+}
+
 /// userfaultfd(2) for our own address space.
 pub(crate) fn userfaultfd(flags: i32) -> nix::Result<OwnedFd> {
     // SAFETY: the call takes one integer; a non-negative answer is a new descriptor that nobody else owns.

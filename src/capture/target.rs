@@ -52,6 +52,32 @@ pub(crate) fn proc_path(pid: u32, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{name}"))
 }
 
+/// As `proc_path`, of one thread.
+pub(crate) fn task_path(pid: u32, tid: u32, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/task/{tid}/{name}"))
+}
+
+/// The thread through which the process' memory and descriptors are seen: the first, or another where that one has ended.
+pub(crate) fn living_thread(pid: u32) -> u32 {
+    let lives = |status: &Status| !matches!(status.state(), 'Z' | 'X');
+    if Status::of(pid).is_ok_and(|status| lives(&status)) {
+        return pid;
+    }
+    let tasks = fs::read_dir(proc_path(pid, "task")).into_iter().flatten().flatten();
+    let mut tids = tasks.filter_map(|task| task.file_name().to_str()?.parse::<u32>().ok());
+    tids.find(|tid| Status::read(&task_path(pid, *tid, "status")).is_ok_and(|status| lives(&status)))
+        .unwrap_or(pid)
+}
+
+/// Where a file in /proc that speaks of the memory of a process is found: under its first thread or, when that one has ended,
+/// under one that lives.
+pub(crate) fn memory_path(pid: u32, name: &str) -> PathBuf {
+    match living_thread(pid) {
+        leader if leader == pid => proc_path(pid, name),
+        tid => task_path(pid, tid, name),
+    }
+}
+
 pub(crate) fn errno(error: std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
@@ -76,7 +102,8 @@ pub(crate) fn inspect(pid: u32) -> Result<TargetInfo, CaptureError> {
     if is_kernel_thread(pid) {
         return Err(CaptureError::KernelThread { pid, comm });
     }
-    if matches!(status.state(), 'Z' | 'X') {
+    // Its first thread may have ended while others work on.
+    if matches!(status.state(), 'Z' | 'X') && living_thread(pid) == pid {
         return Err(CaptureError::Zombie { pid, comm });
     }
     if let Some(tracer) = status.number("TracerPid").filter(|&tracer| tracer != 0) {
@@ -100,7 +127,9 @@ pub(crate) fn inspect(pid: u32) -> Result<TargetInfo, CaptureError> {
 
 /// Opens one of the target's files in /proc that need the right to trace it.
 pub(crate) fn open_proc(pid: u32, name: &'static str) -> Result<File, CaptureError> {
-    File::open(proc_path(pid, name)).map_err(|error| match errno(error) {
+    // Of the whole process, whichever thread is left.
+    let path = if name == "stat" { proc_path(pid, name) } else { memory_path(pid, name) };
+    File::open(path).map_err(|error| match errno(error) {
         Errno::ENOENT | Errno::ESRCH => CaptureError::NoSuchProcess { pid },
         errno @ (Errno::EACCES | Errno::EPERM) => {
             CaptureError::NotPermitted { pid, what: "opening its memory map", errno }
@@ -135,7 +164,7 @@ enum ElfClass {
 fn elf_class(pid: u32) -> Result<Option<ElfClass>, Errno> {
     const EM_X86_64: u8 = 62;
     let mut header = [0; 20];
-    let mut file = File::open(proc_path(pid, "exe")).map_err(errno)?;
+    let mut file = File::open(memory_path(pid, "exe")).map_err(errno)?;
     if file.read_exact(&mut header).is_err() || !header.starts_with(b"\x7fELF") {
         return Ok(None);
     }

@@ -1,8 +1,7 @@
-//! Which thread of the target is cheapest to stop.
+//! Which thread of the target can be stopped without its noticing, and how.
 //!
-//! A thread that waits in a call which the kernel restarts by itself notices nothing and stops at once. A running one
-//! stops when the kernel next looks (up to a time slice on a busy machine). Calls that answer EINTR when anything
-//! interrupts them are repeated by us, but a time limit in them starts anew; so they come late.
+//! A thread that waits in a call which goes on exactly notices nothing and stops at once. Any other is left alone until it is in user
+//! space, where there is nothing to interrupt: it is caught there. [`calls`](super::calls) tells the two apart.
 
 use std::fs;
 use std::path::Path;
@@ -10,67 +9,154 @@ use std::path::Path;
 use nix::libc;
 
 use super::CaptureError;
-use super::sys::SYS_IO_PGETEVENTS;
-use super::target::{Status, proc_path};
+use super::calls::{Call, Surroundings, Verdict};
+use super::target::{Status, proc_path, stat_fields, task_path};
 
 /// Threads looked at; a target with more has a cheap one among these.
 const LOOKED_AT: usize = 256;
 
-/// A thread that may be stopped.
+/// Longest first part of `/proc/PID/task/TID/syscall` that is kept: a number and eight addresses.
+pub(crate) const LINE: usize = 192;
+
+/// Signals that do nothing to a thread that neither catches nor blocks them: one of them may tell us that a thread is in user space, and
+/// should nobody be there to take it back, the kernel drops it. SIGCONT, the fourth of the kind, would wake the process.
+const HARMLESS: [libc::c_int; 3] = [libc::SIGURG, libc::SIGWINCH, libc::SIGCHLD];
+
+/// What a thread is at, as far as stopping it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// In a call that goes on exactly, or in a stop already.
+    Free,
+    /// In such a call once its limit is corrected: so many milliseconds from when it fell asleep.
+    Limited(i32),
+    /// In such a call, which leaves something in memory that would not be there otherwise.
+    Traced,
+    /// It runs, or waits for a processor.
+    Running,
+    /// In a call that would end otherwise.
+    Busy { call: i64, why: &'static str },
+    /// Asleep where no signal wakes it.
+    Uninterruptible,
+    /// It stands in a frozen control group that cannot be seen from here.
+    Frozen,
+}
+
+/// A thread that may be stopped.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
     pub tid: i32,
     /// A seccomp filter watches its calls and must be suspended.
     pub seccomp: bool,
+    pub moment: Moment,
+    /// A signal that does nothing to it; 0 where there is none.
+    pub signal: libc::c_int,
+    /// Where it goes on when it leaves its call; 0 where that is not known.
+    pub return_to: u64,
+    /// The call answers EINTR, so the thread has to be held until it can be made again.
+    pub answers_eintr: bool,
+    /// The first part of what `/proc/PID/task/TID/syscall` said.
+    pub line: [u8; LINE],
+    /// The processor that it ran on last.
+    pub processor: usize,
+    /// How long it has run so far, in nanoseconds.
+    pub ran_ns: u64,
     cost: u32,
 }
 
 /// The threads of a process, cheapest first.
-pub(crate) fn candidates(pid: u32) -> Result<Vec<Candidate>, CaptureError> {
+pub(crate) fn candidates(around: &Surroundings<'_>) -> Result<Vec<Candidate>, CaptureError> {
+    let pid = around.pid;
     let tasks = fs::read_dir(proc_path(pid, "task")).map_err(|_| CaptureError::NoSuchProcess { pid })?;
-    let mut threads: Vec<_> = tasks
-        .flatten()
-        .take(LOOKED_AT)
-        .filter_map(|entry| {
-            let tid = entry.file_name().to_str()?.parse().ok()?;
-            let status = Status::read(&entry.path().join("status")).ok()?;
-            let cost = cost(status.state(), &entry.path())?;
-            // Suspending a filter needs more privilege, so a thread without one is always preferred.
-            let seccomp = status.number("Seccomp").is_some_and(|mode| mode != 0);
-            Some(Candidate { tid, seccomp, cost: cost + if seccomp { 10_000 } else { 0 } })
-        })
-        .collect();
+    let tids = tasks.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut threads: Vec<_> = tids.take(LOOKED_AT).filter_map(|tid| candidate(around, tid)).collect();
     threads.sort_unstable_by_key(|thread| (thread.cost, thread.tid));
     Ok(threads)
 }
 
-/// What stopping a thread in this state costs; none when it must not be tried at all.
-fn cost(state: char, task: &Path) -> Option<u32> {
-    match state {
-        'Z' | 'X' | 't' => None,
-        // Uninterruptible: it may be over in a moment, or only when a disk answers.
-        'D' => Some(500),
-        _ => Some(cost_of_call(&fs::read_to_string(task.join("syscall")).unwrap_or_default())),
+fn candidate(around: &Surroundings<'_>, tid: u32) -> Option<Candidate> {
+    let pid = around.pid;
+    let status = Status::read(&task_path(pid, tid, "status")).ok()?;
+    if matches!(status.state(), 'Z' | 'X' | 't') {
+        return None;
     }
+    let stat = fs::read(task_path(pid, tid, "stat")).unwrap_or_default();
+    let fields = stat_fields(&stat);
+    let field = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+    if field(6).is_some_and(is_of_the_kernel) {
+        return None;
+    }
+    let line = fs::read(task_path(pid, tid, "syscall")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&line);
+    let call = Call::parse(&text);
+    let moment = match status.state() {
+        'T' => Moment::Free,
+        'D' => Moment::Uninterruptible,
+        _ if text.starts_with("running") || text.is_empty() => Moment::Running,
+        _ if is_frozen(&task_path(pid, tid, "wchan")) => Moment::Frozen,
+        _ => match call.map(|call| (call.number, around.judge(tid, &call))) {
+            // It waits, but in no call: for a page that it wants.
+            None | Some((_, Verdict::GoesOn)) => Moment::Free,
+            Some((_, Verdict::Limited(limit))) => Moment::Limited(limit),
+            Some((_, Verdict::LeavesTrace)) => Moment::Traced,
+            Some((call, Verdict::Ends(why))) => Moment::Busy { call, why },
+        },
+    };
+    // Suspending a filter needs more privilege, so a thread without one is always preferred.
+    let seccomp = status.number("Seccomp").is_some_and(|mode| mode != 0);
+    let mut kept = [0; LINE];
+    kept.iter_mut().zip(&line).for_each(|(to, from)| *to = *from);
+    let masked = call.is_some_and(|call| call.has_own_mask());
+    Some(Candidate {
+        tid: tid as i32,
+        seccomp,
+        moment,
+        signal: if masked { 0 } else { harmless(&status) },
+        return_to: call.map_or(0, |call| call.return_to),
+        answers_eintr: call.is_some_and(|call| call.answers_eintr()),
+        line: kept,
+        processor: field(36).unwrap_or(0) as usize,
+        ran_ns: ran_ns(&task_path(pid, tid, "schedstat")),
+        cost: cost(moment, call) + if seccomp { 10_000 } else { 0 },
+    })
 }
 
-/// `/proc/PID/task/TID/syscall` starts with "running" or with the number of the call that the thread waits in.
-fn cost_of_call(line: &str) -> u32 {
-    let first = line.split_whitespace().next().unwrap_or_default();
-    let Ok(number) = first.parse::<i64>() else { return if first == "running" { 20 } else { 15 } };
-    match number {
-        libc::SYS_futex | libc::SYS_read | libc::SYS_wait4 | libc::SYS_waitid | libc::SYS_pause => 5,
-        libc::SYS_rt_sigsuspend => 5,
-        libc::SYS_poll | libc::SYS_ppoll | libc::SYS_select | libc::SYS_pselect6 => 6,
-        libc::SYS_nanosleep | libc::SYS_clock_nanosleep => 8,
-        // On a socket with a time limit these answer EINTR.
-        libc::SYS_accept | libc::SYS_accept4 | libc::SYS_recvfrom | libc::SYS_recvmsg => 30,
-        libc::SYS_epoll_wait | libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => 50,
-        libc::SYS_semop | libc::SYS_semtimedop | libc::SYS_rt_sigtimedwait => 60,
-        libc::SYS_io_getevents | SYS_IO_PGETEVENTS | libc::SYS_io_uring_enter => 60,
-        // Not safe to repeat, should they answer EINTR.
-        libc::SYS_connect | libc::SYS_close => 90,
-        _ => 15,
+/// Threads of the kernel that share the memory of a process: of io_uring and vhost. They never come to user space.
+fn is_of_the_kernel(flags: u64) -> bool {
+    const PF_IO_WORKER: u64 = 0x10;
+    const PF_USER_WORKER: u64 = 0x4000;
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    flags & (PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD) != 0
+}
+
+/// A thread of a frozen group sleeps where signals are taken, whatever call it was in.
+fn is_frozen(wchan: &Path) -> bool {
+    fs::read_to_string(wchan).is_ok_and(|place| matches!(place.as_str(), "get_signal" | "do_freezer_trap"))
+}
+
+fn harmless(status: &Status) -> libc::c_int {
+    let set = |name| status.field(name).and_then(|set| u64::from_str_radix(set, 16).ok());
+    let (Some(blocked), Some(caught)) = (set("SigBlk"), set("SigCgt")) else { return 0 };
+    let free = |signal: &libc::c_int| (blocked | caught) & 1 << (signal - 1) == 0;
+    HARMLESS.into_iter().find(free).unwrap_or(0)
+}
+
+fn ran_ns(schedstat: &Path) -> u64 {
+    let text = fs::read_to_string(schedstat).unwrap_or_default();
+    text.split_ascii_whitespace().next().and_then(|ran| ran.parse().ok()).unwrap_or(0)
+}
+
+/// Which of several is taken first.
+fn cost(moment: Moment, call: Option<Call>) -> u32 {
+    match moment {
+        // What the kernel restarts costs least.
+        Moment::Free if call.is_some_and(|call| call.answers_eintr()) => 8,
+        Moment::Free => 5,
+        Moment::Running => 20,
+        Moment::Traced => 40,
+        Moment::Limited(_) => 50,
+        Moment::Busy { .. } => 60,
+        Moment::Uninterruptible => 500,
+        Moment::Frozen => 1000,
     }
 }
 
@@ -79,11 +165,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_that_restart_by_themselves_come_before_running_and_those_before_calls_that_answer_eintr() {
-        let futex = cost_of_call("202 0x7f 0x0 0x1 0x0 0x0 0x0 0x7ffd 0x7f12");
-        let running = cost_of_call("running");
-        let epoll = cost_of_call("232 0x4 0x7f 0x1 0xffffffff 0x0 0x0 0x7ffd 0x7f12");
-        assert!(futex < running && running < epoll);
-        assert!(cost_of_call("") < running, "an unreadable line is no reason to prefer a running thread");
+    fn calls_that_go_on_come_before_running_and_those_before_calls_that_end() {
+        let futex = cost(Moment::Free, Call::parse("202 0x7f 0x0 0x1 0x0 0x0 0x0 0x7ffd 0x7f12"));
+        let epoll = cost(Moment::Free, Call::parse("232 0x4 0x7f 0x1 0xffffffff 0x0 0x0 0x7ffd 0x7f12"));
+        let running = cost(Moment::Running, None);
+        assert!(futex < epoll && epoll < running && running < cost(Moment::Limited(7), None));
+        assert!(running < cost(Moment::Busy { call: 1, why: "" }, None));
+    }
+
+    #[test]
+    fn workers_of_the_kernel_are_known_by_their_flags() {
+        assert!(is_of_the_kernel(0x40_4050) && is_of_the_kernel(0x4000) && is_of_the_kernel(0x0020_8040));
+        assert!(!is_of_the_kernel(0x40_0000));
     }
 }

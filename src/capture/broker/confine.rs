@@ -181,6 +181,7 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     // Name look-ups of the policy may ask a daemon of this machine; nothing goes to a network.
     let local = SeccompRule::new(vec![argument(0, libc::AF_UNIX as u64)?])?;
     rules.insert(libc::SYS_socket, vec![local]);
+    // The attach helper and the keeper take names of their own, and the keeper confines itself further.
     let confining = [libc::PR_SET_NAME, libc::PR_SET_DUMPABLE, libc::PR_SET_NO_NEW_PRIVS];
     let confining: Result<Vec<SeccompRule>, _> =
         confining.iter().map(|option| SeccompRule::new(vec![argument(0, *option as u64)?])).collect();

@@ -7,11 +7,10 @@ use nix::libc::{self, c_int, c_long};
 
 use super::super::shortage;
 use super::plan::Plan;
-use super::tracee::{self, Tracee};
+use super::tracee;
 
-/// How long one thread is given to stop. Nothing is held meanwhile; a thread that sleeps needs a processor to stop on, and on a
-/// crowded machine waits for it.
-const STOP_LIMIT_NS: u64 = 1_000_000_000;
+/// The name of the process, so that `pkill memory-glass` does not mean it.
+const NAME: &std::ffi::CStr = c"mg-attach";
 
 /// How the helper's work ended, as a number that survives a socket whatever its value.
 #[repr(transparent)]
@@ -29,6 +28,12 @@ impl Outcome {
     pub const CALL_REFUSED: Self = Self(8);
     pub const NOT_TAKEN: Self = Self(9);
     pub const UNEXPECTED: Self = Self(10);
+    /// It is not in the call any more that it was to be interrupted in. It was not touched.
+    pub const MOVED: Self = Self(11);
+    /// It did not come to user space in time. It was not touched.
+    pub const NOT_CAUGHT: Self = Self(12);
+    /// Nothing can tell us when it is in user space. It was not touched.
+    pub const NO_CATCHING: Self = Self(13);
 }
 
 /// The one message of the helper.
@@ -69,29 +74,7 @@ pub(super) unsafe fn run(plan: &Plan) -> ! {
     // SAFETY: system calls on numbers, and on buffers of this stack that outlive them.
     unsafe {
         withdraw(plan);
-        let mut report = Report::failed(Outcome::CHANGED, libc::ESRCH, 0);
-        let mut unstopped = [0; super::plan::TRIED];
-        let mut fd = -1;
-        for (thread, late) in plan.threads.iter().flatten().zip(unstopped.iter_mut()) {
-            let (attempt, taken) = tracee::attempt(plan, thread.tid, thread.seccomp, STOP_LIMIT_NS);
-            // A later thread's excuse does not replace an earlier, more telling one.
-            if attempt.outcome != Outcome::CHANGED || report.outcome == Outcome::CHANGED {
-                report = attempt;
-            }
-            fd = taken;
-            match attempt.outcome {
-                Outcome::DID_NOT_STOP => *late = thread.tid,
-                Outcome::CHANGED | Outcome::DISPATCH | Outcome::SECCOMP => {}
-                _ => break,
-            }
-        }
-        // Our end lets go of every thread that never stopped. One that stopped just now is let go properly first, because its
-        // interrupted call may have to be repeated.
-        for &tid in unstopped.iter().filter(|&&tid| tid != 0) {
-            if let Some(mut thread) = Tracee::stopped_late(tid) {
-                thread.release();
-            }
-        }
+        let (report, fd) = tracee::attempt(plan);
         send(plan.socket, &report, fd);
         let _ = system_call(libc::SYS_exit_group, [0; 6]);
     }
@@ -133,6 +116,8 @@ unsafe fn withdraw(plan: &Plan) {
             }
             let _ = system_call(libc::SYS_close, [file, 0, 0, 0, 0, 0]);
         }
+        let name = NAME.as_ptr() as c_long;
+        let _ = system_call(libc::SYS_prctl, [libc::PR_SET_NAME.into(), name, 0, 0, 0, 0]);
         // Ahead of ordinary processes, so that the target does not stand still while others compute. It never spins: each
         // wait for the target sleeps.
         let first = libc::sched_param { sched_priority: 1 };

@@ -4,33 +4,51 @@
 //! No byte of it is written: one of its threads is stopped, its registers are set to the call and to the address of a
 //! `syscall` instruction that is there already, and are put back afterwards.
 //!
-//! What comes in is an inspected target, what goes out is the descriptor ([`Injected`]). `plan` gathers everything that can be
-//! gathered from outside; [`helper`] is the process that does the stopping; [`tracee`] is what it does to the thread.
+//! What comes in is an inspected target, what goes out is the descriptor ([`Injected`]). [`choice`] decides which thread is to make it and
+//! when; `plan` gathers everything that can be gathered from outside; [`helper`] is the process that does the stopping; [`catch`] waits
+//! for the thread to be in user space; [`tracee`] is how it is stopped and let go, [`injection`] the call itself, and [`repair`] what
+//! becomes of the call that it was in.
+//!
+//! # What the thread notices
+//!
+//! Nothing. It is interrupted only in calls that go on exactly ([`calls`](super::calls)); it is watched at the address behind its call
+//! meanwhile, so that it is never interrupted in another one. A thread that is in none of these is caught in user space. If no thread
+//! can be stopped in either way, the attach waits for a while, says so, and is then refused, unless the person wants it anyway.
+//! Where the kernel tells nothing of other threads' steps (`perf_event_paranoid`, no harmless signal, another user's thread and a broker that
+//! is not root), a running thread is interrupted wherever it is, and a transfer that ended early by that is finished first.
 //!
 //! # When somebody dies
 //!
 //! While the thread's registers are ours (about a tenth of a millisecond) its tracer must not vanish: the kernel would
 //! let the thread run on with them. So the tracer is a process of its own, forked for the purpose, in its own
-//! session, with every signal blocked and out of the OOM killer's sight as far as privileges allow. The monitor may
-//! be killed at any instant; the helper finishes and the target runs on as before. What remains is a SIGKILL that picks out
-//! the helper itself within that tenth of a millisecond (by its number, or by killing a whole control group);
-//! against that the kernel offers nothing. To keep the span that short on a busy machine the thread is put ahead of ordinary
-//! ones for it (its policy is put back with its registers; where privileges do not allow it, the span may be some time slices). Before and after that span, its death merely lets the thread go.
+//! session and with a name of its own, with every signal blocked and out of the OOM killer's sight as far as privileges allow. The monitor
+//! may be killed at any instant; the helper finishes and the target runs on as before. It ends only when the thread has its registers again
+//! or is dead, however long that takes: in a group that is frozen in that moment, until it is thawed. Whoever asked is answered before
+//! ([`CaptureError::StillHeld`]).
+//! What remains is a SIGKILL that picks out the helper itself within that tenth of a millisecond (by its number, or by killing a whole control
+//! group); against that the kernel offers nothing. To keep the span that short on a busy machine the thread has the best nice value for it.
+//! Before and after that span, its death merely lets the thread go.
 
 #![allow(unsafe_code)]
 
+mod catch;
+mod choice;
 mod helper;
+mod injection;
 mod plan;
 mod ptrace;
+mod repair;
 mod tracee;
 
 use std::io::IoSliceMut;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
@@ -38,9 +56,17 @@ use nix::sys::socket::{
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-use super::{CaptureError, MemoryRegion};
+use super::CaptureError;
+pub(super) use choice::userfaultfd_of;
 pub(super) use helper::system_call;
 use helper::{Outcome, Report};
+use plan::Plan;
+
+/// How long whoever asked waits for a helper that holds a thread. The helper itself waits as long as it takes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Helpers that were not waited for, to be reaped.
+static LEFT: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// A userfaultfd of the target, in our hands only.
 #[derive(Debug)]
@@ -64,28 +90,62 @@ pub struct Stop {
     pub user_mode_only: bool,
 }
 
-/// Makes the target create a userfaultfd, takes it over and closes the target's own copy.
-pub(crate) fn userfaultfd_of(
-    pid: u32,
-    pidfd: BorrowedFd<'_>,
-    regions: &[MemoryRegion],
-) -> Result<Injected, CaptureError> {
-    let system = |operation| move |errno| CaptureError::System { operation, pid, errno };
+/// Why a helper brought nothing.
+#[derive(Debug)]
+enum Failure {
+    /// What it said.
+    Said(Outcome, Errno),
+    Other(CaptureError),
+}
+
+/// One helper, one thread.
+fn try_thread(plan: &Plan) -> Result<Injected, Failure> {
+    let pid = plan.pid;
+    let system = |operation| move |errno| Failure::Other(CaptureError::System { operation, pid, errno });
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(system("making a socket pair for the attach helper"))?;
-    let plan = plan::make(pid, pidfd.as_raw_fd(), theirs.as_raw_fd(), regions)?;
-
+    let plan = Plan { socket: theirs.as_raw_fd(), ..*plan };
     let child = fork(&plan).map_err(system("starting the attach helper"))?;
     drop(theirs);
+    reap_left();
+    if !speaks(&ours, Duration::from_nanos(plan.limit_ns) + PATIENCE) {
+        LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+        return Err(Failure::Other(CaptureError::StillHeld { pid, helper: child.as_raw() as u32 }));
+    }
     let answer = receive(&ours);
     // It carries no exit signal, so that nobody else's wait for children meets it.
     let _ = waitpid(child, Some(WaitPidFlag::__WALL));
-    let (report, uffd) = answer.map_err(|_| CaptureError::HelperDied { pid })?;
-
+    let (report, uffd) = answer.map_err(|_| Failure::Other(CaptureError::HelperDied { pid }))?;
     match (report.outcome, uffd) {
         (Outcome::DONE, Some(uffd)) => Ok(Injected { uffd, stop: stop_of(&report) }),
-        (outcome, _) => Err(refusal(pid, outcome, Errno::from_raw(report.errno))),
+        (outcome, _) => Err(Failure::Said(outcome, Errno::from_raw(report.errno))),
     }
+}
+
+/// Whether there is an answer, or an end, within that time.
+fn speaks(socket: &OwnedFd, patience: Duration) -> bool {
+    let end = Instant::now() + patience;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        let left = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, left) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            // One that cannot wait asks the socket, which does.
+            Err(Errno::EINTR) => {}
+            Err(_) => return true,
+        }
+    }
+}
+
+/// Takes note of the end of helpers that were left to themselves.
+fn reap_left() {
+    let ended = |child: &Pid| {
+        let flags = WaitPidFlag::__WALL | WaitPidFlag::WNOHANG;
+        !matches!(waitpid(*child, Some(flags)), Ok(nix::sys::wait::WaitStatus::StillAlive))
+    };
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).retain(|child| !ended(child));
 }
 
 fn stop_of(report: &Report) -> Stop {
@@ -104,7 +164,6 @@ fn refusal(pid: u32, outcome: Outcome, errno: Errno) -> CaptureError {
         Outcome::SECCOMP => CaptureError::Seccomp { pid },
         Outcome::DISPATCH => CaptureError::SyscallDispatch { pid },
         Outcome::THIRTY_TWO_BIT => CaptureError::ThirtyTwoBit { pid },
-        Outcome::DID_NOT_STOP => CaptureError::DidNotStop { pid },
         Outcome::CHANGED => CaptureError::Changed { pid },
         Outcome::CALL_REFUSED => {
             CaptureError::System { operation: "userfaultfd(2) with the target's credentials", pid, errno }
@@ -115,7 +174,7 @@ fn refusal(pid: u32, outcome: Outcome, errno: Errno) -> CaptureError {
 }
 
 /// Forks the helper. All signals are blocked across it: a handler of ours must not run in the child.
-fn fork(plan: &plan::Plan) -> Result<Pid, Errno> {
+fn fork(plan: &Plan) -> Result<Pid, Errno> {
     let mut before = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
     // SAFETY: a plain fork with no exit signal. The bare call is used in place of fork(3) because that runs the handlers of

@@ -1,4 +1,7 @@
-//! One thread of the target, stopped: what is done to it and how it is let go.
+//! One thread of the target: how it is brought to a stop, and how it is let go.
+//!
+//! Until its registers are ours, every step may fail, and then it is let go untouched. From then on none may: each is made as often as it
+//! takes, and waited for as long as it takes (a frozen group is thawed some day), or until the thread is dead.
 //!
 //! Runs in the helper, under its rules (no allocation, no locks, no panics).
 
@@ -7,340 +10,274 @@ use std::ptr;
 
 use nix::libc::{self, c_int, c_long, user_regs_struct};
 
+use super::catch::Watch;
 use super::helper::{Outcome, Report, system_call};
-use super::plan::{Plan, SYSCALL};
+use super::plan::{How, Plan, SYSCALL};
 use super::ptrace::{
-    Failed, PTRACE_EVENT_STOP, StopKind, get_registers, has_deliverable_signal, now_ns, poll_stop, ptrace,
-    read_memory, set_registers, stop_kind, wait_for,
+    Failed, PTRACE_EVENT_STOP, StopKind, Thread, field, has_deliverable_signal, insist, now_ns, number,
+    ptrace, read_file, read_memory, set_registers, stop_kind, wait_for,
 };
-use crate::capture::sys;
+use super::repair::{self, Descriptor};
 
 const PTRACE_O_TRACESYSGOOD: c_long = 1;
 const PTRACE_O_SUSPEND_SECCOMP: c_long = 1 << 21;
-const PTRACE_GET_RSEQ_CONFIGURATION: c_long = 0x420f;
 const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: c_long = 0x4211;
 const NT_PRSTATUS: c_long = 1;
 /// Code segment of 64-bit user code.
 const USER_CS: u64 = 0x33;
-/// How long one of our own steps may take once the thread is stopped. Far beyond any real step: giving up leaves the thread with
-/// our registers, so this is only there not to wait for ever for a thread that is being killed.
-const STEP_LIMIT_NS: u64 = 5_000_000_000;
 
 /// A thread that stands in a stop of ours.
-pub(super) struct Tracee {
-    tid: c_int,
+pub(super) struct Tracee<'a> {
+    pub plan: &'a Plan,
+    pub thread: Thread<'a>,
     /// Registers to be restored.
-    registers: user_regs_struct,
+    pub registers: user_regs_struct,
     /// Signal mask to be restored.
     mask: u64,
     /// It was in a job-control stop before us, and goes back to it.
     was_stopped: bool,
     /// Its registers and signal mask are ours at the moment.
-    ours: bool,
-    /// Its scheduling policy to be restored, when it was raised.
-    policy: Option<c_long>,
+    pub ours: bool,
+    /// Its nice value to be restored, when it was put ahead.
+    pub nice: Option<c_int>,
+    /// Its seccomp filters do not see what we have it call.
+    pub filters_suspended: bool,
+    /// A signal that it is to have when it is let go.
+    signal: c_int,
     repeated: bool,
 }
 
-/// Tries the whole injection on one thread. The descriptor is -1 unless the outcome is `DONE`.
-pub(super) unsafe fn attempt(plan: &Plan, tid: c_int, seccomp: bool, limit_ns: u64) -> (Report, c_int) {
+/// Tries the whole injection on the thread of the plan. The descriptor is -1 unless the outcome is `DONE`.
+pub(super) unsafe fn attempt(plan: &Plan) -> (Report, c_int) {
+    let tid = plan.thread.tid;
+    let failed = |outcome, errno| (Report::failed(outcome, errno, tid), -1);
     // SAFETY: system calls on numbers, and on buffers of this stack that outlive them.
     unsafe {
-        let options =
-            if seccomp { PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP } else { PTRACE_O_TRACESYSGOOD };
-        if let Err(errno) = ptrace(libc::PTRACE_SEIZE, tid, 0, options) {
-            let outcome = match errno {
-                libc::ESRCH => Outcome::CHANGED,
-                _ if seccomp => Outcome::SECCOMP,
-                _ => Outcome::NOT_PERMITTED,
-            };
-            return (Report::failed(outcome, errno, tid), -1);
-        }
-        let requested = now_ns();
-        let (mut thread, stopped) = match stop(tid, limit_ns) {
-            Ok(thread) => (thread, now_ns()),
-            Err(Failed::Late) => return (Report::failed(Outcome::DID_NOT_STOP, libc::ETIMEDOUT, tid), -1),
-            Err(_) => return (Report::failed(Outcome::CHANGED, libc::ESRCH, tid), -1),
+        let suspended = match seize(plan) {
+            Ok(suspended) => suspended,
+            Err(libc::ESRCH) => return failed(Outcome::CHANGED, libc::ESRCH),
+            Err(errno) if plan.thread.seccomp => return failed(Outcome::SECCOMP, errno),
+            Err(errno) => return failed(Outcome::NOT_PERMITTED, errno),
         };
-        let (mut report, fd) = match thread.unfit(plan) {
+        let mut requested = now_ns();
+        let thread = Thread { tid, status: &plan.status };
+        let status = match stop(plan, &thread, &mut requested) {
+            Ok(status) => status,
+            Err(outcome) => return failed(outcome, libc::ETIMEDOUT),
+        };
+        let stopped = now_ns();
+        let Ok(mut tracee) = Tracee::standing(plan, thread, status, suspended) else {
+            return failed(Outcome::CHANGED, libc::ESRCH);
+        };
+        let (mut report, fd) = match tracee.unfit() {
             Some(outcome) => (Report::failed(outcome, 0, tid), -1),
-            None => thread.inject(plan),
+            None if tracee.finish_transfer() => tracee.inject(),
+            // A signal of its own came first.
+            None => (Report::failed(Outcome::MOVED, 0, tid), -1),
         };
-        thread.release();
+        tracee.release();
         let end = now_ns();
         report.stopped_ns = end.saturating_sub(stopped);
         report.requested_ns = end.saturating_sub(requested);
-        report.repeated_call = u32::from(thread.repeated);
+        report.repeated_call = u32::from(tracee.repeated);
         (report, fd)
     }
 }
 
-/// Asks a seized thread to stop and waits until it stands where it can be worked on.
-unsafe fn stop(tid: c_int, limit_ns: u64) -> Result<Tracee, Failed> {
-    // SAFETY: see `attempt`.
+/// Becomes its tracer, without a stop. Whether its seccomp filters are suspended: wherever that may be, because another thread may install
+/// one in this one at any moment.
+unsafe fn seize(plan: &Plan) -> Result<bool, c_int> {
+    // SAFETY: numbers only.
     unsafe {
-        if ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0).is_err() {
-            return Err(Failed::Gone);
-        }
-        let mut status = wait_for(tid, limit_ns)?;
-        // A signal may be about to be delivered first. It gets it; our own stop still stands behind it.
-        let mut patience = 64;
-        while status >> 16 != PTRACE_EVENT_STOP {
-            patience -= 1;
-            if patience == 0 {
-                return Err(Failed::Late);
+        let seize = |options| ptrace(libc::PTRACE_SEIZE, plan.thread.tid, 0, options).map(drop);
+        if plan.may_suspend {
+            match seize(PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP) {
+                Ok(()) => return Ok(true),
+                // A kernel without it; a thread without a filter needs none.
+                Err(errno @ (libc::EINVAL | libc::EPERM)) if plan.thread.seccomp => return Err(errno),
+                Err(libc::EINVAL | libc::EPERM) => {}
+                Err(errno) => return Err(errno),
             }
-            let _ = ptrace(libc::PTRACE_CONT, tid, 0, c_long::from(libc::WSTOPSIG(status)));
-            status = wait_for(tid, limit_ns)?;
         }
-        Tracee::standing(tid, status)
+        seize(PTRACE_O_TRACESYSGOOD).map(|()| false)
     }
 }
 
-impl Tracee {
-    /// A thread that did not stop in time but has by now.
-    pub unsafe fn stopped_late(tid: c_int) -> Option<Tracee> {
-        // SAFETY: see `attempt`.
-        unsafe {
-            let mut status = 0;
-            if !matches!(poll_stop(tid, &mut status), Ok(true)) || !libc::WIFSTOPPED(status) {
-                return None;
+/// Brings a seized thread to a stop in which it can be worked on: the status of that.
+unsafe fn stop(plan: &Plan, thread: &Thread<'_>, requested: &mut u64) -> Result<c_int, Outcome> {
+    // SAFETY: see `attempt`.
+    unsafe {
+        // From here on it is caught as soon as it leaves its call. If it is still in it when looked at now, it is never interrupted in another.
+        let watch = Watch::begin(plan);
+        let mut end = Some(now_ns().saturating_add(plan.limit_ns));
+        if plan.how == How::InUserSpace {
+            if watch.is_none() {
+                return Err(Outcome::NO_CATCHING);
             }
-            if status >> 16 != PTRACE_EVENT_STOP {
-                // About to receive a signal: hand it over with the letting go.
-                let _ = ptrace(libc::PTRACE_DETACH, tid, 0, c_long::from(libc::WSTOPSIG(status)));
-                return None;
+        } else {
+            let mut line = [0; 192];
+            let read = read_file(&plan.syscall, &mut line);
+            if plan.how == How::InItsCall && (read.is_err() || line != plan.thread.line) {
+                return Err(Outcome::MOVED);
             }
-            Tracee::standing(tid, status).ok()
+            *requested = now_ns();
+            if ptrace(libc::PTRACE_INTERRUPT, thread.tid, 0, 0).is_err() {
+                return Err(Outcome::CHANGED);
+            }
+            if plan.thread.answers_eintr {
+                // It would see the EINTR that is ours.
+                end = None;
+            }
         }
+        let status = loop {
+            match wait_for(thread, end) {
+                Ok(status) => match stop_kind(status) {
+                    StopKind::Event => break status,
+                    StopKind::Signal(signal) => {
+                        if watch.as_ref().is_some_and(|watch| watch.sent(signal)) {
+                            break status;
+                        }
+                        // A signal of its own is delivered first; our stop still stands behind it.
+                        let _ = ptrace(libc::PTRACE_CONT, thread.tid, 0, c_long::from(signal));
+                    }
+                    StopKind::Call => drop(ptrace(libc::PTRACE_CONT, thread.tid, 0, 0)),
+                },
+                Err(Failed::Late) if plan.how == How::InUserSpace => return Err(Outcome::NOT_CAUGHT),
+                Err(Failed::Late) => return Err(Outcome::DID_NOT_STOP),
+                Err(_) => return Err(Outcome::CHANGED),
+            }
+        };
+        if plan.how == How::InUserSpace {
+            *requested = now_ns();
+        }
+        if let Some(watch) = watch {
+            watch.end();
+        }
+        Ok(status)
     }
+}
 
-    unsafe fn standing(tid: c_int, status: c_int) -> Result<Tracee, Failed> {
+impl<'a> Tracee<'a> {
+    unsafe fn standing(
+        plan: &'a Plan,
+        thread: Thread<'a>,
+        status: c_int,
+        filters_suspended: bool,
+    ) -> Result<Self, Failed> {
         // SAFETY: all zero is a valid set of registers; the kernel fills it.
         unsafe {
-            let mut thread = Tracee {
-                tid,
+            let announced = status >> 16 == PTRACE_EVENT_STOP;
+            let mut tracee = Tracee {
+                plan,
+                thread,
                 registers: zeroed(),
                 mask: 0,
-                was_stopped: libc::WSTOPSIG(status) != libc::SIGTRAP,
+                was_stopped: announced && libc::WSTOPSIG(status) != libc::SIGTRAP,
                 ours: false,
-                policy: None,
+                nice: None,
+                filters_suspended,
+                signal: 0,
                 repeated: false,
             };
             let mut part = libc::iovec {
-                iov_base: ptr::from_mut(&mut thread.registers).cast(),
+                iov_base: ptr::from_mut(&mut tracee.registers).cast(),
                 iov_len: size_of::<user_regs_struct>(),
             };
-            let got = ptrace(libc::PTRACE_GETREGSET, tid, NT_PRSTATUS, ptr::from_mut(&mut part) as c_long);
-            // A 32-bit thread fills less of it; what is zero then shows in the code segment.
-            let masked = ptrace(libc::PTRACE_GETSIGMASK, tid, 8, ptr::from_mut(&mut thread.mask) as c_long);
-            if got.is_err() || masked.is_err() {
-                return Err(Failed::Gone);
-            }
+            // Without them it cannot be let go properly either, should its call have to be made once more.
+            insist(&thread, libc::PTRACE_GETREGSET, NT_PRSTATUS, ptr::from_mut(&mut part) as c_long)?;
+            insist(&thread, libc::PTRACE_GETSIGMASK, 8, ptr::from_mut(&mut tracee.mask) as c_long)?;
+            // A 32-bit thread fills less of it.
             if part.iov_len != size_of::<user_regs_struct>() {
-                thread.registers.cs = 0;
+                tracee.registers.cs = 0;
             }
-            Ok(thread)
+            Ok(tracee)
         }
     }
 
     /// What forbids a call by this thread, seen only now that it stands still.
-    unsafe fn unfit(&self, plan: &Plan) -> Option<Outcome> {
+    unsafe fn unfit(&self) -> Option<Outcome> {
         // SAFETY: see `attempt`.
         unsafe {
+            let plan = self.plan;
             if self.registers.cs != USER_CS {
                 return Some(Outcome::THIRTY_TWO_BIT);
+            }
+            // Its number may be another thread's by now, and a filter or another program may have come since it was looked at.
+            let mut text = [0; 4096];
+            let length = read_file(&plan.status, &mut text).unwrap_or(0);
+            let text = text.get(..length).unwrap_or_default();
+            if field(text, b"Tgid:") != Some(u64::from(plan.pid))
+                || self.has_ended()
+                || self.is_of_the_kernel()
+            {
+                return Some(Outcome::CHANGED);
+            }
+            if !self.filters_suspended && field(text, b"Seccomp:") != Some(0) {
+                return Some(Outcome::SECCOMP);
             }
             // A thread that redirects its calls would not make ours but handle it as a signal.
             let mut dispatch = [0u64; 4];
             let asked = ptrace(
                 PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG as _,
-                self.tid,
+                self.thread.tid,
                 size_of_val(&dispatch) as c_long,
                 dispatch.as_mut_ptr() as c_long,
             );
             if asked.is_ok() && dispatch[0] != 0 {
                 return Some(Outcome::DISPATCH);
             }
-            // Another program may have been executed since the address was looked up.
             let mut code = [0u8; 2];
-            if !read_memory(self.tid, plan.instruction, &mut code) || code != SYSCALL {
+            if !read_memory(self.thread.tid, plan.instruction, &mut code) || code != SYSCALL {
                 return Some(Outcome::CHANGED);
             }
             None
         }
     }
 
-    /// The injection itself. From its first step until `release` the registers of the thread are ours.
-    unsafe fn inject(&mut self, plan: &Plan) -> (Report, c_int) {
-        // SAFETY: see `attempt`.
-        unsafe {
-            self.leave_restartable_sequence();
-            self.ours = true;
-            self.raise_priority();
-            let all = u64::MAX;
-            let tid = self.tid;
-            let failed = |outcome, errno| (Report::failed(outcome, errno, tid), -1);
-            if ptrace(libc::PTRACE_SETSIGMASK, self.tid, 8, ptr::from_ref(&all) as c_long).is_err() {
-                return failed(Outcome::CHANGED, libc::ESRCH);
-            }
-            let mut flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
-            let mut made = self.call(plan, libc::SYS_userfaultfd, i64::from(flags));
-            if let Ok(answer) = made
-                && answer == -i64::from(libc::EPERM)
-            {
-                flags |= sys::UFFD_USER_MODE_ONLY;
-                made = self.call(plan, libc::SYS_userfaultfd, i64::from(flags));
-            }
-            let fd = match made {
-                Ok(fd) if fd >= 0 => fd,
-                Ok(errno) => return failed(Outcome::CALL_REFUSED, errno.wrapping_neg() as i32),
-                Err(Failed::Otherwise(signal)) => return failed(Outcome::UNEXPECTED, signal),
-                Err(_) => return failed(Outcome::CHANGED, libc::ESRCH),
-            };
-            let taken = system_call(libc::SYS_pidfd_getfd, [plan.pidfd.into(), fd, 0, 0, 0, 0]);
-            let errno = taken.err().unwrap_or(0);
-            // The copy must not stay, whatever came of ours.
-            let closed = self.call(plan, libc::SYS_close, fd);
-            let mut report = Report::failed(Outcome::DONE, errno, self.tid);
-            report.user_mode_only = u32::from(flags & sys::UFFD_USER_MODE_ONLY != 0);
-            if taken.is_err() {
-                report.outcome = Outcome::NOT_TAKEN;
-            } else if !matches!(closed, Ok(0)) {
-                report.outcome = Outcome::CHANGED;
-            }
-            match taken {
-                Ok(taken) if report.outcome == Outcome::DONE => (report, taken as c_int),
-                _ => (report, -1),
-            }
-        }
+    /// Whether the process that was looked at is at its end.
+    unsafe fn has_ended(&self) -> bool {
+        let mut ended = libc::pollfd { fd: self.plan.pidfd, events: libc::POLLIN, revents: 0 };
+        let (fds, at_once) = (ptr::from_mut(&mut ended) as c_long, 0);
+        // SAFETY: one structure of this stack.
+        unsafe { system_call(libc::SYS_poll, [fds, 1, at_once, 0, 0, 0]) == Ok(1) }
     }
 
-    /// Makes the thread do one call and stops it behind it.
-    unsafe fn call(&self, plan: &Plan, number: c_long, argument: i64) -> Result<i64, Failed> {
-        let mut registers = self.registers;
-        registers.rip = plan.instruction;
-        registers.rax = number as u64;
-        // Not inside a call any more, so that the kernel restarts none with these registers.
-        registers.orig_rax = u64::MAX;
-        registers.rdi = argument as u64;
-        registers.rsi = 0;
-        registers.rdx = 0;
+    /// Threads of io_uring and vhost stop, but never make a call of ours.
+    unsafe fn is_of_the_kernel(&self) -> bool {
+        /// PF_IO_WORKER, PF_USER_WORKER, PF_KTHREAD.
+        const WORKERS: u64 = 0x10 | 0x4000 | 0x0020_0000;
+        let mut text = [0; 1024];
+        // SAFETY: see `attempt`.
+        let length = unsafe { read_file(&self.plan.stat, &mut text) }.unwrap_or(0);
+        let text = text.get(..length).unwrap_or_default();
+        // The name before it may hold anything.
+        let behind = text.rsplit(|byte| *byte == b')').next().unwrap_or_default();
+        let flags = behind.split(|byte| *byte == b' ').nth(7).and_then(number);
+        flags.is_none_or(|flags| flags & WORKERS != 0)
+    }
+
+    /// Where the stop ended a transfer early, has the thread make the rest of it. False when a signal of its own came meanwhile, which it
+    /// is to have at once.
+    unsafe fn finish_transfer(&mut self) -> bool {
         // SAFETY: see `attempt`.
         unsafe {
-            set_registers(self.tid, &registers)?;
-            let mut inside = false;
-            let mut signal = 0;
-            loop {
-                let status = self.resume(libc::PTRACE_SYSCALL, signal)?;
-                signal = 0;
-                match stop_kind(status) {
-                    StopKind::Call if inside => break,
-                    StopKind::Call => inside = true,
-                    // A job-control stop or its end was announced: go on.
-                    StopKind::Event => {}
-                    // The one signal that no mask holds back. It takes effect: the other threads stop now, this one when we let go.
-                    StopKind::Signal(libc::SIGSTOP) => signal = libc::SIGSTOP,
-                    // With every other signal blocked only a fault of the instruction itself gets here.
-                    StopKind::Signal(signal) => return Err(Failed::Otherwise(signal)),
+            if self.registers.orig_rax as i64 >= 0 && self.registers.rax as i64 > 0 {
+                let descriptor = Descriptor::of(self.plan, &self.registers);
+                while let Some(rest) = repair::rest_of_transfer(&self.registers, descriptor) {
+                    self.ours = true;
+                    match self.make(&rest, true) {
+                        Ok(more) if more > 0 => {
+                            self.registers.rax = self.registers.rax.wrapping_add(more as u64);
+                        }
+                        Err(Failed::Otherwise(signal)) => {
+                            self.signal = signal;
+                            return false;
+                        }
+                        _ => break,
+                    }
                 }
             }
-            get_registers(self.tid, &mut registers)?;
-        }
-        Ok(registers.rax as i64)
-    }
-
-    /// Puts the thread ahead of others for our few steps. Each of them has to be given a processor, and on a busy machine would
-    /// stand in line for it for whole time slices, with our registers. The plain call, not the one with attributes, because
-    /// it keeps the nice value and leaves the time slice as it is.
-    unsafe fn raise_priority(&mut self) {
-        const KEEP_OVER_FORK: c_long = libc::SCHED_RESET_ON_FORK as c_long;
-        const FIFO: c_long = libc::SCHED_FIFO as c_long;
-        // SAFETY: numbers, and a structure of this stack that the call reads.
-        unsafe {
-            let Ok(policy) = system_call(libc::SYS_sched_getscheduler, [self.tid.into(), 0, 0, 0, 0, 0])
-            else {
-                return;
-            };
-            let kept = policy & KEEP_OVER_FORK;
-            let ordinary =
-                matches!((policy ^ kept) as c_int, libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE);
-            if ordinary && self.set_scheduler(FIFO | kept, 1) {
-                self.policy = Some(policy);
-            }
-        }
-    }
-
-    unsafe fn restore_priority(&mut self) {
-        if let Some(policy) = self.policy.take() {
-            // SAFETY: as above.
-            unsafe { self.set_scheduler(policy, 0) };
-        }
-    }
-
-    unsafe fn set_scheduler(&self, policy: c_long, priority: c_int) -> bool {
-        let priority = libc::sched_param { sched_priority: priority };
-        let priority = ptr::from_ref(&priority) as c_long;
-        // SAFETY: as above.
-        unsafe {
-            system_call(libc::SYS_sched_setscheduler, [self.tid.into(), policy, priority, 0, 0, 0]).is_ok()
-        }
-    }
-
-    /// Lets the thread go on until its next stop.
-    unsafe fn resume(&self, how: libc::c_uint, signal: c_int) -> Result<c_int, Failed> {
-        // SAFETY: see `attempt`.
-        unsafe {
-            ptrace(how, self.tid, 0, c_long::from(signal)).map_err(|_| Failed::Gone)?;
-            wait_for(self.tid, STEP_LIMIT_NS)
-        }
-    }
-
-    /// A thread inside a restartable sequence is taken out of it the way the kernel itself would, to its abort handler: our
-    /// call makes the kernel forget the sequence, which must not go on unguarded afterwards.
-    unsafe fn leave_restartable_sequence(&mut self) {
-        #[repr(C)]
-        struct Configuration {
-            area: u64,
-            size: u32,
-            signature: u32,
-            flags: u32,
-            padding: u32,
-        }
-        /// Offset of `rseq_cs` in `struct rseq`.
-        const RSEQ_CS: u64 = 8;
-        // SAFETY: see `attempt`.
-        unsafe {
-            let mut configuration: Configuration = zeroed();
-            let asked = ptrace(
-                PTRACE_GET_RSEQ_CONFIGURATION as _,
-                self.tid,
-                size_of::<Configuration>() as c_long,
-                ptr::from_mut(&mut configuration) as c_long,
-            );
-            if asked.is_err() || configuration.area == 0 {
-                return;
-            }
-            let mut pointer = [0u8; 8];
-            let mut section = [0u8; 32];
-            if !read_memory(self.tid, configuration.area.wrapping_add(RSEQ_CS), &mut pointer) {
-                return;
-            }
-            let address = u64::from_ne_bytes(pointer);
-            if address == 0 || !read_memory(self.tid, address, &mut section) {
-                return;
-            }
-            let word = |at: usize| {
-                let mut bytes = [0u8; 8];
-                for (to, from) in bytes.iter_mut().zip(section.iter().skip(at)) {
-                    *to = *from;
-                }
-                u64::from_ne_bytes(bytes)
-            };
-            let (start, length, abort) = (word(8), word(16), word(24));
-            if self.registers.rip.wrapping_sub(start) < length {
-                self.registers.rip = abort;
-            }
+            true
         }
     }
 
@@ -350,7 +287,10 @@ impl Tracee {
         unsafe {
             // The kernel restarts interrupted calls only on its way out of a stop like the one we came by, so go back to one. Where
             // nothing is to be restarted, every stop will do, and the one we are in is over soonest.
-            if self.ours && self.kernel_restarts() && ptrace(libc::PTRACE_INTERRUPT, self.tid, 0, 0).is_ok() {
+            if self.ours
+                && self.kernel_restarts()
+                && insist(&self.thread, libc::PTRACE_INTERRUPT, 0, 0).is_ok()
+            {
                 let mut signal = 0;
                 while let Ok(status) = self.resume(libc::PTRACE_CONT, signal) {
                     match stop_kind(status) {
@@ -362,15 +302,21 @@ impl Tracee {
             }
             let mut registers = self.registers;
             if self.must_repeat() {
+                repair::shorten_limit(self.plan, &mut registers);
                 registers.rip = registers.rip.wrapping_sub(2);
                 registers.rax = registers.orig_rax;
                 registers.orig_rax = u64::MAX;
                 self.repeated = true;
             }
-            let _ = set_registers(self.tid, &registers);
-            let _ = ptrace(libc::PTRACE_SETSIGMASK, self.tid, 8, ptr::from_ref(&self.mask) as c_long);
-            self.restore_priority();
-            let _ = ptrace(libc::PTRACE_DETACH, self.tid, 0, 0);
+            self.restore_nice();
+            if self.ours || self.repeated {
+                let _ = set_registers(&self.thread, &registers);
+            }
+            if self.ours {
+                let mask = ptr::from_ref(&self.mask) as c_long;
+                let _ = insist(&self.thread, libc::PTRACE_SETSIGMASK, 8, mask);
+            }
+            let _ = insist(&self.thread, libc::PTRACE_DETACH, 0, c_long::from(self.signal));
         }
     }
 
@@ -386,38 +332,7 @@ impl Tracee {
         // SAFETY: see `attempt`.
         self.registers.rax == EINTR
             && !self.was_stopped
-            && answers_eintr(self.registers.orig_rax as i64)
-            && unsafe { !has_deliverable_signal(self.tid, self.mask) }
+            && repair::answers_eintr(self.registers.orig_rax as i64)
+            && unsafe { !has_deliverable_signal(self.thread.tid, self.mask, self.plan.thread.signal) }
     }
-}
-
-/// Calls that the kernel never restarts by itself after a stop: some always, the socket calls when a time limit is set on
-/// them. All of them have done nothing yet when they answer EINTR.
-fn answers_eintr(call: i64) -> bool {
-    matches!(
-        call,
-        libc::SYS_epoll_wait
-            | libc::SYS_epoll_pwait
-            | libc::SYS_epoll_pwait2
-            | libc::SYS_semop
-            | libc::SYS_semtimedop
-            | libc::SYS_rt_sigtimedwait
-            | libc::SYS_msgrcv
-            | libc::SYS_msgsnd
-            | libc::SYS_io_getevents
-            | sys::SYS_IO_PGETEVENTS
-            | libc::SYS_io_uring_enter
-            | libc::SYS_accept
-            | libc::SYS_accept4
-            | libc::SYS_read
-            | libc::SYS_readv
-            | libc::SYS_recvfrom
-            | libc::SYS_recvmsg
-            | libc::SYS_recvmmsg
-            | libc::SYS_write
-            | libc::SYS_writev
-            | libc::SYS_sendto
-            | libc::SYS_sendmsg
-            | libc::SYS_sendmmsg
-    )
 }

@@ -1,0 +1,243 @@
+//! Which thread makes the call, and when: the first that can be stopped without its noticing.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use tracing::warn;
+
+use super::helper::Outcome;
+use super::plan::{self, How, Plan};
+use super::{Failure, Injected, refusal, try_thread};
+use crate::capture::calls::{self, Surroundings};
+use crate::capture::error::Held;
+use crate::capture::threads::{self, Candidate, Moment};
+use crate::capture::{CaptureError, MemoryRegion, frozen, sys, target};
+
+/// How long a moment is waited for in which a thread can be stopped.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After so long a wait, a call whose limit can be corrected is interrupted, or one that leaves a trace.
+const CORRECTED_AFTER: Duration = Duration::from_millis(500);
+/// After so long a wait, it is said.
+const SAID_AFTER: Duration = Duration::from_millis(800);
+/// How long one thread is given to stop, or to come to user space where there are others.
+const STOP: Duration = Duration::from_secs(1);
+const SLICE: Duration = Duration::from_millis(100);
+/// Between two looks, where there is nothing to be waited for but time.
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// Makes the target create a userfaultfd, takes it over and closes the target's own copy. `interrupt_calls`: even where a call of the target
+/// ends early or late by it.
+pub(in crate::capture) fn userfaultfd_of(
+    pid: u32,
+    pidfd: BorrowedFd<'_>,
+    regions: &[MemoryRegion],
+    interrupt_calls: bool,
+) -> Result<Injected, CaptureError> {
+    let through = target::living_thread(pid);
+    // The descriptors of a first thread that has ended are gone; another's are the same.
+    let of_thread = match through == pid {
+        true => None,
+        false => Some(sys::pidfd_of_thread(through).map_err(|errno| CaptureError::System {
+            operation: "pidfd_open of a thread",
+            pid,
+            errno,
+        })?),
+    };
+    let pidfd = of_thread.as_ref().map_or(pidfd, AsFd::as_fd);
+    let instruction = plan::find_instruction(pid, through, regions)?;
+    let around = Surroundings::new(pid, pidfd, regions);
+    Search {
+        pid,
+        pidfd: pidfd.as_raw_fd(),
+        instruction,
+        interrupt_calls,
+        begun: Instant::now(),
+        round: 0,
+        catching: true,
+        may_suspend: plan::may_suspend_seccomp(),
+        unfit: Vec::new(),
+        last: None,
+        told: false,
+    }
+    .run(&around)
+}
+
+/// The search for a thread and a moment.
+struct Search {
+    pid: u32,
+    pidfd: i32,
+    instruction: u64,
+    interrupt_calls: bool,
+    begun: Instant,
+    round: usize,
+    /// Threads can be caught in user space here.
+    catching: bool,
+    may_suspend: bool,
+    /// Threads that cannot make the call.
+    unfit: Vec<i32>,
+    /// Why not the last of them.
+    last: Option<CaptureError>,
+    told: bool,
+}
+
+impl Search {
+    fn run(mut self, around: &Surroundings<'_>) -> Result<Injected, CaptureError> {
+        let first = threads::candidates(around)?;
+        let mut threads = first.clone();
+        loop {
+            if let Some(group) = frozen::group_of(self.pid) {
+                return Err(CaptureError::Frozen { pid: self.pid, group });
+            }
+            let usable = self.usable(&threads)?;
+            let chosen = self.choose(&usable);
+            if let Some((thread, how, limit)) = chosen {
+                match try_thread(&self.plan(thread, how, limit)) {
+                    Ok(injected) => return Ok(injected),
+                    Err(Failure::Other(error)) => return Err(error),
+                    Err(Failure::Said(outcome, errno)) => self.take_note(thread, outcome, errno)?,
+                }
+            }
+            if self.begun.elapsed() >= PATIENCE {
+                return Err(self.why_not(&first, &threads));
+            }
+            if chosen.is_none() {
+                std::thread::sleep(PAUSE);
+            }
+            threads = threads::candidates(around)?;
+            self.tell(&threads);
+            self.round += 1;
+        }
+    }
+
+    /// The threads that may be tried at all.
+    fn usable<'a>(&self, threads: &'a [Candidate]) -> Result<Vec<&'a Candidate>, CaptureError> {
+        let pid = self.pid;
+        let usable: Vec<_> = threads
+            .iter()
+            .filter(|thread| self.may_suspend || !thread.seccomp)
+            .filter(|thread| !self.unfit.contains(&thread.tid))
+            .collect();
+        if usable.is_empty() {
+            return Err(match &self.last {
+                Some(error) => error.clone(),
+                None if threads.is_empty() => CaptureError::NoSuchProcess { pid },
+                None => CaptureError::Seccomp { pid },
+            });
+        }
+        if usable.iter().all(|thread| thread.moment == Moment::Frozen) {
+            return Err(CaptureError::Frozen { pid, group: "a group that is not seen from here".into() });
+        }
+        Ok(usable)
+    }
+
+    /// The thread to be tried now, how, and for how long.
+    fn choose<'a>(&self, threads: &[&'a Candidate]) -> Option<(&'a Candidate, How, Duration)> {
+        let waited = self.begun.elapsed();
+        let of = |wanted: fn(&Moment) -> bool| threads.iter().copied().find(|thread| wanted(&thread.moment));
+        if let Some(thread) = of(|moment| *moment == Moment::Free) {
+            return Some((thread, How::InItsCall, STOP));
+        }
+        if waited >= CORRECTED_AFTER
+            && let Some(thread) = of(|moment| matches!(moment, Moment::Traced | Moment::Limited(_)))
+        {
+            return Some((thread, How::InItsCall, STOP));
+        }
+        if self.interrupt_calls
+            && let Some(thread) = of(|moment| !matches!(moment, Moment::Uninterruptible | Moment::Frozen))
+        {
+            return Some((thread, How::Anywhere, STOP));
+        }
+        let watched: Vec<_> = threads
+            .iter()
+            .copied()
+            .filter(|thread| self.catching && thread.signal != 0 && thread.moment != Moment::Frozen)
+            .collect();
+        if !watched.is_empty() {
+            let left = PATIENCE.saturating_sub(waited);
+            let longest = if watched.len() == 1 { STOP } else { SLICE };
+            let until_corrected = CORRECTED_AFTER.saturating_sub(waited);
+            let limited = of(|moment| matches!(moment, Moment::Traced | Moment::Limited(_))).is_some();
+            let limit =
+                if limited && !until_corrected.is_zero() { longest.min(until_corrected) } else { longest };
+            let thread = watched[self.round % watched.len()];
+            return Some((thread, How::InUserSpace, limit.min(left).max(PAUSE)));
+        }
+        // It may be in a call after all, which is put right then as far as that goes.
+        of(|moment| *moment == Moment::Running).map(|thread| (thread, How::Anywhere, STOP))
+    }
+
+    fn plan(&self, thread: &Candidate, how: How, limit: Duration) -> Plan {
+        let limit_ns = limit.as_nanos() as u64;
+        let mut plan = Plan::new(self.pid, self.pidfd, self.instruction, *thread, how, limit_ns);
+        if let Moment::Limited(_) = thread.moment {
+            // Where it is not known, the limit begins anew: only as asked for.
+            plan.asleep_since_ns =
+                calls::last_run(self.pid, thread.tid as u32, thread.processor).unwrap_or(0);
+            if plan.asleep_since_ns == 0 && how == How::InItsCall && !self.interrupt_calls {
+                plan.how = How::InUserSpace;
+            }
+        }
+        plan
+    }
+
+    /// What an attempt that brought nothing means for the next ones.
+    fn take_note(&mut self, thread: &Candidate, outcome: Outcome, errno: Errno) -> Result<(), CaptureError> {
+        match outcome {
+            Outcome::MOVED | Outcome::NOT_CAUGHT | Outcome::DID_NOT_STOP => Ok(()),
+            Outcome::NO_CATCHING => {
+                self.catching = false;
+                Ok(())
+            }
+            // Of this thread, maybe not of another.
+            Outcome::SECCOMP | Outcome::DISPATCH | Outcome::CHANGED => {
+                self.unfit.push(thread.tid);
+                let error = refusal(self.pid, outcome, errno);
+                // A later thread's excuse does not replace an earlier, more telling one.
+                if self.last.is_none() || outcome != Outcome::CHANGED {
+                    self.last = Some(error);
+                }
+                Ok(())
+            }
+            outcome => Err(refusal(self.pid, outcome, errno)),
+        }
+    }
+
+    fn tell(&mut self, threads: &[Candidate]) {
+        if self.told || self.begun.elapsed() < SAID_AFTER {
+            return;
+        }
+        self.told = true;
+        let at = threads.first().map_or_else(String::new, |thread| match thread.moment {
+            Moment::Busy { call, why } => {
+                format!(": thread {} is in {}, and {why}", thread.tid, calls::name(call))
+            }
+            _ => String::new(),
+        });
+        warn!(
+            "waiting for up to {} s until a thread of process {} can be stopped without its noticing{at}",
+            PATIENCE.as_secs(),
+            self.pid
+        );
+    }
+
+    /// Why no thread could be stopped.
+    fn why_not(&self, first: &[Candidate], last: &[Candidate]) -> CaptureError {
+        let pid = self.pid;
+        let rests = |thread: &Candidate| {
+            first.iter().any(|before| before.tid == thread.tid && before.ran_ns == thread.ran_ns)
+        };
+        if let Some(thread) = last.iter().find(|thread| !matches!(thread.moment, Moment::Uninterruptible)) {
+            if thread.moment == Moment::Running && rests(thread) {
+                return CaptureError::DidNotStop { pid, why: Held::Starved };
+            }
+            let (call, why) = match thread.moment {
+                Moment::Busy { call, why } => (calls::name(call).into_owned(), why),
+                Moment::Limited(_) => ("epoll_wait".into(), "its time limit would begin anew"),
+                _ => ("the kernel nearly all the time".into(), "a call might end early"),
+            };
+            return CaptureError::InCall { pid, tid: thread.tid as u32, call, why };
+        }
+        CaptureError::DidNotStop { pid, why: Held::Uninterruptible }
+    }
+}
