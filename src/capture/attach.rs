@@ -161,6 +161,11 @@ impl ProcessAttach {
         self.uffd.as_ref().ok_or(Errno::EOPNOTSUPP)?.watch(range)
     }
 
+    /// Ends the watch over a range.
+    pub(super) fn unwatch(&self, range: PageRange) -> std::result::Result<(), Errno> {
+        self.uffd.as_ref().ok_or(Errno::EOPNOTSUPP)?.unwatch(range)
+    }
+
     fn open(pid: u32, rung: Rung) -> std::result::Result<Self, CaptureError> {
         let begun = Instant::now();
         rung.try_out()?;

@@ -7,23 +7,15 @@ use nix::errno::Errno;
 
 use super::arming::Arming;
 use super::attach::ProcessAttach;
+use super::marks::{self, Marks};
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
+use super::registration::Registration;
 use super::scan::Question;
+use super::unwatched::{Unwatched, UnwatchedRegion};
+use super::vitals::Vitals;
+use super::yielding::Yielding;
 use super::{CaptureError, huge};
-
-/// Address space of shared mappings in which pages that do not exist yet are marked, too. The marks cost the target one
-/// five-hundredth of it in page tables.
-const MARKED_AT_MOST: u64 = 8 << 30;
-
-/// A writable mapping that the kernel would not let us watch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedRegion {
-    /// The mapping.
-    pub region: MemoryRegion,
-    /// The kernel's answer to its registration.
-    pub errno: Errno,
-}
 
 /// The address space that was watched is no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,20 +35,28 @@ impl From<Gone> for Stopped {
 }
 
 /// What is watched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct WatchSet {
     regions: Arc<[MemoryRegion]>,
-    refused: Vec<RefusedRegion>,
+    registration: Registration,
+    yielding: Yielding,
     /// Where huge pages were seen before our arming split them.
     huge: Vec<PageRange>,
-    /// Shared mappings whose pages that do not exist yet carry marks.
-    marked: Vec<PageRange>,
+    /// Shared mappings in which marks are of use. Sorted, disjoint.
+    shared: Vec<PageRange>,
+    marks: Marks,
+    /// Shared memory without a file that the target has mapped since the last pass.
+    fresh: Vec<PageRange>,
+    /// Small shared mappings may have come.
+    small_ones: bool,
     /// Pages that are not armed: whether they are written is not known. Sorted, disjoint.
     unseen: Vec<PageRange>,
     /// Huge pages that the last pass has found.
     huge_now: Vec<PageRange>,
     /// A mapping was found that is not the one of the table.
     strangers: bool,
+    /// The first pass is over.
+    begun: bool,
 }
 
 /// What a pass over the set has found.
@@ -64,7 +64,9 @@ pub(super) struct WatchSet {
 pub(super) struct Collected {
     /// Pages that were armed and were written: sorted, disjoint.
     pub written: Vec<PageRange>,
-    /// Whether they are armed again.
+    /// Pages that came to be and were either read or written; they are armed now. Sorted, disjoint, apart from `written`.
+    pub unknown: Vec<PageRange>,
+    /// Whether what was written is armed again.
     pub armed: bool,
 }
 
@@ -78,12 +80,30 @@ pub(super) struct Armed {
 }
 
 impl WatchSet {
+    /// Nothing is watched yet.
+    pub fn of(pid: u32) -> Self {
+        Self {
+            regions: Arc::default(),
+            registration: Registration::default(),
+            yielding: Yielding::to(pid),
+            huge: Vec::new(),
+            shared: Vec::new(),
+            marks: Marks::default(),
+            fresh: Vec::new(),
+            small_ones: false,
+            unseen: Vec::new(),
+            huge_now: Vec::new(),
+            strangers: false,
+            begun: false,
+        }
+    }
+
     pub fn regions(&self) -> Arc<[MemoryRegion]> {
         Arc::clone(&self.regions)
     }
 
-    pub fn refused(&self) -> &[RefusedRegion] {
-        &self.refused
+    pub fn unwatched(&self) -> &[UnwatchedRegion] {
+        self.registration.unwatched()
     }
 
     pub fn huge(&self) -> &[PageRange] {
@@ -105,15 +125,17 @@ impl WatchSet {
         // The table that the attach has read; the reading in `reconcile` only tells what is different from it.
         self.rebuild(target).map_err(Stopped::Failed)?;
         self.reconcile(target)?;
-        refuse_second(&self.regions, &self.refused, target.info.pid)?;
-        for region in Arc::clone(&self.regions).iter() {
-            // Nothing is to be reported of this first time, so the plain call does for both kinds of pages.
-            if self.may_mark(region) && target.uffd().is_some_and(|uffd| uffd.protect(region.range()).is_ok())
-            {
-                self.marked.push(region.range());
-            }
+        refuse_second(&self.regions, self.unwatched(), target.info.pid)
+    }
+
+    /// Lets go of what the target cannot use as it wants while it is watched. Whether anything changed.
+    pub fn yield_to(&mut self, target: &mut ProcessAttach, vitals: &Vitals) -> Result<bool, Stopped> {
+        let pagemap = &mut target.pagemap;
+        let marked = |region: &MemoryRegion| pagemap.has_marks(region.range()).unwrap_or(false);
+        if !self.yielding.look(vitals, &self.regions, marked) {
+            return Ok(false);
         }
-        Ok(())
+        self.rebuild(target).map_err(Stopped::Failed)
     }
 
     /// Registers what is new in the target's table and forgets what is gone; whether anything changed.
@@ -138,33 +160,27 @@ impl WatchSet {
 
     fn rebuild(&mut self, target: &ProcessAttach) -> Result<bool, CaptureError> {
         let table = target.maps.parse(target.info.pid)?;
-        let known =
-            |region: &MemoryRegion| self.regions.binary_search_by_key(&region.start, |known| known.start);
-        let mut watched = Vec::with_capacity(self.regions.len() + 8);
-        let mut refused = Vec::new();
-        for region in table.into_iter().filter(MemoryRegion::is_watchable) {
-            if known(&region).ok().and_then(|at| self.regions.get(at)) == Some(&region) {
-                watched.push(region);
-            } else if let Some(known) = self.refused.iter().find(|refused| refused.region == region) {
-                refused.push(known.clone());
-            } else {
-                match target.watch(region.range()) {
-                    Ok(()) => watched.push(region),
-                    Err(errno) => {
-                        // Its kind and size only: a log outlives the care that somebody asked for.
-                        tracing::debug!(kind = %region.kind(), bytes = region.len(), %errno, "mapping not watched");
-                        refused.push(RefusedRegion { region, errno });
-                    }
-                }
-            }
+        self.yielding.keep(&table);
+        let mut watched = self.registration.follow(target, table, &self.yielding);
+        if self.registration.met_another() && self.yielding.met_another() {
+            watched = self.registration.follow(target, target.maps.parse(target.info.pid)?, &self.yielding);
         }
-        self.refused = refused;
-        self.marked.retain(|marked| watched.iter().any(|region| region.range() == *marked));
         let changed = *self.regions != *watched;
         if changed {
-            self.regions = watched.into();
-            let live: Vec<PageRange> = self.regions.iter().map(MemoryRegion::range).collect();
+            let live: Vec<PageRange> = watched.iter().map(MemoryRegion::range).collect();
             self.unseen = range::intersect(&self.unseen, &live);
+            let marked = watched.iter().filter(|region| takes_marks(region));
+            self.shared = marked.map(MemoryRegion::range).collect();
+            range::merge(&mut self.shared);
+            if self.begun {
+                let before: Vec<PageRange> = self.regions.iter().map(MemoryRegion::range).collect();
+                let own = watched.iter().filter(|region| is_own_shared(region)).map(MemoryRegion::range);
+                self.fresh.extend(range::subtract(&own.collect::<Vec<_>>(), &before));
+                range::merge(&mut self.fresh);
+            }
+            self.marks.keep(&self.shared);
+            self.small_ones = true;
+            self.regions = watched.into();
         }
         Ok(changed)
     }
@@ -179,21 +195,20 @@ impl WatchSet {
         let regions = Arc::clone(&self.regions);
         let mut collected = Collected::default();
         let mut candidates = Vec::new();
-        for region in regions.iter() {
-            if self.may_mark(region) {
-                self.mark(target, region, &mut collected.written)?;
-            } else {
-                self.find_unarmed(target, region, &mut candidates)?;
-            }
+        for touching in regions.chunk_by(|one, next| one.end == next.start) {
+            self.find_unarmed(target, touching, &mut candidates)?;
         }
-        let candidates = range::subtract(&candidates, &self.unseen);
+        let mut candidates = range::subtract(&candidates, &self.unseen);
+        self.meet_first_pages(target, &mut candidates, &mut collected)?;
         let pages = range::pages(&candidates, target.info.page_size);
         let armed = self.unseen.is_empty() && affords(pages, range::pieces(&candidates));
         self.huge_now.clear();
         let mut rest = candidates.as_slice();
-        for region in regions.iter() {
-            let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < region.end));
+        for alike in regions.chunk_by(|one, next| one.end == next.start && question(one) == question(next)) {
+            let end = alike.last().map_or(0, |region| region.end);
+            let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < end));
             rest = behind;
+            let Some(region) = alike.first().filter(|_| !within.is_empty()) else { continue };
             let note_huge = region.kind() != RegionKind::HugeTlb && !region.is_shared();
             let (written, huge_now) = (&mut collected.written, &mut self.huge_now);
             let answer = target.pagemap.written(within, question(region), armed, |found| {
@@ -211,8 +226,68 @@ impl WatchSet {
         if !armed {
             collected.written = range::subtract(&collected.written, &self.unseen);
         }
+        collected.unknown = range::subtract(&collected.unknown, &collected.written);
         collected.armed = armed;
+        self.begun = true;
         Ok(collected)
+    }
+
+    /// Arms the pages of shared memory that came to be where there were no marks, and sets marks beside them; takes such memory out of
+    /// the candidates.
+    fn meet_first_pages(
+        &mut self,
+        target: &mut ProcessAttach,
+        candidates: &mut Vec<PageRange>,
+        collected: &mut Collected,
+    ) -> Result<(), Stopped> {
+        let unmarked = self.marks.missing(&range::intersect(candidates, &self.shared));
+        *candidates = range::subtract(candidates, &unmarked);
+        let mut first = Vec::new();
+        let answer =
+            target.pagemap.written(&unmarked, Question::Shared, false, |found| first.push(found.range));
+        done(answer, target)?;
+        let touched = self.marks.missing(&marks::blocks(&first, &self.shared));
+        let mut ahead = if self.begun { self.marks.behind(&touched, &self.shared) } else { Vec::new() };
+        first.clear();
+        self.mark(target, &touched, &mut first)?;
+        self.marks.set(&touched);
+        for block in self.marks.ahead() {
+            if target.pagemap.populated(block).is_ok_and(|(bytes, _)| bytes > 0) {
+                ahead.extend(self.marks.behind(&[block], &self.shared));
+                self.marks.touched(block);
+            }
+        }
+        if std::mem::take(&mut self.small_ones) {
+            let small: Vec<PageRange> =
+                self.regions.iter().filter(|region| takes_marks(region)).map(MemoryRegion::range).collect();
+            ahead.extend(self.marks.small(&small));
+        }
+        range::merge(&mut ahead);
+        for block in ahead.iter().flat_map(marks::split) {
+            self.mark(target, &[block], &mut first)?;
+            self.marks.set_ahead(block);
+        }
+        range::merge(&mut first);
+        let fresh = std::mem::take(&mut self.fresh);
+        collected.written = range::intersect(&first, &fresh);
+        collected.unknown = range::subtract(&first, &fresh);
+        Ok(())
+    }
+
+    /// Arms all of these blocks, pages that do not exist yet included, and tells which were there.
+    fn mark(
+        &mut self,
+        target: &mut ProcessAttach,
+        blocks: &[PageRange],
+        there: &mut Vec<PageRange>,
+    ) -> Result<(), Stopped> {
+        for block in blocks {
+            let answer = target
+                .pagemap
+                .written(&[*block], Question::SharedWithMarkers, true, |found| there.push(found.range));
+            done(answer, target)?;
+        }
+        Ok(())
     }
 
     /// Arms for the next window what the last pass has left unarmed, as far as it is chosen.
@@ -251,69 +326,64 @@ impl WatchSet {
         Ok(Armed { flushes, median_call: calls.get(calls.len() / 2).copied() })
     }
 
-    /// Where pages of the region are not armed.
+    /// Where pages of these mappings, which touch each other, are not armed.
     fn find_unarmed(
         &mut self,
         target: &mut ProcessAttach,
-        region: &MemoryRegion,
+        touching: &[MemoryRegion],
         unarmed: &mut Vec<PageRange>,
     ) -> Result<(), Stopped> {
-        let mut answer = target.pagemap.unarmed(region.range(), unarmed);
-        if answer == Err(Errno::EPERM) && self.watch_anew(target, region) {
-            answer = target.pagemap.unarmed(region.range(), unarmed);
+        let (Some(first), Some(last)) = (touching.first(), touching.last()) else { return Ok(()) };
+        let before = unarmed.len();
+        let answer = target.pagemap.unarmed(PageRange::new(first.start, last.end), unarmed);
+        if answer != Err(Errno::EPERM) {
+            return done(answer, target);
         }
-        done(answer, target)
-    }
-
-    /// Arms the whole of a shared mapping for the first time, pages that do not exist yet included.
-    fn mark(
-        &mut self,
-        target: &mut ProcessAttach,
-        region: &MemoryRegion,
-        written: &mut Vec<PageRange>,
-    ) -> Result<(), Stopped> {
-        let whole = [region.range()];
-        let mut ask = |target: &mut ProcessAttach| {
-            target
-                .pagemap
-                .written(&whole, Question::SharedWithMarkers, true, |found| written.push(found.range))
-        };
-        let mut answer = ask(target);
-        if answer == Err(Errno::EPERM) && self.watch_anew(target, region) {
-            answer = ask(target);
+        unarmed.truncate(before);
+        for region in touching {
+            let mut answer = target.pagemap.unarmed(region.range(), unarmed);
+            if answer == Err(Errno::EPERM) && self.watch_anew(target, region) {
+                answer = target.pagemap.unarmed(region.range(), unarmed);
+            }
+            done(answer, target)?;
         }
-        if answer.is_ok() {
-            self.marked.push(region.range());
-            self.unseen = range::subtract(&self.unseen, &whole);
-        }
-        done(answer, target)
+        Ok(())
     }
 
     /// Another mapping took this place, or mremap(2) moved one here: it is not registered, so it is new. Whether it is now.
     fn watch_anew(&mut self, target: &ProcessAttach, region: &MemoryRegion) -> bool {
         self.strangers = true;
         self.unseen = range::subtract(&self.unseen, &[region.range()]);
+        self.marks.forget(region.range());
+        if is_own_shared(region) {
+            self.fresh.push(region.range());
+            range::merge(&mut self.fresh);
+        }
         target.watch(region.range()).is_ok()
     }
+}
 
-    /// Whether this is a shared mapping without marks that may have them. A page of one that is read for the first time looks
-    /// like a written one, unless a mark stood in its place.
-    fn may_mark(&self, region: &MemoryRegion) -> bool {
-        let marked = || self.marked.iter().map(PageRange::len).sum::<u64>();
-        region.is_shared()
-            && !self.marked.contains(&region.range())
-            && marked() + region.len() <= MARKED_AT_MOST
-    }
+/// Whether marks tell anything in it.
+fn takes_marks(region: &MemoryRegion) -> bool {
+    region.is_shared() && region.kind() != RegionKind::HugeTlb
+}
+
+/// Whether it is shared memory that only the process which made it, and its children, can have put anything into.
+fn is_own_shared(region: &MemoryRegion) -> bool {
+    let name = region.pathname.as_deref().unwrap_or_default();
+    region.is_shared() && (name == "/dev/zero (deleted)" || name.starts_with("[anon_shmem:"))
 }
 
 /// Each mapping has one userfaultfd at most.
 pub(super) fn refuse_second(
     watched: &[MemoryRegion],
-    refused: &[RefusedRegion],
+    unwatched: &[UnwatchedRegion],
     pid: u32,
 ) -> Result<(), Stopped> {
-    let taken = refused.iter().any(|refused| refused.errno == Errno::EBUSY);
-    if watched.is_empty() && taken {
+    let taken = unwatched.iter().filter(|region| region.why == Unwatched::Refused(Errno::EBUSY));
+    let taken: u64 = taken.map(|region| region.region.len()).sum();
+    // What is younger than the other watcher's last look may be free still.
+    if taken > watched.iter().map(MemoryRegion::len).sum() {
         Err(Stopped::Failed(CaptureError::AlreadyWatched { pid }))
     } else {
         Ok(())
@@ -323,6 +393,7 @@ pub(super) fn refuse_second(
 /// How written pages of a region are told from others, once its marks are set.
 fn question(region: &MemoryRegion) -> Question {
     match region.kind() {
+        RegionKind::HugeTlb => Question::HugeTlb,
         _ if region.is_shared() => Question::Shared,
         RegionKind::Anonymous | RegionKind::Heap | RegionKind::Stack if region.inode == 0 => {
             Question::Anonymous
