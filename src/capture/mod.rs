@@ -12,6 +12,9 @@
 //!  monitor ─► tracker    the rung of the ladder: asynchronous (tracking), synchronous (sync), soft-dirty bits (soft_dirty)
 //!         ──► tracking   a window: look, decide, arm
 //!         ──► watch      the mappings under watch, kept in step with the target's table (region)
+//!         ──► registration  which of them are registered, so that they stay as many as they were
+//!         ──► marks      first reads of shared memory told from writes     ──► piece   no call holds the target's lock for long
+//!         ──► yielding   what is let go because the target cannot use it otherwise, and how that is told (unwatched)
 //!         ──► keeper     registration            ──► scan    PAGEMAP_SCAN: report and re-arm in one step
 //!         ──► governor   what a window may cost  ──► arming  which written pages are armed again, where that is not all
 //!         ──► listening  sampled faults, births (perf, children)  ──► faults  who wrote: the threads of a window
@@ -23,7 +26,7 @@
 //! monitor is stopped, stalled or killed. Nothing traces it after the attach, and no descriptor of ours stays in it.
 //!
 //! What a window cannot tell: a huge page that is populated at once counts as written whole; so do pages of hugetlbfs; pages moved by
-//! mremap(2) count as written at their new place.
+//! mremap(2) count as written at their new place. Of the first pages of a block of 2 MiB of shared memory it tells that it does not know.
 
 mod anonymous;
 mod arming;
@@ -41,14 +44,17 @@ mod huge;
 mod inject;
 mod keeper;
 mod listening;
+mod marks;
 mod metrics;
 mod monitor;
 mod perf;
+mod piece;
 mod probe;
 mod processes;
 pub mod range;
 pub mod recording;
 pub mod region;
+mod registration;
 mod running;
 mod scan;
 pub mod shortage;
@@ -61,9 +67,11 @@ mod threads;
 mod tracker;
 mod tracking;
 mod uffd;
+mod unwatched;
 mod vitals;
 mod watch;
 mod window;
+mod yielding;
 
 pub use arming::{Arming, ArmingPolicy, StaggeredArming, WindowEnd};
 pub use attach::{AttachMetrics, ProcessAttach};
@@ -83,7 +91,7 @@ pub use source::WindowSource;
 pub use sync::FaultReader;
 pub use target::TargetInfo;
 pub use uffd::{UffdCapability, UffdFeatureFlags, UffdIoctlMode, UffdMsg, UffdioRange, UserfaultFd};
-pub use watch::RefusedRegion;
+pub use unwatched::{NotWatched, Unwatched, UnwatchedRegion};
 pub use window::{CaptureEvent, ExitReason, Window};
 
 /// What reads the kernel's words and other processes', as functions of bytes.

@@ -24,7 +24,8 @@ use super::region::MemoryRegion;
 use super::running::RunningThreads;
 use super::target::{TargetInfo, errno};
 use super::tracker::Tracker;
-use super::watch::{RefusedRegion, Stopped};
+use super::unwatched::{self, NotWatched, UnwatchedRegion};
+use super::watch::Stopped;
 use super::window::{CaptureEvent, ExitReason, Window};
 use super::{CaptureError, FaultEvent, ProcessAttachCapability};
 use crate::error::Result;
@@ -293,9 +294,14 @@ impl GlassRamMonitor {
             .map_or_else(|| Arc::clone(&regions), |anonymizer| locked(anonymizer).follow(&regions))
     }
 
-    /// Writable mappings that the kernel would not let us watch.
-    pub fn refused_regions(&self) -> &[RefusedRegion] {
-        self.tracker.refused()
+    /// Writable mappings that are not watched.
+    pub fn unwatched_regions(&self) -> &[UnwatchedRegion] {
+        self.tracker.unwatched()
+    }
+
+    /// How much writable memory is not watched, and why; without addresses.
+    pub fn not_watched(&self) -> Vec<NotWatched> {
+        unwatched::summary(self.tracker.unwatched())
     }
 
     /// Attaches to a child of the target, to be watched as a target of its own.

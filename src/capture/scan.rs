@@ -18,10 +18,12 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Instant;
 
 use nix::errno::Errno;
 
 use super::PageRange;
+use super::piece::Pieces;
 use super::sys::{self, PageRegion, PmScanArg};
 
 /// Runs that one call can report; more are fetched by further calls.
@@ -42,9 +44,12 @@ pub(crate) enum Question {
     Anonymous,
     /// Written pages of a private mapping of a file.
     Private,
+    /// Written pages of a pool: shared or not, nothing tells a first read of one from a write. Never asked of a part of one.
+    HugeTlb,
     /// Written pages of a shared mapping.
     Shared,
-    /// Written pages of a shared mapping, and a marker armed on every page that does not exist yet.
+    /// Written pages of a shared mapping, and a marker armed on every page that does not exist yet. Asked of memory without a page
+    /// table, it makes one.
     SharedWithMarkers,
 }
 
@@ -74,7 +79,7 @@ impl Question {
                 category_anyof_mask: EXISTS,
                 ..base
             },
-            Question::Shared => {
+            Question::Shared | Question::HugeTlb => {
                 PmScanArg { category_mask: sys::PAGE_IS_WRITTEN, category_anyof_mask: EXISTS, ..base }
             }
             Question::SharedWithMarkers => base,
@@ -125,6 +130,8 @@ pub(crate) struct Pagemap {
     file: File,
     /// All zero between calls: an entry with an end is an answer, also when the call ends in an error half way.
     runs: Vec<PageRegion>,
+    looking: Pieces,
+    arming: Pieces,
 }
 
 impl Pagemap {
@@ -134,7 +141,13 @@ impl Pagemap {
 
     /// As `new`, with room for `runs` runs a call.
     pub fn with_capacity(file: File, runs: usize) -> Self {
-        Self { file, runs: vec![PageRegion::default(); runs.max(1)] }
+        let runs = vec![PageRegion::default(); runs.max(1)];
+        Self { file, runs, looking: Pieces::of_looking(), arming: Pieces::of_arming() }
+    }
+
+    /// So many bytes of the address space are in memory.
+    pub fn resident(&mut self, bytes: u64) {
+        self.looking.resident(bytes);
     }
 
     pub fn as_fd(&self) -> BorrowedFd<'_> {
@@ -151,7 +164,7 @@ impl Pagemap {
             ..PmScanArg::default()
         };
         // Over many runs the kernel (6.18) reports some of them twice, so a run may begin before the last one ended.
-        self.walk(range, asked, |run| note_unarmed(unarmed, run))
+        self.walk(range, asked, false, |run| note_unarmed(unarmed, run))
     }
 
     /// Reports the written pages among `candidates`, and, if told to, arms them in the same step. What lies closely between two
@@ -175,14 +188,28 @@ impl Pagemap {
             while let Some(next) = candidates.next_if(|next| next.start < call.end + WORTH_A_CALL) {
                 call.end = next.end;
             }
-            self.walk(call, asked, &mut report)?;
+            self.walk(call, asked, question == Question::HugeTlb, &mut report)?;
         }
         Ok(())
     }
 
     /// Arms the written pages of exactly this range.
     pub fn arm(&mut self, range: PageRange, question: Question) -> Result<(), Errno> {
-        self.walk(range, question.asked(true), |_| {})
+        self.walk(range, question.asked(true), question == Question::HugeTlb, |_| {})
+    }
+
+    /// Whether there are marks in place of pages; changes nothing.
+    pub fn has_marks(&mut self, range: PageRange) -> Result<bool, Errno> {
+        let asked = PmScanArg {
+            max_pages: 1,
+            category_mask: sys::PAGE_IS_SWAPPED | sys::PAGE_IS_WRITTEN,
+            category_inverted: sys::PAGE_IS_WRITTEN,
+            return_mask: sys::PAGE_IS_SWAPPED,
+            ..PmScanArg::default()
+        };
+        let mut found = false;
+        self.walk(range, asked, false, |_| found = true)?;
+        Ok(found)
     }
 
     /// The pages of `range` that are in memory, and whether they are huge; changes nothing.
@@ -194,7 +221,7 @@ impl Pagemap {
             max_pages: EXISTING_AT_ONCE,
             ..PmScanArg::default()
         };
-        self.walk(range, asked, |run| {
+        self.walk(range, asked, false, |run| {
             each(PageRange::new(run.start, run.end), run.categories & sys::PAGE_IS_HUGE != 0);
         })
     }
@@ -202,21 +229,26 @@ impl Pagemap {
     /// Appends where `range` has pages, in memory or swapped out; what is only reserved costs nothing.
     pub fn there(&mut self, range: PageRange, there: &mut Vec<PageRange>) -> Result<(), Errno> {
         let asked = PmScanArg { category_anyof_mask: EXISTS, return_mask: EXISTS, ..PmScanArg::default() };
-        self.walk(range, asked, |run| note_unarmed(there, run))
+        self.walk(range, asked, false, |run| note_unarmed(there, run))
     }
 
     fn walk(
         &mut self,
         range: PageRange,
         asked: PmScanArg,
+        whole: bool,
         mut each: impl FnMut(&PageRegion),
     ) -> Result<(), Errno> {
+        let arming = asked.flags & sys::PM_SCAN_WP_MATCHING != 0;
         let mut from = range.start;
         while from < range.end {
+            let pieces = if arming { &mut self.arming } else { &mut self.looking };
+            let end = if whole { range.end } else { pieces.end(from, range.end) };
+            let begun = Instant::now();
             let mut argument = PmScanArg {
                 size: size_of::<PmScanArg>() as u64,
                 start: from,
-                end: range.end,
+                end,
                 vec: self.runs.as_mut_ptr() as u64,
                 vec_len: self.runs.len() as u64,
                 ..asked
@@ -224,8 +256,10 @@ impl Pagemap {
             // SAFETY: `argument` is the structure this ioctl reads and writes, and its `vec` points to `vec_len` entries of
             // the kernel's layout, which live in `self.runs` until after the call.
             let answer = unsafe { sys::ioctl_pagemap_scan(self.file.as_raw_fd(), &mut argument) };
-            answers(&mut self.runs, PageRange::new(from, range.end), &mut each);
+            let took = begun.elapsed();
+            answers(&mut self.runs, PageRange::new(from, end), &mut each);
             answer?;
+            pieces.took(argument.walk_end.saturating_sub(from), took);
             // No progress would mean asking the same for ever.
             if argument.walk_end <= from {
                 return Err(Errno::EIO);

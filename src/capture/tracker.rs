@@ -11,8 +11,9 @@ use super::region::MemoryRegion;
 use super::soft_dirty::SoftDirtyTracker;
 use super::sync::{SyncMetrics, SyncTracker};
 use super::tracking::{AsyncTracker, Look};
+use super::unwatched::UnwatchedRegion;
 use super::vitals::Vitals;
-use super::watch::{RefusedRegion, Stopped};
+use super::watch::Stopped;
 
 /// The rung that a target was attached for.
 #[derive(Debug)]
@@ -67,11 +68,11 @@ impl Tracker {
         }
     }
 
-    /// Writable mappings that the kernel would not let us watch.
-    pub fn refused(&self) -> &[RefusedRegion] {
+    /// Writable mappings that are not watched.
+    pub fn unwatched(&self) -> &[UnwatchedRegion] {
         match self {
-            Tracker::Async(tracker) => tracker.watch.refused(),
-            Tracker::Sync(tracker) => tracker.refused(),
+            Tracker::Async(tracker) => tracker.watch.unwatched(),
+            Tracker::Sync(tracker) => tracker.unwatched(),
             Tracker::SoftDirty(_) => &[],
         }
     }
@@ -79,8 +80,8 @@ impl Tracker {
     /// Pages of all writable mappings, whether they could be watched or not.
     pub fn writable_pages(&self, page_size: u64) -> u64 {
         let regions = self.regions();
-        let refused = self.refused().iter().map(|refused| &refused.region);
-        regions.iter().chain(refused).map(|region| region.pages(page_size)).sum()
+        let unwatched = self.unwatched().iter().map(|unwatched| &unwatched.region);
+        regions.iter().chain(unwatched).map(|region| region.pages(page_size)).sum()
     }
 
     pub fn vitals(&self) -> &Vitals {

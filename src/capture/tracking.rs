@@ -58,7 +58,7 @@ impl AsyncTracker {
         let vitals = Vitals::open(target.info.pid).map_err(Stopped::Failed)?;
         let now = Instant::now();
         let mut tracker = Self {
-            watch: WatchSet::default(),
+            watch: WatchSet::of(target.info.pid),
             policy,
             faults: vitals.faults(),
             size: vitals.size(),
@@ -87,15 +87,22 @@ impl AsyncTracker {
         governor: &mut Governor,
         length: Duration,
     ) -> Result<Look, Stopped> {
-        let changed = self.table(target)?;
+        let yielded = self.watch.yield_to(target, &self.vitals)?;
+        let changed = self.table(target)? || yielded;
         let faults = self.vitals.faults();
         let silent = faults.is_some() && faults == self.faults;
         if silent && !changed && self.watch.unseen().is_empty() && self.looked.elapsed() < LOOK_AGE {
             governor.armed(None);
             return Ok(Look::default());
         }
-        let unseen = self.watch.unseen().to_vec();
-        let (written, mut spent) = self.end_window(target, governor, length)?;
+        if let Some(resident) = self.vitals.resident(target.info.page_size) {
+            target.pagemap.resident(resident);
+        }
+        let mut unseen = self.watch.unseen().to_vec();
+        let (written, mut unknown, mut spent) = self.end_window(target, governor, length)?;
+        unseen.append(&mut unknown);
+        range::merge(&mut unseen);
+        let unseen = range::subtract(&unseen, &written);
         let taken = faults.zip(self.faults).map(|(now, before)| now.saturating_sub(before));
         // Fresh memory is written without a fault of ours, and by huge pages many at a time.
         let pages = range::pages(&written, target.info.page_size);
@@ -121,13 +128,13 @@ impl AsyncTracker {
     }
 
     /// Finds what was written and arms for the next window: everything, where that is within the budget, else what the
-    /// policy chooses.
+    /// policy chooses. The written pages, those of which it is not known, and what it cost.
     fn end_window(
         &mut self,
         target: &mut ProcessAttach,
         governor: &mut Governor,
         length: Duration,
-    ) -> Result<(Vec<PageRange>, Spent), Stopped> {
+    ) -> Result<(Vec<PageRange>, Vec<PageRange>, Spent), Stopped> {
         let collected = self.watch.collect(target, |pages, flushes| governor.affords(pages, flushes))?;
         let page_size = target.info.page_size;
         governor.written(range::pages(&collected.written, page_size));
@@ -145,7 +152,7 @@ impl AsyncTracker {
         let mut spent = Spent { flushes: range::pieces(&collected.written), ..Spent::default() };
         if collected.armed {
             governor.armed(None);
-            return Ok((collected.written, spent));
+            return Ok((collected.written, collected.unknown, spent));
         }
         let (everything, bound) = (arming == Arming::Everything, end.budget.is_some());
         let due = range::pages(&collected.written, page_size) + range::pages(self.watch.unseen(), page_size);
@@ -156,6 +163,6 @@ impl AsyncTracker {
         }
         governor.armed((!everything && left > 0).then(|| 1.0 - left as f64 / due.max(1) as f64));
         (spent.flushes, spent.arming_call) = (armed.flushes, armed.median_call);
-        Ok((collected.written, spent))
+        Ok((collected.written, collected.unknown, spent))
     }
 }

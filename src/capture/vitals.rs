@@ -29,22 +29,50 @@ impl Vitals {
     pub fn faults(&self) -> Option<u64> {
         const MINOR: usize = 7;
         const MAJOR: usize = 9;
+        let [minor, major] = self.stat([MINOR, MAJOR])?;
+        Some(minor + major)
+    }
+
+    /// Processor time that its threads have spent in the kernel, in hundredths of a second.
+    pub fn kernel_time(&self) -> Option<u64> {
+        const KERNEL: usize = 12;
+        let [kernel] = self.stat([KERNEL])?;
+        Some(kernel)
+    }
+
+    fn stat<const N: usize>(&self, fields: [usize; N]) -> Option<[u64; N]> {
         let mut buffer = [0; 1024];
         let length = self.stat.read_at(&mut buffer, 0).ok()?;
-        let fields = stat_fields(buffer.get(..length)?);
-        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
-        Some(number(MINOR)? + number(MAJOR)?)
+        let found = stat_fields(buffer.get(..length)?);
+        let mut numbers = [0; N];
+        for (number, at) in numbers.iter_mut().zip(fields) {
+            *number = found.get(at)?.parse().ok()?;
+        }
+        Some(numbers)
+    }
+
+    /// Bytes of it that are in memory.
+    pub fn resident(&self, page_size: u64) -> Option<u64> {
+        let [_, resident, ..] = self.sizes()?;
+        Some(resident * page_size)
     }
 
     /// Pages of address space, all and data: when they change, so has the table of mappings. (They may stay while it changes.)
     pub fn size(&self) -> Option<(u64, u64)> {
+        let [all, _, _, _, _, data] = self.sizes()?;
+        Some((all, data))
+    }
+
+    fn sizes(&self) -> Option<[u64; 6]> {
         let mut buffer = [0; 128];
         let length = self.statm.read_at(&mut buffer, 0).ok()?;
         let text = std::str::from_utf8(buffer.get(..length)?).ok()?;
         let mut fields = text.split_ascii_whitespace().map(str::parse::<u64>);
-        let all = fields.next()?.ok()?;
-        let data = fields.nth(4)?.ok()?;
-        Some((all, data))
+        let mut sizes = [0; 6];
+        for size in &mut sizes {
+            *size = fields.next()?.ok()?;
+        }
+        Some(sizes)
     }
 
     /// Processor time of all its threads together, from its own clock.

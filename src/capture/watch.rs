@@ -10,25 +10,17 @@ use super::arming::Arming;
 use super::attach::ProcessAttach;
 use super::huge::HugeBlocks;
 use super::keeper;
+use super::marks::{self, Marks};
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
+use super::registration::Registration;
 use super::scan::Question;
-
-/// Address space of shared mappings in which pages that do not exist yet are marked, too. The marks cost the target one
-/// five-hundredth of it in page tables.
-const MARKED_AT_MOST: u64 = 8 << 30;
+use super::unwatched::{Unwatched, UnwatchedRegion};
+use super::vitals::Vitals;
+use super::yielding::Yielding;
 
 /// How long the keeper of a watch that has ended may take for each mapping that it still has.
 const FORMER: Duration = Duration::from_millis(500);
-
-/// A writable mapping that the kernel would not let us watch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedRegion {
-    /// The mapping.
-    pub region: MemoryRegion,
-    /// The kernel's answer to its registration.
-    pub errno: Errno,
-}
 
 /// The address space that was watched is no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,20 +40,30 @@ impl From<Gone> for Stopped {
 }
 
 /// What is watched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct WatchSet {
     regions: Arc<[MemoryRegion]>,
-    refused: Vec<RefusedRegion>,
+    registration: Registration,
+    yielding: Yielding,
     /// Where huge pages were seen before our arming split them.
     huge: HugeBlocks,
-    /// Shared mappings whose pages that do not exist yet carry marks.
-    marked: Vec<PageRange>,
+    /// Shared mappings in which marks are of use. Sorted, disjoint.
+    shared: Vec<PageRange>,
+    marks: Marks,
+    /// Shared memory without a file that the target has mapped since the last pass.
+    fresh: Vec<PageRange>,
+    /// Small shared mappings may have come.
+    small_ones: bool,
     /// Pages that are not armed: whether they are written is not known. Sorted, disjoint.
     unseen: Vec<PageRange>,
     /// Huge pages that the last pass has found.
     huge_now: Vec<PageRange>,
     /// A mapping was found that is not the one of the table.
     strangers: bool,
+    /// The first pass is over.
+    begun: bool,
+    /// Whoever watched the target before us has let go by now.
+    alone: bool,
 }
 
 /// What a pass over the set has found.
@@ -69,7 +71,9 @@ pub(super) struct WatchSet {
 pub(super) struct Collected {
     /// Pages that were armed and were written: sorted, disjoint.
     pub written: Vec<PageRange>,
-    /// Whether they are armed again.
+    /// Pages that came to be and were either read or written; they are armed now. Sorted, disjoint, apart from `written`.
+    pub unknown: Vec<PageRange>,
+    /// Whether what was written is armed again.
     pub armed: bool,
 }
 
@@ -83,12 +87,31 @@ pub(super) struct Armed {
 }
 
 impl WatchSet {
+    /// Nothing is watched yet.
+    pub fn of(pid: u32) -> Self {
+        Self {
+            regions: Arc::default(),
+            registration: Registration::default(),
+            yielding: Yielding::to(pid),
+            huge: HugeBlocks::default(),
+            shared: Vec::new(),
+            marks: Marks::default(),
+            fresh: Vec::new(),
+            small_ones: false,
+            unseen: Vec::new(),
+            huge_now: Vec::new(),
+            strangers: false,
+            begun: false,
+            alone: false,
+        }
+    }
+
     pub fn regions(&self) -> Arc<[MemoryRegion]> {
         Arc::clone(&self.regions)
     }
 
-    pub fn refused(&self) -> &[RefusedRegion] {
-        &self.refused
+    pub fn unwatched(&self) -> &[UnwatchedRegion] {
+        self.registration.unwatched()
     }
 
     /// Whether a pass since the last reading of the table met a mapping that is not the one of the table.
@@ -107,8 +130,17 @@ impl WatchSet {
         self.rebuild(target).map_err(Stopped::Failed)?;
         self.outwait_former(target).map_err(Stopped::Failed)?;
         self.reconcile(target)?;
-        refuse_second(&self.regions, &self.refused, target.info.pid)?;
-        Ok(())
+        refuse_second(&self.regions, self.unwatched(), target.info.pid)
+    }
+
+    /// Lets go of what the target cannot use as it wants while it is watched. Whether anything changed.
+    pub fn yield_to(&mut self, target: &mut ProcessAttach, vitals: &Vitals) -> Result<bool, Stopped> {
+        let pagemap = &mut target.pagemap;
+        let marked = |region: &MemoryRegion| pagemap.has_marks(region.range()).unwrap_or(false);
+        if !self.yielding.look(vitals, &self.regions, marked) {
+            return Ok(false);
+        }
+        self.rebuild(target).map_err(Stopped::Failed)
     }
 
     /// Registers what is new in the target's table and forgets what is gone; whether anything changed.
@@ -132,58 +164,47 @@ impl WatchSet {
     }
 
     /// The keeper of a watch that has just ended lets go of its mappings one after another: those that it has still are asked for again,
-    /// for as long as it gets on.
+    /// for as long as it gets on. Only then another's userfaultfd may be taken for the target's own.
     fn outwait_former(&mut self, target: &ProcessAttach) -> Result<(), CaptureError> {
-        let taken = |set: &Self| set.refused.iter().filter(|refused| refused.errno == Errno::EBUSY).count();
         let own = target.keeper().and_then(|keeper| keeper.process());
-        let (mut left, mut since) = (taken(self), Instant::now());
+        let (mut left, mut since) = (self.registration.taken(), Instant::now());
         while left > 0 && since.elapsed() < FORMER && keeper::another_is_there(own) {
             std::thread::sleep(Duration::from_millis(5));
-            self.refused.retain(|refused| refused.errno != Errno::EBUSY);
             self.rebuild(target)?;
-            let now = taken(self);
+            let now = self.registration.taken();
             if now < left {
                 since = Instant::now();
             }
             left = now;
         }
-        Ok(())
+        self.alone = true;
+        self.rebuild(target).map(drop)
     }
 
     fn rebuild(&mut self, target: &ProcessAttach) -> Result<bool, CaptureError> {
         let table = target.maps.parse(target.info.pid)?;
-        let known =
-            |region: &MemoryRegion| self.regions.binary_search_by_key(&region.start, |known| known.start);
-        let mut watched = Vec::with_capacity(self.regions.len() + 8);
-        let (mut refused, mut new) = (Vec::new(), Vec::new());
-        for region in table.into_iter().filter(MemoryRegion::is_watchable) {
-            if known(&region).ok().and_then(|at| self.regions.get(at)) == Some(&region) {
-                watched.push(region);
-            } else if let Some(known) = self.refused.iter().find(|refused| refused.region == region) {
-                refused.push(known.clone());
-            } else {
-                new.push(region);
-            }
+        self.yielding.keep(&table);
+        let mut watched = self.registration.follow(target, table, &self.yielding)?;
+        if self.alone && self.registration.taken() > 0 && self.yielding.met_another() {
+            watched =
+                self.registration.follow(target, target.maps.parse(target.info.pid)?, &self.yielding)?;
         }
-        let ranges: Vec<PageRange> = new.iter().map(MemoryRegion::range).collect();
-        for (region, answer) in new.into_iter().zip(target.watch_all(&ranges)?) {
-            match answer {
-                Ok(()) => watched.push(region),
-                Err(errno) => {
-                    // Its kind and size only: a log outlives the care that somebody asked for.
-                    tracing::debug!(kind = %region.kind(), bytes = region.len(), %errno, "mapping not watched");
-                    refused.push(RefusedRegion { region, errno });
-                }
-            }
-        }
-        watched.sort_unstable_by_key(|region| region.start);
-        self.refused = refused;
-        self.marked.retain(|marked| watched.iter().any(|region| region.range() == *marked));
         let changed = *self.regions != *watched;
         if changed {
-            self.regions = watched.into();
-            let live: Vec<PageRange> = self.regions.iter().map(MemoryRegion::range).collect();
+            let live: Vec<PageRange> = watched.iter().map(MemoryRegion::range).collect();
             self.unseen = range::intersect(&self.unseen, &live);
+            let marked = watched.iter().filter(|region| takes_marks(region));
+            self.shared = marked.map(MemoryRegion::range).collect();
+            range::merge(&mut self.shared);
+            if self.begun {
+                let before: Vec<PageRange> = self.regions.iter().map(MemoryRegion::range).collect();
+                let own = watched.iter().filter(|region| is_own_shared(region)).map(MemoryRegion::range);
+                self.fresh.extend(range::subtract(&own.collect::<Vec<_>>(), &before));
+                range::merge(&mut self.fresh);
+            }
+            self.marks.keep(&self.shared);
+            self.small_ones = true;
+            self.regions = watched.into();
         }
         Ok(changed)
     }
@@ -198,22 +219,21 @@ impl WatchSet {
         let regions = Arc::clone(&self.regions);
         let mut collected = Collected::default();
         let mut candidates = Vec::new();
-        for region in regions.iter() {
-            if self.may_mark(region) {
-                self.mark(target, region, &mut collected.written)?;
-            } else {
-                self.find_unarmed(target, region, &mut candidates)?;
-            }
+        for touching in regions.chunk_by(|one, next| one.end == next.start) {
+            self.find_unarmed(target, touching, &mut candidates)?;
         }
+        let mut candidates = range::subtract(&candidates, &self.unseen);
         self.note_before_arming(target, &regions, &candidates)?;
-        let candidates = range::subtract(&candidates, &self.unseen);
+        self.meet_first_pages(target, &mut candidates, &mut collected)?;
         let pages = range::pages(&candidates, target.info.page_size);
         let armed = self.unseen.is_empty() && affords(pages, range::pieces(&candidates));
         self.huge_now.clear();
         let mut rest = candidates.as_slice();
-        for region in regions.iter() {
-            let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < region.end));
+        for alike in regions.chunk_by(|one, next| one.end == next.start && question(one) == question(next)) {
+            let end = alike.last().map_or(0, |region| region.end);
+            let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < end));
             rest = behind;
+            let Some(region) = alike.first().filter(|_| !within.is_empty()) else { continue };
             let note_huge = may_be_huge(region);
             let (written, huge_now) = (&mut collected.written, &mut self.huge_now);
             let answer = target.pagemap.written(within, question(region), armed, |found| {
@@ -230,8 +250,98 @@ impl WatchSet {
         if !armed {
             collected.written = range::subtract(&collected.written, &self.unseen);
         }
+        collected.unknown = range::subtract(&collected.unknown, &collected.written);
         collected.armed = armed;
+        self.begun = true;
         Ok(collected)
+    }
+
+    /// Arms the pages of shared memory that came to be where there were no marks, and sets marks beside them; takes such memory out of
+    /// the candidates.
+    fn meet_first_pages(
+        &mut self,
+        target: &mut ProcessAttach,
+        candidates: &mut Vec<PageRange>,
+        collected: &mut Collected,
+    ) -> Result<(), Stopped> {
+        let unmarked = self.marks.missing(&range::intersect(candidates, &self.shared));
+        *candidates = range::subtract(candidates, &unmarked);
+        let mut first = Vec::new();
+        let answer =
+            target.pagemap.written(&unmarked, Question::Shared, false, |found| first.push(found.range));
+        done(answer, target)?;
+        let touched = self.marks.missing(&marks::blocks(&first, &self.shared));
+        let mut ahead = if self.begun { self.marks.behind(&touched, &self.shared) } else { Vec::new() };
+        first.clear();
+        self.mark(target, &touched, &mut first)?;
+        self.marks.set(&touched);
+        for block in self.marks.ahead() {
+            let mut exists = false;
+            let answer = target.pagemap.existing(block, |_, _| exists = true);
+            if answer.is_ok() && exists {
+                ahead.extend(self.marks.behind(&[block], &self.shared));
+                self.marks.touched(block);
+            }
+        }
+        if std::mem::take(&mut self.small_ones) {
+            let small: Vec<PageRange> =
+                self.regions.iter().filter(|region| takes_marks(region)).map(MemoryRegion::range).collect();
+            ahead.extend(self.marks.small(&small));
+        }
+        range::merge(&mut ahead);
+        for block in ahead.iter().flat_map(marks::split) {
+            self.mark(target, &[block], &mut first)?;
+            self.marks.set_ahead(block);
+        }
+        range::merge(&mut first);
+        let fresh = std::mem::take(&mut self.fresh);
+        collected.written = range::intersect(&first, &fresh);
+        collected.unknown = range::subtract(&first, &fresh);
+        Ok(())
+    }
+
+    /// Arms all of these blocks, pages that do not exist yet included, and tells which were there.
+    fn mark(
+        &mut self,
+        target: &mut ProcessAttach,
+        blocks: &[PageRange],
+        there: &mut Vec<PageRange>,
+    ) -> Result<(), Stopped> {
+        for block in blocks {
+            self.note_huge_of(target, std::slice::from_ref(block))?;
+            let answer = target
+                .pagemap
+                .written(&[*block], Question::SharedWithMarkers, true, |found| there.push(found.range));
+            done(answer, target)?;
+        }
+        Ok(())
+    }
+
+    /// Notes what of these ranges is of huge pages, which arming would let the next write split.
+    fn note_before_arming(
+        &mut self,
+        target: &mut ProcessAttach,
+        regions: &[MemoryRegion],
+        mut ranges: &[PageRange],
+    ) -> Result<(), Stopped> {
+        for alike in
+            regions.chunk_by(|one, next| one.end == next.start && may_be_huge(one) == may_be_huge(next))
+        {
+            let end = alike.last().map_or(0, |region| region.end);
+            let (within, behind) = ranges.split_at(ranges.partition_point(|range| range.start < end));
+            ranges = behind;
+            if alike.first().is_some_and(may_be_huge) {
+                self.note_huge_of(target, within)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_huge_of(&mut self, target: &mut ProcessAttach, ranges: &[PageRange]) -> Result<(), Stopped> {
+        match self.huge.look(&mut target.pagemap, ranges) {
+            Ok(new) => target.note_huge(&new).map_err(Stopped::Failed),
+            answer => done(answer.map(drop), target),
+        }
     }
 
     /// Arms for the next window what the last pass has left unarmed, as far as it is chosen.
@@ -270,91 +380,64 @@ impl WatchSet {
         Ok(Armed { flushes, median_call: calls.get(calls.len() / 2).copied() })
     }
 
-    /// Notes what of these ranges is of huge pages, which arming would let the next write split.
-    fn note_before_arming(
-        &mut self,
-        target: &mut ProcessAttach,
-        regions: &[MemoryRegion],
-        mut ranges: &[PageRange],
-    ) -> Result<(), Stopped> {
-        for region in regions {
-            let (within, behind) = ranges.split_at(ranges.partition_point(|range| range.start < region.end));
-            ranges = behind;
-            if !may_be_huge(region) || within.is_empty() {
-                continue;
-            }
-            match self.huge.look(&mut target.pagemap, within) {
-                Ok(new) => target.note_huge(&new).map_err(Stopped::Failed)?,
-                answer => done(answer.map(drop), target)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Where pages of the region are not armed.
+    /// Where pages of these mappings, which touch each other, are not armed.
     fn find_unarmed(
         &mut self,
         target: &mut ProcessAttach,
-        region: &MemoryRegion,
+        touching: &[MemoryRegion],
         unarmed: &mut Vec<PageRange>,
     ) -> Result<(), Stopped> {
-        let mut answer = target.pagemap.unarmed(region.range(), unarmed);
-        if answer == Err(Errno::EPERM) && self.watch_anew(target, region) {
-            answer = target.pagemap.unarmed(region.range(), unarmed);
+        let (Some(first), Some(last)) = (touching.first(), touching.last()) else { return Ok(()) };
+        let before = unarmed.len();
+        let answer = target.pagemap.unarmed(PageRange::new(first.start, last.end), unarmed);
+        if answer != Err(Errno::EPERM) {
+            return done(answer, target);
         }
-        done(answer, target)
-    }
-
-    /// Arms the whole of a shared mapping for the first time, pages that do not exist yet included.
-    fn mark(
-        &mut self,
-        target: &mut ProcessAttach,
-        region: &MemoryRegion,
-        written: &mut Vec<PageRange>,
-    ) -> Result<(), Stopped> {
-        let whole = [region.range()];
-        self.note_before_arming(target, std::slice::from_ref(region), &whole)?;
-        let mut ask = |target: &mut ProcessAttach| {
-            target
-                .pagemap
-                .written(&whole, Question::SharedWithMarkers, true, |found| written.push(found.range))
-        };
-        let mut answer = ask(target);
-        if answer == Err(Errno::EPERM) && self.watch_anew(target, region) {
-            answer = ask(target);
+        unarmed.truncate(before);
+        for region in touching {
+            let mut answer = target.pagemap.unarmed(region.range(), unarmed);
+            if answer == Err(Errno::EPERM) && self.watch_anew(target, region) {
+                answer = target.pagemap.unarmed(region.range(), unarmed);
+            }
+            done(answer, target)?;
         }
-        if answer.is_ok() {
-            self.marked.push(region.range());
-            self.unseen = range::subtract(&self.unseen, &whole);
-        }
-        done(answer, target)
+        Ok(())
     }
 
     /// Another mapping took this place, or mremap(2) moved one here: it is not registered, so it is new. Whether it is now.
     fn watch_anew(&mut self, target: &ProcessAttach, region: &MemoryRegion) -> bool {
         self.strangers = true;
         self.unseen = range::subtract(&self.unseen, &[region.range()]);
+        self.marks.forget(region.range());
+        if is_own_shared(region) {
+            self.fresh.push(region.range());
+            range::merge(&mut self.fresh);
+        }
         target.watch(region.range()).is_ok()
     }
+}
 
-    /// Whether this is a shared mapping without marks that may have them. A page of one that is read for the first time looks
-    /// like a written one, unless a mark stood in its place.
-    fn may_mark(&self, region: &MemoryRegion) -> bool {
-        let marked = || self.marked.iter().map(PageRange::len).sum::<u64>();
-        region.is_shared()
-            && !self.marked.contains(&region.range())
-            && marked() + region.len() <= MARKED_AT_MOST
-    }
+/// Whether marks tell anything in it.
+fn takes_marks(region: &MemoryRegion) -> bool {
+    region.is_shared() && region.kind() != RegionKind::HugeTlb
+}
+
+/// Whether it is shared memory that only the process which made it, and its children, can have put anything into.
+fn is_own_shared(region: &MemoryRegion) -> bool {
+    let name = region.pathname.as_deref().unwrap_or_default();
+    region.is_shared() && (name == "/dev/zero (deleted)" || name.starts_with("[anon_shmem:"))
 }
 
 /// Each mapping has one userfaultfd at most.
 pub(super) fn refuse_second(
     watched: &[MemoryRegion],
-    refused: &[RefusedRegion],
+    unwatched: &[UnwatchedRegion],
     pid: u32,
 ) -> Result<(), Stopped> {
-    let taken = refused.iter().any(|refused| refused.errno == Errno::EBUSY);
-    if watched.is_empty() && taken {
+    let taken = unwatched.iter().filter(|region| region.why == Unwatched::Refused(Errno::EBUSY));
+    let taken: u64 = taken.map(|region| region.region.len()).sum();
+    // What is younger than the other watcher's last look may be free still.
+    if taken > watched.iter().map(MemoryRegion::len).sum() {
         Err(Stopped::Failed(CaptureError::AlreadyWatched { pid }))
     } else {
         Ok(())
@@ -369,6 +452,7 @@ fn may_be_huge(region: &MemoryRegion) -> bool {
 /// How written pages of a region are told from others, once its marks are set.
 fn question(region: &MemoryRegion) -> Question {
     match region.kind() {
+        RegionKind::HugeTlb => Question::HugeTlb,
         _ if region.is_shared() => Question::Shared,
         RegionKind::Anonymous | RegionKind::Heap | RegionKind::Stack if region.inode == 0 => {
             Question::Anonymous

@@ -35,7 +35,8 @@ use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
 use super::tracking::Look;
 use super::uffd::UserfaultFd;
-use super::watch::{RefusedRegion, Stopped, refuse_second};
+use super::unwatched::{Unwatched, UnwatchedRegion};
+use super::watch::{Stopped, refuse_second};
 use super::{CaptureError, FaultEvent};
 pub use fault_reader::FaultReader;
 use read_first::ReadFirst;
@@ -57,7 +58,7 @@ const BOUND: Duration = Duration::from_millis(10);
 pub(super) struct SyncTracker {
     rung: Rung,
     regions: Arc<[MemoryRegion]>,
-    refused: Vec<RefusedRegion>,
+    unwatched: Vec<UnwatchedRegion>,
     /// Before the reader, so that it is gone when the reader lets go.
     watchdog: Watchdog,
     reader: Reader,
@@ -83,7 +84,7 @@ impl SyncTracker {
         let mut tracker = Self {
             rung,
             regions: Arc::default(),
-            refused: Vec::new(),
+            unwatched: Vec::new(),
             watchdog,
             reader,
             pages: super::target::open_proc(pid, "pagemap").map_err(Stopped::Failed)?,
@@ -95,7 +96,7 @@ impl SyncTracker {
             vitals,
         };
         tracker.rebuild(target)?;
-        refuse_second(&tracker.regions, &tracker.refused, pid)?;
+        refuse_second(&tracker.regions, &tracker.unwatched, pid)?;
         tracker.arm(target);
         Ok(tracker)
     }
@@ -104,8 +105,8 @@ impl SyncTracker {
         Arc::clone(&self.regions)
     }
 
-    pub fn refused(&self) -> &[RefusedRegion] {
-        &self.refused
+    pub fn unwatched(&self) -> &[UnwatchedRegion] {
+        &self.unwatched
     }
 
     pub fn vitals(&self) -> &super::vitals::Vitals {
@@ -187,10 +188,10 @@ impl SyncTracker {
         }
         let table = target.maps.parse(pid).map_err(Stopped::Failed)?;
         let mut watched = Vec::new();
-        self.refused.clear();
+        self.unwatched.clear();
         for region in table.into_iter().filter(MemoryRegion::is_watchable) {
             if watched.len() == watchdog::RANGES {
-                self.refused.push(RefusedRegion { region, errno: Errno::ENOSPC });
+                self.unwatched.push(UnwatchedRegion { region, why: Unwatched::Refused(Errno::ENOSPC) });
                 continue;
             }
             let known = self.regions.binary_search_by_key(&region.start, |known| known.start);
@@ -200,7 +201,7 @@ impl SyncTracker {
             }
             match self.register(target, &region) {
                 Ok(()) => watched.push(region),
-                Err(errno) => self.refused.push(RefusedRegion { region, errno }),
+                Err(errno) => self.unwatched.push(UnwatchedRegion { region, why: Unwatched::Refused(errno) }),
             }
         }
         let changed = *self.regions != *watched;

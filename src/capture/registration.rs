@@ -1,0 +1,321 @@
+//! Which mappings are registered with the userfaultfd, in step with the target's table.
+//!
+//! A registered mapping joins its neighbour only if that is registered, too. So that the target's mappings stay as many as they
+//! would be without us:
+//!
+//! * private reservations that cannot be written to (yet) are registered with the rest: what mprotect(2) makes
+//!   writable of them, as each allocator does with its arenas, is then one with what is before it;
+//! * mappings that touch each other are registered by one call, so that none grows into the other half way, and the call reaches over
+//!   the gap behind them, so that what grows while it is on its way is not cut in two;
+//! * a new private neighbour of a registered mapping has been touched, as a rule, before it can be registered, and the two then
+//!   stay apart for good. Of memory that grows in such pieces, one is registered only when it is worth a mapping of its own; the next ones
+//!   join it as long as it is not. So a run of n bytes becomes about as many mappings as the square root of n.
+
+use nix::errno::Errno;
+
+use super::CaptureError;
+use super::attach::ProcessAttach;
+use super::range::{self, PageRange};
+use super::region::{MemoryRegion, RegionKind};
+use super::unwatched::{Unwatched, UnwatchedRegion};
+use super::yielding::Yielding;
+
+/// Mappings that one call registers: it holds the target's `mmap_lock`, about a microsecond for each.
+const AT_ONCE: usize = 512;
+/// How far a call reaches into the gap behind a mapping.
+const REACH: u64 = 1 << 30;
+
+/// Pieces of one run that are registered as they come.
+const PIECES: u64 = 16;
+/// Behind those, a piece is registered that is this part of the run for each piece so far …
+const SHARE: u64 = 1024;
+/// … or has this many bytes for each of them.
+const BYTES: u64 = 256 << 10;
+
+/// What is registered.
+#[derive(Debug, Default)]
+pub(super) struct Registration {
+    /// Where there is a mapping that was registered: sorted, disjoint.
+    covered: Vec<PageRange>,
+    unwatched: Vec<UnwatchedRegion>,
+    begun: bool,
+}
+
+/// What becomes of one mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Registered,
+    New,
+    Left(Unwatched),
+}
+
+#[derive(Debug)]
+struct Entry {
+    region: MemoryRegion,
+    /// Where the next mapping of the table begins.
+    next: u64,
+    fate: Fate,
+}
+
+impl Registration {
+    /// Writable mappings that are not watched.
+    pub fn unwatched(&self) -> &[UnwatchedRegion] {
+        &self.unwatched
+    }
+
+    /// How many mappings somebody else's userfaultfd watches, by the kernel's answers to our registrations.
+    pub fn taken(&self) -> usize {
+        let busy = |region: &&UnwatchedRegion| region.why == Unwatched::Refused(Errno::EBUSY);
+        self.unwatched.iter().filter(busy).count()
+    }
+
+    /// Registers what is new in the table and lets go of what is to be left alone. The writable mappings that are registered now.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::KeeperDied`] where there is nobody to do it.
+    pub fn follow(
+        &mut self,
+        target: &ProcessAttach,
+        table: Vec<MemoryRegion>,
+        yielding: &Yielding,
+    ) -> Result<Vec<MemoryRegion>, CaptureError> {
+        let mut entries = self.entries(table, yielding);
+        self.let_go(target, &entries);
+        if std::mem::replace(&mut self.begun, true) {
+            leave_what_grows(&mut entries);
+        }
+        register(target, &mut entries)?;
+        let registered = entries.iter().filter(|entry| entry.fate == Fate::Registered);
+        self.covered = registered.map(|entry| entry.region.range()).collect();
+        range::merge(&mut self.covered);
+        let (mut watched, mut unwatched) = (Vec::with_capacity(entries.len()), Vec::new());
+        for Entry { region, fate, .. } in entries.into_iter().filter(|entry| entry.region.is_watchable()) {
+            match fate {
+                Fate::Left(why) => unwatched.push(UnwatchedRegion { region, why }),
+                Fate::Registered | Fate::New => watched.push(region),
+            }
+        }
+        self.unwatched = unwatched;
+        Ok(watched)
+    }
+
+    fn entries(&self, table: Vec<MemoryRegion>, yielding: &Yielding) -> Vec<Entry> {
+        let starts: Vec<u64> = table.iter().map(|region| region.start).collect();
+        let mut covered = self.covered.iter().peekable();
+        let mut entries = Vec::with_capacity(table.len());
+        for (at, region) in table.into_iter().enumerate() {
+            if !region.is_watchable() && !region.is_reservation() {
+                continue;
+            }
+            while covered.next_if(|covered| covered.end <= region.start).is_some() {}
+            let inside = covered
+                .peek()
+                .is_some_and(|covered| covered.start <= region.start && region.end <= covered.end);
+            let fate = match (yielding.leaves(&region), self.refused(&region)) {
+                (Some(why), _) | (None, Some(why)) => Fate::Left(why),
+                (None, None) if inside => Fate::Registered,
+                (None, None) => Fate::New,
+            };
+            let next = starts.get(at + 1).copied().unwrap_or(region.end);
+            entries.push(Entry { region, next, fate });
+        }
+        entries
+    }
+
+    /// What the kernel has refused before is not asked of it again.
+    fn refused(&self, region: &MemoryRegion) -> Option<Unwatched> {
+        let at = self.unwatched.binary_search_by_key(&region.start, |known| known.region.start).ok()?;
+        let known = self.unwatched.get(at).filter(|known| known.region == *region)?;
+        // Another's registration may be gone by now.
+        matches!(known.why, Unwatched::Refused(errno) if errno != Errno::EBUSY).then_some(known.why)
+    }
+
+    /// Ends the registration of what is to be left alone.
+    fn let_go(&self, target: &ProcessAttach, entries: &[Entry]) {
+        for entry in entries {
+            let Fate::Left(why) = entry.fate else { continue };
+            for part in range::intersect(&self.covered, &[entry.region.range()]) {
+                // Its kind and size only: a log outlives the care that somebody asked for.
+                tracing::info!(kind = %entry.region.kind(), bytes = part.len(), reason = %why, "memory not watched any more");
+                if let Err(errno) = target.unwatch(part) {
+                    tracing::debug!(%errno, "letting go of a mapping");
+                }
+            }
+        }
+    }
+}
+
+/// Whether the kernel would have made one mapping of the two.
+fn joins(one: &MemoryRegion, next: &MemoryRegion) -> bool {
+    let private = |region: &MemoryRegion| region.inode == 0 && !region.is_shared();
+    one.end == next.start
+        && private(one)
+        && private(next)
+        && one.permissions == next.permissions
+        && one.pathname == next.pathname
+}
+
+/// Leaves those new pieces of growing memory that are not worth a mapping of their own yet.
+fn leave_what_grows(entries: &mut [Entry]) {
+    for run in entries.chunk_by_mut(|one, next| joins(&one.region, &next.region)) {
+        let grows = run.iter().any(|entry| entry.fate == Fate::Registered);
+        let (pieces, bytes) = (run.len() as u64, run.iter().map(|entry| entry.region.len()).sum());
+        for entry in run.iter_mut().filter(|entry| grows && entry.fate == Fate::New) {
+            if entry.region.len() < worth(pieces, bytes) && entry.region.is_writable() {
+                entry.fate = Fate::Left(Unwatched::Growing);
+            }
+        }
+    }
+}
+
+/// Bytes from which on one more piece of a run of so many pieces and bytes is registered.
+fn worth(pieces: u64, bytes: u64) -> u64 {
+    let share = (u128::from(bytes) * u128::from(pieces) / u128::from(SHARE)) as u64;
+    if pieces <= PIECES { 0 } else { share.min(pieces * BYTES) }
+}
+
+/// The stretches of mappings that touch each other and may be registered by one call, from the first new one to the last.
+fn groups(entries: &mut [Entry]) -> impl Iterator<Item = &mut [Entry]> {
+    let together = |one: &Entry, next: &Entry| {
+        one.region.end == next.region.start
+            && !matches!(one.fate, Fate::Left(_))
+            && !matches!(next.fate, Fate::Left(_))
+    };
+    let touching = entries.chunk_by_mut(together).flat_map(|touching| touching.chunks_mut(AT_ONCE));
+    touching.filter_map(|group| {
+        let new = |entry: &Entry| entry.fate == Fate::New;
+        let (first, last) = (group.iter().position(new)?, group.iter().rposition(new)?);
+        group.get_mut(first..=last)
+    })
+}
+
+/// Registers what is new: each group by one call where the kernel takes it whole, else mapping by mapping.
+fn register(target: &ProcessAttach, entries: &mut [Entry]) -> Result<(), CaptureError> {
+    let groups: Vec<&mut [Entry]> = groups(entries).collect();
+    let wholes: Vec<PageRange> = groups.iter().filter_map(|group| whole(group)).collect();
+    let mut alone = Vec::new();
+    for (group, answer) in groups.into_iter().zip(target.watch_all(&wholes)?) {
+        match answer {
+            Ok(()) => group.iter_mut().for_each(|entry| entry.fate = Fate::Registered),
+            Err(_) => alone.extend(group.iter_mut().filter(|entry| entry.fate == Fate::New)),
+        }
+    }
+    let ranges: Vec<PageRange> = alone.iter().map(|entry| entry.region.range()).collect();
+    for (entry, answer) in alone.into_iter().zip(target.watch_all(&ranges)?) {
+        entry.fate = match answer {
+            Ok(()) => Fate::Registered,
+            Err(errno) => {
+                tracing::debug!(kind = %entry.region.kind(), bytes = entry.region.len(), %errno, "mapping not watched");
+                Fate::Left(Unwatched::Refused(errno))
+            }
+        };
+    }
+    Ok(())
+}
+
+/// From the first mapping of a group into the gap behind the last.
+fn whole(group: &[Entry]) -> Option<PageRange> {
+    let (first, last) = (group.first()?, group.last()?);
+    let end = last.next.min(last.region.end.saturating_add(REACH)).max(last.region.end);
+    Some(PageRange::new(first.region.start, end))
+}
+
+impl MemoryRegion {
+    /// Whether this is private memory without a file that cannot be written to: a part of an allocator's reservation, or a stack's guard.
+    fn is_reservation(&self) -> bool {
+        let anonymous = matches!(self.kind(), RegionKind::Anonymous | RegionKind::Heap | RegionKind::Stack);
+        anonymous && self.inode == 0 && !self.is_shared() && !self.is_writable()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: u64 = 4096;
+
+    fn entry(start: u64, end: u64, permissions: &str, fate: Fate) -> Entry {
+        let region = MemoryRegion {
+            start,
+            end,
+            permissions: permissions.into(),
+            offset: 0,
+            device: "00:00".into(),
+            inode: 0,
+            pathname: None,
+        };
+        Entry { region, next: end, fate }
+    }
+
+    /// A mapping that grows by one piece of `piece` bytes at a time, of which none joins what is registered.
+    fn grown(piece: u64, pieces: u64) -> (usize, u64) {
+        let mut run = vec![entry(0, piece, "rw-p", Fate::Registered)];
+        let mut most_left = 0;
+        for _ in 1..pieces {
+            let end = run.last().map_or(0, |last| last.region.end);
+            match run.last_mut() {
+                // What is not registered takes the next piece in.
+                Some(last) if last.fate != Fate::Registered => last.region.end += piece,
+                _ => run.push(entry(end, end + piece, "rw-p", Fate::New)),
+            }
+            if let Some(last) = run.last_mut().filter(|last| last.fate != Fate::Registered) {
+                last.fate = Fate::New;
+            }
+            leave_what_grows(&mut run);
+            for entry in &mut run {
+                match entry.fate {
+                    Fate::New => entry.fate = Fate::Registered,
+                    Fate::Left(_) => most_left = most_left.max(entry.region.len() * 100 / (end + piece)),
+                    Fate::Registered => {}
+                }
+            }
+        }
+        (run.len(), most_left)
+    }
+
+    #[test]
+    fn memory_that_grows_in_pieces_stays_few_mappings_most_of_which_are_watched() {
+        for (piece, pieces) in [(PAGE, 100_000), (33 * PAGE, 50_000), (16_384 * PAGE, 2000)] {
+            let (mappings, left) = grown(piece, pieces);
+            let bytes = piece * pieces;
+            let bound = PIECES + bytes.isqrt() / 300;
+            assert!(mappings as u64 <= bound, "{mappings} mappings of {pieces} pieces of {piece}");
+            assert!(left <= 10, "{left} % of {bytes} bytes were not watched");
+        }
+        assert_eq!(grown(PAGE, 16), (16, 0), "a few are watched as they come");
+    }
+
+    #[test]
+    fn only_what_the_kernel_would_join_is_a_run() {
+        let mut run: Vec<Entry> = (0..40)
+            .map(|at| {
+                entry(at * PAGE, (at + 1) * PAGE, "rw-p", if at < 39 { Fate::Registered } else { Fate::New })
+            })
+            .collect();
+        leave_what_grows(&mut run);
+        assert_eq!(run[39].fate, Fate::Left(Unwatched::Growing));
+        run[39].fate = Fate::New;
+        run[38].region.permissions = "rwxp".into();
+        leave_what_grows(&mut run);
+        assert_eq!(run[39].fate, Fate::New);
+    }
+
+    #[test]
+    fn a_group_reaches_from_the_first_new_mapping_to_the_last_and_over_none_that_is_left_alone() {
+        let left = Fate::Left(Unwatched::OwnUserfaultfd);
+        let mut entries = vec![
+            entry(0, PAGE, "rw-p", Fate::Registered),
+            entry(PAGE, 2 * PAGE, "---p", Fate::New),
+            entry(2 * PAGE, 3 * PAGE, "rw-p", Fate::Registered),
+            entry(3 * PAGE, 4 * PAGE, "---p", Fate::New),
+            entry(4 * PAGE, 5 * PAGE, "rw-p", left),
+            entry(5 * PAGE, 6 * PAGE, "rw-p", Fate::New),
+            entry(9 * PAGE, 10 * PAGE, "rw-p", Fate::New),
+        ];
+        let found: Vec<(u64, u64)> = groups(&mut entries)
+            .map(|group| (group[0].region.start / PAGE, group[group.len() - 1].region.end / PAGE))
+            .collect();
+        assert_eq!(found, [(1, 4), (5, 6), (9, 10)]);
+    }
+}
