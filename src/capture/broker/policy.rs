@@ -167,7 +167,8 @@ impl Policy {
             return Ok("own process");
         }
         let peer = rights.peer;
-        let owner = User::from_uid(Uid::from_raw(target.uids[1])).ok().flatten().map(|user| user.name);
+        // Whose it is may be a question to a daemon, and is not asked where it decides nothing.
+        let owner = || User::from_uid(Uid::from_raw(target.uids[1])).ok().flatten().map(|user| user.name);
         let allows = |rule: &&Rule| {
             let about = match (&rule.user, &rule.group) {
                 (Some(user), _) => peer.user().as_ref() == Some(user),
@@ -179,7 +180,7 @@ impl Policy {
                     Targets::Any => true,
                     // A process between two users is of neither.
                     Targets::Users(users) => {
-                        target.are_of_one_user() && owner.as_ref().is_some_and(|owner| users.contains(owner))
+                        target.are_of_one_user() && owner().is_some_and(|owner| users.contains(&owner))
                     }
                 }
         };
