@@ -15,7 +15,11 @@ def connect():
 
 
 def receive(broker):
-    text, others, _, _ = broker.recvmsg(1 << 17, socket.CMSG_SPACE(4 * 253))
+    try:
+        text, others, _, _ = broker.recvmsg(1 << 17, socket.CMSG_SPACE(4 * 253))
+    except ConnectionResetError:
+        # Said once; what was sent before is there.
+        text, others, _, _ = broker.recvmsg(1 << 17, socket.CMSG_SPACE(4 * 253))
     fds = array.array("i")
     for _, _, data in others:
         fds.frombytes(data[: len(data) - len(data) % 4])
@@ -30,15 +34,23 @@ def proof(pid):
 
 
 def attach(broker, pid, shown):
+    """The answer to one request; when it says so, it is asked again later. Who is turned away is told why before the door is closed."""
     fds = [] if shown is None else [shown]
     others = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     while True:
-        broker.sendmsg([json.dumps({"attach": {"pid": pid}}).encode()], others)
+        try:
+            broker.sendmsg([json.dumps({"attach": {"pid": pid}}).encode()], others)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
         answer, got = receive(broker)
         again = (answer or {}).get("refused", {}).get("again_ms")
         if again is None:
             return answer, got
         time.sleep(again / 1000)
+        door = select.poll()
+        door.register(broker, 0)
+        if door.poll(0):
+            broker = connect()
 
 
 def seize(pid):
@@ -67,10 +79,7 @@ def matrix(pids):
         kernel = seize(pid)
         handed = []
         for shown in (None, proof(pid)):
-            try:
-                answer, fds = attach(connect(), pid, shown)
-            except OSError as error:
-                answer, fds = {"refused": str(error)}, []
+            answer, fds = attach(connect(), pid, shown)
             for fd in fds:
                 os.close(fd)
             handed.append([len(fds), json.dumps(answer)])

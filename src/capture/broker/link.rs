@@ -125,7 +125,7 @@ impl Link {
         let until = Instant::now() + PATIENCE;
         match wire::send(socket, request, fds, Some(PATIENCE)) {
             // Who is turned away at the door is told why before it is closed.
-            Ok(()) | Err(WireError::Socket(Errno::EPIPE)) => {}
+            Ok(()) | Err(WireError::Socket(Errno::EPIPE | Errno::ECONNRESET)) => {}
             Err(error) => return Err(error.into()),
         }
         let (mut answer, mut fds) = receive(socket, until)?;

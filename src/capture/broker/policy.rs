@@ -7,7 +7,7 @@
 //! # /etc/memory-glass/policy.toml
 //! [[allow]]
 //! group = "profilers"       # or user = "wall"
-//! targets = ["postgres"]    # processes of these users; "any" is everybody's, root's included
+//! targets = ["postgres"]    # processes of these users; "any" is everybody's, root's included, "own" one's own whatever Yama says
 //! ```
 
 use std::fs::File;
@@ -55,6 +55,8 @@ pub struct Rule {
 pub enum Targets {
     /// Everybody's.
     Any,
+    /// Their own, even where Yama keeps a user's programs from each other.
+    Own,
     /// Of users with these names.
     Users(Vec<String>),
 }
@@ -62,15 +64,16 @@ pub enum Targets {
 impl<'de> Deserialize<'de> for Targets {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "\"any\" or a list of users was expected")]
+        #[serde(untagged, expecting = "\"any\", \"own\" or a list of users was expected")]
         enum Written {
             Word(String),
             Users(Vec<String>),
         }
         match Written::deserialize(deserializer)? {
             Written::Word(word) if word == "any" => Ok(Self::Any),
+            Written::Word(word) if word == "own" => Ok(Self::Own),
             Written::Word(word) => Err(serde::de::Error::custom(format!(
-                "targets = \"{word}\": it is \"any\", or a list of users"
+                "targets = \"{word}\": it is \"any\", \"own\", or a list of users"
             ))),
             Written::Users(users) => Ok(Self::Users(users)),
         }
@@ -167,7 +170,8 @@ impl Policy {
             return Ok("own process");
         }
         let peer = rights.peer;
-        let owner = User::from_uid(Uid::from_raw(target.uids[1])).ok().flatten().map(|user| user.name);
+        // Whose it is may be a question to a daemon, and is not asked where it decides nothing.
+        let owner = || User::from_uid(Uid::from_raw(target.uids[1])).ok().flatten().map(|user| user.name);
         let allows = |rule: &&Rule| {
             let about = match (&rule.user, &rule.group) {
                 (Some(user), _) => peer.user().as_ref() == Some(user),
@@ -177,14 +181,16 @@ impl Policy {
             about
                 && match &rule.targets {
                     Targets::Any => true,
+                    Targets::Own => target.are_of_one_user() && target.belong_to(rights),
                     // A process between two users is of neither.
                     Targets::Users(users) => {
-                        target.are_of_one_user() && owner.as_ref().is_some_and(|owner| users.contains(owner))
+                        target.are_of_one_user() && owner().is_some_and(|owner| users.contains(&owner))
                     }
                 }
         };
         match self.allow.iter().find(allows) {
             Some(Rule { targets: Targets::Any, .. }) => Ok("policy: any"),
+            Some(Rule { targets: Targets::Own, .. }) => Ok("policy: own"),
             Some(_) => Ok("policy: users"),
             None => Err(CaptureError::NotAllowed { pid, user: peer.uid }),
         }
@@ -262,6 +268,19 @@ mod tests {
         let policy = parse("[[allow]]\ngroup = \"daemon\"\ntargets = \"any\"\n").unwrap();
         assert_eq!(policy.decide(&daemon, false, 7, &process_of(0)), Ok("policy: any"));
         assert!(policy.decide(&SOMEONE, false, 7, &process_of(0)).is_err());
+    }
+
+    #[test]
+    fn a_rule_may_give_everybody_of_a_group_their_own_where_the_kernel_would_not() {
+        let daemon = user(1);
+        let policy = parse("[[allow]]\ngroup = \"daemon\"\ntargets = \"own\"\n").unwrap();
+        assert_eq!(policy.decide(&daemon, false, 7, &process_of(1)), Ok("policy: own"));
+        for target in [process_of(2), process_of(0), Credentials { dumpable: false, ..process_of(1) }] {
+            assert!(policy.decide(&daemon, false, 7, &target).is_err(), "{target:?}");
+        }
+        let between = Rights { whole: false, ..daemon };
+        assert!(policy.decide(&between, false, 7, &process_of(1)).is_err());
+        assert!(policy.decide(&SOMEONE, false, 7, &process_of(12_345)).is_err());
     }
 
     #[test]

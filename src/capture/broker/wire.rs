@@ -176,8 +176,8 @@ pub(super) fn receive<T: DeserializeOwned>(
                 let cut = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
                 break (message.bytes, cut, fds);
             }
-            Err(Errno::EINTR) => {}
-            Err(Errno::ECONNRESET) => return Ok(None),
+            // An end that was closed before it had read everything is told once, before what it sent last.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(errno) => return Err(WireError::Socket(errno)),
         }
     };
@@ -261,6 +261,16 @@ mod tests {
             receive::<Request>(b.as_fd(), 2).map(|_| ()).expect_err("refused"),
             WireError::TooManyDescriptors
         );
+    }
+
+    #[test]
+    fn the_last_word_is_heard_after_the_door_is_closed() {
+        let (a, b) = pair();
+        send(a.as_fd(), &Request::Attach { pid: 7 }, &[], None).expect("sent");
+        send(b.as_fd(), &Request::Attach { pid: 8 }, &[], None).expect("sent");
+        drop(b);
+        let heard = || receive::<Request>(a.as_fd(), 0).expect("received").map(|(request, _)| request);
+        assert_eq!((heard(), heard()), (Some(Request::Attach { pid: 8 }), None));
     }
 
     #[test]
