@@ -307,7 +307,7 @@ impl GlassRamMonitor {
     }
 
     /// Ends the watch and leaves nothing behind in the target. Huge pages that watching has split are whole again when this returns, unless
-    /// that takes more than a second: then they are soon after.
+    /// that takes more than half a second: then they are soon after.
     ///
     /// # Errors
     ///

@@ -29,6 +29,7 @@ fn play(role: &str) {
         "blocked" => super::blocked::blocked(argument),
         "monitor" => super::monitor(argument),
         "monitor-once" => super::monitor_once(argument),
+        "monitor-steady" => super::monitor_steady(argument),
         "monitor-sync" => super::monitor_sync(argument),
         "unprivileged" => super::unprivileged(argument),
         "churn" => super::churn::churn(),
