@@ -26,6 +26,7 @@ fn play(role: &str) {
         "obey" => obey(),
         "work" => super::work::work(argument),
         "gaps" => super::work::gaps(),
+        "maps" => super::work::maps(argument),
         "blocked" => super::blocked::blocked(argument),
         "monitor" => super::monitor(argument),
         "monitor-once" => super::monitor_once(argument),
