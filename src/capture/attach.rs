@@ -260,7 +260,8 @@ impl ProcessAttach {
             stop = Some(injected.stop);
             let negotiated = negotiate(injected.uffd, pid, rung)?;
             uffd = if rung == Rung::WpAsync {
-                Held::ByKeeper(keeper::start(negotiated.into(), pidfd.as_fd(), pagemap.as_fd(), pid)?)
+                let (uffd, pagemap) = (negotiated.into(), pagemap.as_fd());
+                Held::ByKeeper(keeper::start(uffd, pidfd.as_fd(), pagemap, pid, regions.len())?)
             } else {
                 Held::ByUs(negotiated)
             };

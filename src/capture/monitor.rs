@@ -313,7 +313,7 @@ impl GlassRamMonitor {
     }
 
     /// Ends the watch and leaves nothing behind in the target. Huge pages that watching has split are whole again when this returns, unless
-    /// that takes more than a second: then they are soon after.
+    /// that takes more than half a second: then they are soon after.
     ///
     /// # Errors
     ///
@@ -333,10 +333,14 @@ impl GlassRamMonitor {
                 );
                 Ok(())
             }
-            // A target that ends takes its keeper along.
-            Err(_) if self.target.has_ended() => Ok(()),
+            // A target that ends takes its keeper along, and so does one that has executed another program.
+            Err(_) if self.target.has_ended() || self.has_executed() => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn has_executed(&mut self) -> bool {
+        self.target.maps.read().is_ok() && self.target.maps.is_gone()
     }
 
     /// Lets go of what is registered with a userfaultfd of our own.

@@ -199,7 +199,11 @@ fn its_death_changes_nothing_for_the_watched_nor_for_who_watches() {
         .expect("started");
     // The answer goes out after the log has it; the client's trial on itself is over by then.
     wait_until("it is attached to", || events(&broker.log()).iter().any(|event| event.0 == "attached"));
-    wait_until("the client has it", || userfaultfds(client.id()) > 0);
+    let pagemap = format!("/proc/{}/pagemap", own.pid());
+    wait_until("the client has it", || {
+        let fds = fs::read_dir(format!("/proc/{}/fd", client.id())).into_iter().flatten().flatten();
+        fds.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|link| link.to_string_lossy() == pagemap)
+    });
     broker.process.kill().expect("killed");
     broker.process.wait().expect("reaped");
     let output = client.wait_with_output_after();

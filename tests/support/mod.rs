@@ -178,6 +178,17 @@ fn monitor_once(pid: &str) {
     monitor.detach().expect("detached");
 }
 
+/// A monitor that watches the process until it is killed.
+fn monitor_steady(pid: &str) {
+    let mut monitor = attached_in_time(pid, MonitorConfig::exact());
+    monitor.scan().expect("scanned");
+    programs::ready();
+    loop {
+        let _ = monitor.scan();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
 /// A monitor on the synchronous rung, to be stopped and killed: watches the process until then.
 fn monitor_sync(pid: &str) {
     let mut monitor =

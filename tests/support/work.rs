@@ -134,7 +134,36 @@ pub fn gaps() {
     }
 }
 
-/// A running `gaps`.
+/// Has so many MiB in memory, in small pages, maps a little more again and again, and keeps the longest time that this took.
+pub fn maps(mib: &str) {
+    const MORE: usize = 64 << 10;
+    let length = mib.parse::<usize>().expect("a number") << 20;
+    let map = |length| {
+        let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), length, rights, flags, -1, 0) };
+        assert_ne!(at, libc::MAP_FAILED);
+        at
+    };
+    let memory = map(length);
+    // SAFETY: the mapping is ours, and so long.
+    unsafe {
+        libc::madvise(memory, length, libc::MADV_NOHUGEPAGE);
+        (0..length).step_by(4096).for_each(|at| memory.cast::<u8>().add(at).write_volatile(1));
+    }
+    programs::ready();
+    programs::say(&format!("{}", LONGEST.as_ptr() as u64));
+    loop {
+        let begun = std::time::Instant::now();
+        let more = map(MORE);
+        LONGEST.fetch_max(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        // SAFETY: the mapping was made just now, for nothing else.
+        unsafe { libc::munmap(more, MORE) };
+        std::thread::sleep(std::time::Duration::from_micros(100));
+    }
+}
+
+/// A running `gaps` or `maps`.
 pub struct Gaps {
     pub target: Target,
     longest: u64,
@@ -142,7 +171,11 @@ pub struct Gaps {
 
 impl Gaps {
     pub fn start() -> Gaps {
-        let mut target = Target::start("gaps");
+        Self::of("gaps")
+    }
+
+    pub fn of(role: &str) -> Gaps {
+        let mut target = Target::start(role);
         let longest = target.line().parse().expect("an address");
         Gaps { target, longest }
     }

@@ -16,7 +16,7 @@ use crate::capture::{CaptureError, PageRange};
 /// How long an answer may take: the target's memory may be locked for a while, and the machine busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long is waited for huge pages; what takes longer, the keeper does alone.
-const REBUILDING: Duration = Duration::from_secs(1);
+const REBUILDING: Duration = Duration::from_millis(500);
 
 /// The other end of a keeper's socket. Dropping it ends the watch: the keeper lets go and puts huge pages together by itself.
 #[derive(Debug)]

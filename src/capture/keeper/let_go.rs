@@ -53,6 +53,21 @@ pub(super) fn all(memory: &mut Memory) {
     kernel.close_uffd();
 }
 
+/// Forgets ranges in which nothing is registered any more.
+pub(super) fn forget_gone(memory: &mut Memory) {
+    let kernel = memory.plan.kernel;
+    memory.left.clear();
+    let mut index = 0;
+    while let Some(range) = memory.watched.get(index) {
+        let any = PmScanArg { max_pages: 1, ..REGISTERED };
+        if !matches!(kernel.scan(range, any, &mut memory.runs), Ok((0, _))) {
+            memory.left.push(range);
+        }
+        index = index.wrapping_add(1);
+    }
+    memory.watched.take(&mut memory.left);
+}
+
 /// Lets go of one range. What resists is left to the closing of the descriptor.
 pub(super) fn of(kernel: &Kernel, range: PageRange, runs: &mut [PageRegion; RUNS], pace: &mut Pace) {
     let mut from = range.start;

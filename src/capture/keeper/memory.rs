@@ -21,6 +21,8 @@ pub(super) struct Plan {
     /// What stays mapped: sorted, disjoint.
     pub kept: [(u64, u64); KEPT],
     pub kept_count: usize,
+    /// Ranges that are watched at the same time, at most.
+    pub most: usize,
     pub program: [libc::sock_filter; STEPS],
     pub program_length: u16,
 }

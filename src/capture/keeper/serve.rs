@@ -90,6 +90,9 @@ fn hear(memory: &mut Memory, kernel: &Kernel, count: usize) -> bool {
 fn each(memory: &mut Memory, kernel: &Kernel, kind: u64, range: PageRange) -> Result<(), c_int> {
     match kind {
         WATCH => {
+            if !has_room(memory) {
+                return Err(libc::ENOMEM);
+            }
             kernel.register(range)?;
             // What could not be let go of in pieces later is not kept.
             if !memory.watched.push(range) {
@@ -99,6 +102,10 @@ fn each(memory: &mut Memory, kernel: &Kernel, kind: u64, range: PageRange) -> Re
             Ok(())
         }
         UNWATCH => {
+            // What is taken out of the middle leaves two.
+            if !has_room(memory) {
+                return Err(libc::ENOMEM);
+            }
             let_go::of(kernel, range, &mut memory.runs, &mut let_go::Pace::default());
             memory.watched.remove(range);
             Ok(())
@@ -109,6 +116,17 @@ fn each(memory: &mut Memory, kernel: &Kernel, kind: u64, range: PageRange) -> Re
             Ok(())
         }
     }
+}
+
+/// Whether one more range may be watched. Those that the target has unmapped since are forgotten for it.
+fn has_room(memory: &mut Memory) -> bool {
+    if memory.watched.len() >= memory.plan.most {
+        memory.watched.compact();
+    }
+    if memory.watched.len() >= memory.plan.most {
+        let_go::forget_gone(memory);
+    }
+    memory.watched.len() < memory.plan.most
 }
 
 /// Gives up everything that is not needed: its process number, or the step that failed and its error.

@@ -26,6 +26,7 @@ pub(in crate::capture) fn start(
     pidfd: BorrowedFd<'_>,
     pagemap: BorrowedFd<'_>,
     pid: u32,
+    mappings: usize,
 ) -> Result<Keeper, CaptureError> {
     let failed = |step| move |errno| CaptureError::KeeperFailed { pid, step, errno };
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -36,11 +37,21 @@ pub(in crate::capture) fn start(
         pidfd: pidfd.as_raw_fd(),
         pagemap: pagemap.as_raw_fd(),
     };
-    let arena = Arena::with_plan(fds).map_err(failed("preparing its memory"))?;
+    let arena = Arena::with_plan(fds, most_ranges(mappings)).map_err(failed("preparing its memory"))?;
     arena.run().map_err(failed("starting it"))?;
     // From here on it is the only one who has them.
     drop((theirs, uffd));
     Keeper::meet(ours, pid)
+}
+
+/// How many ranges may be watched at the same time, of a target with so many mappings. Each that ends within a mapping makes two of it,
+/// and a target with as many as it may have gets no more memory: at most two thirds of what is left are spent. As many as it has may
+/// always be watched.
+fn most_ranges(mappings: usize) -> usize {
+    const USUAL: usize = 65_530;
+    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+    let limit = limit.and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL);
+    mappings.max(limit.saturating_sub(mappings) / 3)
 }
 
 /// Whether a keeper runs besides this one: one that lets go of a target is soon gone.
@@ -57,13 +68,13 @@ pub(in crate::capture) fn another_is_there(own: Option<u32>) -> bool {
 struct Arena(NonNull<Memory>);
 
 impl Arena {
-    fn with_plan(fds: Kernel) -> Result<Self, Errno> {
+    fn with_plan(fds: Kernel, most: usize) -> Result<Self, Errno> {
         let program = filter::program(&fds).map_err(|_| Errno::EINVAL)?;
         let arena = Self::new()?;
         // SAFETY: the mapping is as large as `Memory`, aligned, all zero, which is a valid one, and nobody else's.
         let memory = unsafe { &mut *arena.0.as_ptr() };
         let plan = &mut memory.plan;
-        plan.kernel = fds;
+        (plan.kernel, plan.most) = (fds, most);
         if program.len() > STEPS {
             return Err(Errno::E2BIG);
         }

@@ -10,7 +10,8 @@ use super::state::Session;
 use super::{playing, words};
 use crate::Result;
 use crate::capture::{
-    CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, ProcessAttach, TargetMetrics, WindowSource,
+    CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, ProcessAttach, Rung, TargetMetrics,
+    WindowSource,
 };
 use crate::config::Config;
 use crate::display::settings::OutputIdentity;
@@ -240,7 +241,12 @@ impl Session {
         let target = watched.pipeline.target();
         info!("no longer watching {} {}", target.comm, target.pid);
         self.handle.remove(source.token);
-        Dispatcher::into_source_inner(source.dispatcher).detach()
+        let source = Dispatcher::into_source_inner(source.dispatcher);
+        match source.rung() {
+            // Its keeper lets go by itself, and no picture waits for that.
+            Rung::WpAsync => Ok(()),
+            _ => source.detach(),
+        }
     }
 
     /// What capture reports.
