@@ -95,6 +95,8 @@ pub(crate) const PAGE_IS_PRESENT: u64 = 1 << 3;
 pub(crate) const PAGE_IS_SWAPPED: u64 = 1 << 4;
 pub(crate) const PAGE_IS_PFNZERO: u64 = 1 << 5;
 pub(crate) const PAGE_IS_HUGE: u64 = 1 << 6;
+/// A page that nobody may touch (MADV_GUARD_INSTALL); since Linux 6.15.
+pub(crate) const PAGE_IS_GUARD: u64 = 1 << 8;
 
 nix::ioctl_readwrite!(
     /// Reports, and on request write-protects, the pages of a range that match.
