@@ -30,6 +30,9 @@ use super::window::{CaptureEvent, ExitReason, Window};
 use super::{CaptureError, FaultEvent, ProcessAttachCapability};
 use crate::error::Result;
 
+/// Bytes for which it is worth saying that they are not watched: nearly every program has a page that no kernel lets us watch.
+const WORTH_SAYING: u64 = 64 << 10;
+
 /// How a process is watched.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MonitorConfig {
@@ -245,7 +248,10 @@ impl GlassRamMonitor {
         let rung = Some(self.rung().lost())
             .filter(|lost| !lost.is_empty())
             .map(|lost| LostFeature { what: lost, reason: format!("this is the rung {}", self.rung()) });
-        threads.into_iter().chain(rung).collect()
+        let not_watched = self.not_watched().into_iter().filter(|memory| memory.bytes >= WORTH_SAYING);
+        let memory = not_watched
+            .map(|memory| LostFeature { what: "a part of its memory", reason: memory.to_string() });
+        threads.into_iter().chain(rung).chain(memory).collect()
     }
 
     /// What watching costs the target, estimated over the last seconds (see the `metrics` module for how).

@@ -69,6 +69,11 @@ impl Registration {
         self.unwatched.iter().filter(busy).count()
     }
 
+    /// What is in this place now was not registered, although it was taken to be.
+    pub fn forget(&mut self, range: PageRange) {
+        self.covered = range::subtract(&self.covered, &[range]);
+    }
+
     /// Registers what is new in the table and lets go of what is to be left alone. The writable mappings that are registered now.
     ///
     /// # Errors

@@ -18,6 +18,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -66,25 +67,46 @@ impl Question {
                 | sys::PAGE_IS_HUGE,
             ..PmScanArg::default()
         };
+        let guard = guard_pages();
         match self {
             Question::Anonymous => PmScanArg {
-                category_mask: sys::PAGE_IS_WRITTEN | sys::PAGE_IS_PFNZERO,
-                category_inverted: sys::PAGE_IS_PFNZERO,
+                category_mask: sys::PAGE_IS_WRITTEN | sys::PAGE_IS_PFNZERO | guard,
+                category_inverted: sys::PAGE_IS_PFNZERO | guard,
                 category_anyof_mask: EXISTS,
                 ..base
             },
             Question::Private => PmScanArg {
-                category_mask: sys::PAGE_IS_WRITTEN | sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE,
-                category_inverted: sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE,
+                category_mask: sys::PAGE_IS_WRITTEN | sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE | guard,
+                category_inverted: sys::PAGE_IS_PFNZERO | sys::PAGE_IS_FILE | guard,
                 category_anyof_mask: EXISTS,
                 ..base
             },
-            Question::Shared | Question::HugeTlb => {
-                PmScanArg { category_mask: sys::PAGE_IS_WRITTEN, category_anyof_mask: EXISTS, ..base }
-            }
+            Question::Shared | Question::HugeTlb => PmScanArg {
+                category_mask: sys::PAGE_IS_WRITTEN | guard,
+                category_inverted: guard,
+                category_anyof_mask: EXISTS,
+                ..base
+            },
             Question::SharedWithMarkers => base,
         }
     }
+}
+
+/// The category of guard pages, which look like swapped ones otherwise; 0 on a kernel that does not name it.
+fn guard_pages() -> u64 {
+    static KNOWN: OnceLock<u64> = OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        let Ok(file) = File::open("/proc/self/pagemap") else { return 0 };
+        let asked = PmScanArg {
+            category_mask: sys::PAGE_IS_GUARD,
+            return_mask: sys::PAGE_IS_GUARD,
+            ..PmScanArg::default()
+        };
+        // Of a page that no process has, so that nothing but the question is judged.
+        let nothing = PageRange::new(sys::page_size(), 2 * sys::page_size());
+        let answer = Pagemap::with_capacity(file, 1).walk(nothing, asked, true, |_| {});
+        if answer.is_ok() { sys::PAGE_IS_GUARD } else { 0 }
+    })
 }
 
 /// A run of pages that a scan found.

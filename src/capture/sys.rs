@@ -97,6 +97,8 @@ pub(crate) const PAGE_IS_PRESENT: u64 = 1 << 3;
 pub(crate) const PAGE_IS_SWAPPED: u64 = 1 << 4;
 pub(crate) const PAGE_IS_PFNZERO: u64 = 1 << 5;
 pub(crate) const PAGE_IS_HUGE: u64 = 1 << 6;
+/// A page that nobody may touch (MADV_GUARD_INSTALL); since Linux 6.15.
+pub(crate) const PAGE_IS_GUARD: u64 = 1 << 8;
 
 /// The request number of PAGEMAP_SCAN.
 pub(crate) const PAGEMAP_SCAN: u64 = nix::request_code_readwrite!(b'f', 16, size_of::<PmScanArg>());

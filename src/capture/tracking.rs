@@ -100,6 +100,7 @@ impl AsyncTracker {
         }
         let mut unseen = self.watch.unseen().to_vec();
         let (written, mut unknown, mut spent) = self.end_window(target, governor, length)?;
+        let changed = self.watch.take_changed() || changed;
         unseen.append(&mut unknown);
         range::merge(&mut unseen);
         let unseen = range::subtract(&unseen, &written);

@@ -73,6 +73,14 @@ pub struct NotWatched {
     pub bytes: u64,
 }
 
+impl fmt::Display for NotWatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, reason, mappings, bytes } = self;
+        let (kib, s) = (bytes.div_ceil(1024), if *mappings == 1 { "" } else { "s" });
+        write!(f, "{kib} KiB in {mappings} {kind} mapping{s}: {reason}")
+    }
+}
+
 /// Sums of what is not watched, by kind and reason, the largest first.
 pub(super) fn summary(unwatched: &[UnwatchedRegion]) -> Vec<NotWatched> {
     let mut sums: Vec<(Unwatched, RegionKind, u64, u64)> = Vec::new();

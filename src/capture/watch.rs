@@ -60,6 +60,8 @@ pub(super) struct WatchSet {
     huge_now: Vec<PageRange>,
     /// A mapping was found that is not the one of the table.
     strangers: bool,
+    /// What is watched has changed since the table was read.
+    changed_late: bool,
     /// The first pass is over.
     begun: bool,
     /// Whoever watched the target before us has let go by now.
@@ -101,6 +103,7 @@ impl WatchSet {
             unseen: Vec::new(),
             huge_now: Vec::new(),
             strangers: false,
+            changed_late: false,
             begun: false,
             alone: false,
         }
@@ -216,13 +219,10 @@ impl WatchSet {
         target: &mut ProcessAttach,
         affords: impl Fn(u64, u64) -> bool,
     ) -> Result<Collected, Stopped> {
-        let regions = Arc::clone(&self.regions);
         let mut collected = Collected::default();
-        let mut candidates = Vec::new();
-        for touching in regions.chunk_by(|one, next| one.end == next.start) {
-            self.find_unarmed(target, touching, &mut candidates)?;
-        }
-        let mut candidates = range::subtract(&candidates, &self.unseen);
+        let unarmed = self.find_unarmed(target)?;
+        let regions = Arc::clone(&self.regions);
+        let mut candidates = range::subtract(&unarmed, &self.unseen);
         self.note_before_arming(target, &regions, &candidates)?;
         self.meet_first_pages(target, &mut candidates, &mut collected)?;
         let pages = range::pages(&candidates, target.info.page_size);
@@ -380,40 +380,63 @@ impl WatchSet {
         Ok(Armed { flushes, median_call: calls.get(calls.len() / 2).copied() })
     }
 
-    /// Where pages of these mappings, which touch each other, are not armed.
-    fn find_unarmed(
-        &mut self,
-        target: &mut ProcessAttach,
-        touching: &[MemoryRegion],
-        unarmed: &mut Vec<PageRange>,
-    ) -> Result<(), Stopped> {
-        let (Some(first), Some(last)) = (touching.first(), touching.last()) else { return Ok(()) };
-        let before = unarmed.len();
-        let answer = target.pagemap.unarmed(PageRange::new(first.start, last.end), unarmed);
-        if answer != Err(Errno::EPERM) {
-            return done(answer, target);
-        }
-        unarmed.truncate(before);
-        for region in touching {
-            let mut answer = target.pagemap.unarmed(region.range(), unarmed);
-            if answer == Err(Errno::EPERM) && self.watch_anew(target, region) {
-                answer = target.pagemap.unarmed(region.range(), unarmed);
+    /// Where pages are not armed.
+    fn find_unarmed(&mut self, target: &mut ProcessAttach) -> Result<Vec<PageRange>, Stopped> {
+        let regions = Arc::clone(&self.regions);
+        let (mut unarmed, mut strangers) = (Vec::new(), Vec::new());
+        for touching in regions.chunk_by(|one, next| one.end == next.start) {
+            let (Some(first), Some(last)) = (touching.first(), touching.last()) else { continue };
+            let before = unarmed.len();
+            let answer = target.pagemap.unarmed(PageRange::new(first.start, last.end), &mut unarmed);
+            if answer != Err(Errno::EPERM) {
+                done(answer, target)?;
+                continue;
             }
-            done(answer, target)?;
+            unarmed.truncate(before);
+            for region in touching {
+                let before = unarmed.len();
+                let answer = target.pagemap.unarmed(region.range(), &mut unarmed);
+                if answer == Err(Errno::EPERM) {
+                    unarmed.truncate(before);
+                    strangers.push(region.clone());
+                }
+                done(answer, target)?;
+            }
         }
+        if !strangers.is_empty() {
+            self.watch_anew(target, &strangers)?;
+            for region in strangers.iter().filter(|region| self.watches(region)) {
+                done(target.pagemap.unarmed(region.range(), &mut unarmed), target)?;
+            }
+            range::merge(&mut unarmed);
+        }
+        Ok(unarmed)
+    }
+
+    /// Other mappings took these places, or mremap(2) moved some here: they are not registered, so they are new.
+    fn watch_anew(&mut self, target: &ProcessAttach, strangers: &[MemoryRegion]) -> Result<(), Stopped> {
+        self.strangers = true;
+        for region in strangers {
+            self.unseen = range::subtract(&self.unseen, &[region.range()]);
+            self.marks.forget(region.range());
+            self.registration.forget(region.range());
+            if is_own_shared(region) {
+                self.fresh.push(region.range());
+            }
+        }
+        range::merge(&mut self.fresh);
+        self.changed_late |= self.rebuild(target).map_err(Stopped::Failed)?;
         Ok(())
     }
 
-    /// Another mapping took this place, or mremap(2) moved one here: it is not registered, so it is new. Whether it is now.
-    fn watch_anew(&mut self, target: &ProcessAttach, region: &MemoryRegion) -> bool {
-        self.strangers = true;
-        self.unseen = range::subtract(&self.unseen, &[region.range()]);
-        self.marks.forget(region.range());
-        if is_own_shared(region) {
-            self.fresh.push(region.range());
-            range::merge(&mut self.fresh);
-        }
-        target.watch(region.range()).is_ok()
+    fn watches(&self, region: &MemoryRegion) -> bool {
+        let at = self.regions.binary_search_by_key(&region.start, |known| known.start);
+        at.ok().and_then(|at| self.regions.get(at)) == Some(region)
+    }
+
+    /// Whether the last pass has changed what is watched.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed_late)
     }
 }
 

@@ -23,7 +23,8 @@ use super::vitals::Vitals;
 
 /// Descriptors are read at least this often …
 const DESCRIPTORS_AGE: Duration = Duration::from_secs(1);
-/// … and reading them takes at most this part of our time.
+/// … and reading them, where it takes longer than this, takes at most this part of our time.
+const CHEAP: Duration = Duration::from_millis(1);
 const SHARE: u32 = 50;
 
 /// Another watcher has attached by then.
@@ -138,7 +139,7 @@ impl Yielding {
     }
 
     fn descriptors_changed(&mut self) -> bool {
-        if self.read.elapsed() < self.took * SHARE {
+        if self.took > CHEAP && self.read.elapsed() < self.took * SHARE {
             return false;
         }
         // Since Linux 6.2 this is how many there are.

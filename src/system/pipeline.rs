@@ -26,6 +26,8 @@ use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, WindowFacts};
 pub const HALF_LIFE: Duration = Duration::from_millis(250);
 /// How long the picture says that order or rate were changed, and why, in seconds.
 const NEWS: f64 = 5.0;
+/// What is not watched is said from this part of what is on.
+const WORTH_SAYING: u64 = 100;
 
 /// capture → map → sensing → telemetry for one target; [`Self::picture`] is what render shows of it.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub struct Pipeline {
     pub(super) density: Arc<DensityMap>,
     /// The mappings that the line is made of.
     regions: Vec<PageRange>,
+    /// Bytes of writable memory that are in none of them.
+    not_watched: u64,
     /// The line was laid out anew since the last window.
     relaid: bool,
     pub(super) window_length: Duration,
@@ -99,6 +103,7 @@ impl Pipeline {
             recorder: TelemetryRecorder::new(),
             density,
             regions: Vec::new(),
+            not_watched: 0,
             relaid: false,
             window_length: Duration::ZERO,
             slowdown: None,
@@ -175,6 +180,8 @@ impl Pipeline {
             self.follow()?;
             self.mapped = Arc::clone(regions);
         }
+        let watched: u64 = self.regions.iter().map(PageRange::len).sum();
+        self.not_watched = (window.writable_pages * self.target.page_size).saturating_sub(watched);
         if self.reconstructor.curve().order() != self.order.order() {
             self.reconstructor.set_order(self.order.order())?;
         }
@@ -326,6 +333,10 @@ impl Pipeline {
             let line = self.reconstructor.layout();
             let whole = bytes((line.pages() * line.page_size()) as f64);
             parts.push(format!("{:#x} – {:#x} of {whole}", part.start, part.end));
+        }
+        let watched: u64 = self.regions.iter().map(PageRange::len).sum();
+        if self.not_watched > watched / WORTH_SAYING {
+            parts.push(format!("{} not watched", bytes(self.not_watched as f64)));
         }
         if self.follows_hottest() {
             parts.push("stays where the most is written".into());

@@ -15,8 +15,8 @@ use super::pipeline::accuracy_in_words;
 use super::{Pipeline, Subject, View};
 use crate::capture::recording::Replay;
 use crate::capture::{
-    Attacher, CaptureEvent, GlassRamMonitor, Governing, LostFeature, MonitorConfig, SecurityConfig,
-    TargetMetrics, WindowSource,
+    Attacher, CaptureEvent, GlassRamMonitor, Governing, LostFeature, MonitorConfig, NotWatched,
+    SecurityConfig, TargetMetrics, WindowSource,
 };
 use crate::map::HilbertConfig;
 use crate::render::{ColorPalette, Gpu, MapTarget, Painter};
@@ -80,6 +80,8 @@ pub struct SnapshotReport {
     pub target: TargetMetrics,
     /// What the watch went without, and why.
     pub lost: Vec<LostFeature>,
+    /// Writable memory that was not watched at the end, and why.
+    pub not_watched: Vec<NotWatched>,
     /// How the slowdown budget was held at the end.
     #[serde(skip)]
     pub governing: Option<Governing>,
@@ -147,16 +149,16 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     let mut pipeline =
         Pipeline::new(source.target().clone(), source.rung(), options.hilbert.clone(), options.palette)?;
     *pipeline.view_mut() = options.view.clone();
-    let (mut lost, mut governing) = (Vec::new(), None);
-    let (pipeline, metrics) = match source {
+    let mut seen = Seen::default();
+    let pipeline = match source {
         WindowSource::Live(monitor) => {
-            lost = monitor.lost();
-            let (mut pipeline, metrics, how) = watch(*monitor, pipeline, options.duration.unwrap_or(USUAL))?;
-            pipeline.set_slowdown(Some(metrics.slow_down_factor));
-            governing = Some(how);
-            (pipeline, metrics)
+            let watched = watch(*monitor, pipeline, options.duration.unwrap_or(USUAL))?;
+            let (mut pipeline, of_monitor) = watched;
+            pipeline.set_slowdown(Some(of_monitor.metrics.slow_down_factor));
+            seen = of_monitor;
+            pipeline
         }
-        WindowSource::Replay(replay) => (play(*replay, pipeline, options)?, TargetMetrics::default()),
+        WindowSource::Replay(replay) => play(*replay, pipeline, options)?,
     };
     if pipeline.windows() == 0 {
         return Err(GlassRamError::ProcessNotFound { pid });
@@ -192,13 +194,23 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
         phases: recorder.phases().changes().map(PhaseReport::from).collect(),
         avalanches: avalanches.ended().chain(avalanches.current()).map(AvalancheReport::from).collect(),
         adjustments: recorder.adjustments().copied().collect(),
-        target: metrics,
-        lost,
-        governing,
-        armed_share: governing.map(|governing: Governing| governing.share()),
+        target: seen.metrics,
+        lost: seen.lost,
+        not_watched: seen.not_watched,
+        governing: seen.governing,
+        armed_share: seen.governing.map(|governing: Governing| governing.share()),
         ended: pipeline.ended().map(str::to_owned),
         files,
     })
+}
+
+/// What a monitor has to say at the end of a watch.
+#[derive(Default)]
+struct Seen {
+    metrics: TargetMetrics,
+    governing: Option<Governing>,
+    lost: Vec<LostFeature>,
+    not_watched: Vec<NotWatched>,
 }
 
 /// What the loop works on.
@@ -239,11 +251,7 @@ fn play(mut replay: Replay, mut pipeline: Pipeline, options: &SnapshotOptions) -
 }
 
 /// Feeds the pipeline from `monitor` for `duration`, then detaches.
-fn watch(
-    mut monitor: GlassRamMonitor,
-    pipeline: Pipeline,
-    duration: Duration,
-) -> Result<(Pipeline, TargetMetrics, Governing)> {
+fn watch(mut monitor: GlassRamMonitor, pipeline: Pipeline, duration: Duration) -> Result<(Pipeline, Seen)> {
     monitor.set_arming_policy(pipeline.arming_policy());
     let progress = progress(duration, "watching", &pipeline);
     let mut watch = Watch { pipeline, failed: None, progress, done: false };
@@ -278,11 +286,16 @@ fn watch(
     watch.progress.finish_and_clear();
     event_loop.handle().remove(token);
     let monitor = Dispatcher::into_source_inner(source);
-    let (metrics, governing) = (monitor.target_metrics(), monitor.governing());
+    let seen = Seen {
+        metrics: monitor.target_metrics(),
+        governing: Some(monitor.governing()),
+        lost: monitor.lost(),
+        not_watched: monitor.not_watched(),
+    };
     monitor.detach()?;
     match watch.failed {
         Some(error) => Err(error),
-        None => Ok((watch.pipeline, metrics, governing)),
+        None => Ok((watch.pipeline, seen)),
     }
 }
 

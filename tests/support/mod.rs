@@ -131,6 +131,11 @@ pub fn userfaultfds(pid: u32) -> usize {
         .count()
 }
 
+/// How many mappings a process has.
+pub fn mappings(pid: u32) -> usize {
+    std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the target lives").lines().count()
+}
+
 /// Watches a process with every page seen in every window.
 pub fn exact(pid: u32) -> GlassRamMonitor {
     GlassRamMonitor::with_config(pid, MonitorConfig::exact()).expect("attached")

@@ -96,6 +96,31 @@ unsafe fn act(command: &str, n: &[u64]) -> u64 {
                 let file = libc::open(c"/proc/self/exe".as_ptr(), libc::O_RDONLY);
                 libc::mmap(std::ptr::null_mut(), length as usize, rw, libc::MAP_PRIVATE, file, 0) as u64
             }
+            ("reserve", &[length]) => {
+                libc::mmap(std::ptr::null_mut(), length as usize, libc::PROT_NONE, anonymous, -1, 0) as u64
+            }
+            ("commit", &[start, length]) => libc::mprotect(start as *mut _, length as usize, rw) as u64,
+            ("guard", &[start, count]) => {
+                const MADV_GUARD_INSTALL: i32 = 102;
+                let length = (count * super::PAGE) as usize;
+                answer(libc::madvise(start as *mut _, length, MADV_GUARD_INSTALL))
+            }
+            ("uffd", &[]) => {
+                let uffd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | 1) as i32;
+                // The structure of UFFDIO_API: version, features, ioctls.
+                let mut api = [0xAA_u64, 0, 0];
+                libc::ioctl(uffd, 0xC018_AA3F_u64, api.as_mut_ptr());
+                uffd as u64
+            }
+            ("uffd-register", &[uffd, start, length]) => {
+                // The structure of UFFDIO_REGISTER: range, mode, ioctls.
+                let mut register = [start, length, 1, 0];
+                answer(libc::ioctl(uffd as i32, 0xC020_AA00_u64, register.as_mut_ptr()))
+            }
+            ("arenas", &[threads, steps]) => {
+                arenas(threads, steps);
+                threads
+            }
             ("write", &[start, count, step]) => {
                 each(start, count, step).for_each(|page| page.write_volatile(page.read_volatile() + 1));
                 0
@@ -178,6 +203,32 @@ unsafe fn act(command: &str, n: &[u64]) -> u64 {
             _ => panic!("no such command: {command} {n:?}"),
         }
     }
+}
+
+/// 0, or what went wrong.
+fn answer(result: i32) -> u64 {
+    if result == 0 { 0 } else { std::io::Error::last_os_error().raw_os_error().unwrap_or(-1) as u64 }
+}
+
+/// Threads that allocate little by little, each in an arena of its own, and stay.
+fn arenas(threads: u64, steps: u64) {
+    // SAFETY: numbers only.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, threads as i32) };
+    let ready = std::sync::Arc::new(std::sync::Barrier::new(threads as usize + 1));
+    for _ in 0..threads {
+        let ready = std::sync::Arc::clone(&ready);
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for step in 0..steps {
+                kept.push(vec![step as u8; 64 << 10]);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            ready.wait();
+            std::thread::park();
+            drop(kept);
+        });
+    }
+    ready.wait();
 }
 
 /// Answers every line with 1.
