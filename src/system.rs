@@ -17,6 +17,7 @@ mod follow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod hottest;
+mod memory;
 mod picture;
 mod pipeline;
 pub mod record;

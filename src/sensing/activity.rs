@@ -127,6 +127,11 @@ impl PageActivity {
         density
     }
 
+    /// Pages of the line that were ever written.
+    pub fn touched(&self) -> u64 {
+        self.touched.count()
+    }
+
     /// How much was written at these places of late: 1 for a page that is written in every window.
     pub fn heat(&self, places: Range<u64>) -> f32 {
         let sum: f32 = self.written.range(places).map(|(_, sum)| sum).sum();

@@ -50,8 +50,8 @@ pub type DensityMap = ndarray::Array2<f32>;
 /// A map of so many cells a side, all zero. Memory that nobody has written takes none, so a large map of which few cells are
 /// written takes little.
 pub(crate) fn sparse_map(side: usize) -> DensityMap {
-    /// From this size on the allocator has memory from the kernel for it alone.
-    const LARGE: usize = 32 << 20;
+    /// A huge page fits into it.
+    const LARGE: usize = 4 << 20;
     let mut map = DensityMap::zeros((side, side));
     if let Some(cells) = map.as_slice_mut().filter(|cells| size_of_val(*cells) >= LARGE) {
         shortage::small_pages(cells);

@@ -63,7 +63,10 @@ impl Sums {
 
 /// Which pages of a line are in it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Marks(BTreeMap<u64, u64>);
+pub(super) struct Marks {
+    words: BTreeMap<u64, u64>,
+    count: u64,
+}
 
 impl Marks {
     /// Adds these pages, and answers how many of them were not in it before.
@@ -71,11 +74,17 @@ impl Marks {
         let mut new = 0;
         for (index, within) in words(places) {
             let bits = u64::MAX >> (WORD as usize - within.len()) << within.start;
-            let word = self.0.entry(index).or_default();
+            let word = self.words.entry(index).or_default();
             new += u64::from((bits & !*word).count_ones());
             *word |= bits;
         }
+        self.count += new;
         new
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
     /// The same pages where they have moved.
@@ -83,7 +92,7 @@ impl Marks {
         let mut moved = Self::default();
         for (from, to) in moves {
             let (first, behind) = (from.start / WORD, from.end.div_ceil(WORD));
-            for (index, word) in self.0.range(first..behind.max(first)) {
+            for (index, word) in self.words.range(first..behind.max(first)) {
                 let mut left = *word;
                 while left != 0 {
                     let place = index * WORD + u64::from(left.trailing_zeros());
@@ -139,6 +148,7 @@ mod tests {
                     expected += u64::from(!std::mem::replace(&mut known[at], true));
                 }
                 prop_assert_eq!(new, expected);
+                prop_assert_eq!(marks.count(), known.iter().filter(|known| **known).count() as u64);
             }
             let dense = |from: usize, to: usize| -> Vec<(u64, f32)> {
                 (from..to).filter(|at| numbers[*at] > 0.0).map(|at| (base + at as u64, numbers[at])).collect()

@@ -24,6 +24,10 @@ use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, WindowFacts};
 
 /// Time in which a cell that is written no more fades to a half.
 pub const HALF_LIFE: Duration = Duration::from_millis(250);
+/// A line of so many pages is long: 4 GiB of 4 KiB each, a page a cell at order 10.
+const LONG: u64 = 1 << 20;
+/// Pages of a long line for each that was ever written, by which the order of its map goes.
+const ROOM: u64 = 64;
 /// How long the picture says that order or rate were changed, and why, in seconds.
 const NEWS: f64 = 5.0;
 /// What is not watched is said from this part of what is on.
@@ -131,7 +135,14 @@ impl Pipeline {
 
     /// Takes the length of the line, which may ask for another order.
     fn line(&mut self, pages: u64) {
+        let pages = self.worth_showing(pages);
         self.adjustments.extend(self.order.line(pages));
+    }
+
+    /// The pages that the order goes by: of a long line of which hardly anything was ever written, so many as give what was
+    /// some room. A finer map of the rest has nothing to show, and has its price at every window.
+    fn worth_showing(&self, pages: u64) -> u64 {
+        pages.min(self.reconstructor.activity().touched().saturating_mul(ROOM).max(LONG))
     }
 
     /// Draws the map on other curves or fading at another pace; what was seen so far is forgotten.
@@ -179,6 +190,8 @@ impl Pipeline {
                 regions.iter().map(|region| PageRange { start: region.start, end: region.end }).collect();
             self.follow()?;
             self.mapped = Arc::clone(regions);
+        } else if self.reconstructor.layout().pages() > LONG {
+            self.line(self.reconstructor.layout().pages());
         }
         let watched: u64 = self.regions.iter().map(PageRange::len).sum();
         self.not_watched = (window.writable_pages * self.target.page_size).saturating_sub(watched);
@@ -202,7 +215,7 @@ impl Pipeline {
         }
         self.density = Arc::new(density);
         self.window_length = window.length;
-        let pages = self.reconstructor.layout().pages();
+        let pages = self.worth_showing(self.reconstructor.layout().pages());
         self.adjustments.extend(self.order.window(started.elapsed(), window.length, pages));
         let adjustments = std::mem::take(&mut self.adjustments);
         let samples = self.samples(window);

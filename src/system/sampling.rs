@@ -61,11 +61,6 @@ impl SampledWindow {
         let (line, held_out) = (line.clone(), HashMap::new());
         Self { line, part, rest_is_silent, seen, written, prior, strata, held_out, allowed: 0.0 }
     }
-
-    /// The line that the sets are of.
-    pub fn layout(&self) -> &AddressLayout {
-        self.part.as_ref().unwrap_or(&self.line)
-    }
 }
 
 /// The places that were armed, and those of them that were written.

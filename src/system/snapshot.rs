@@ -12,7 +12,7 @@ use ndarray_npy::WriteNpyExt as _;
 use serde::Serialize;
 
 use super::pipeline::accuracy_in_words;
-use super::{Pipeline, Subject, View};
+use super::{Pipeline, Subject, View, memory};
 use crate::capture::recording::Replay;
 use crate::capture::{
     Attacher, CaptureEvent, GlassRamMonitor, Governing, LostFeature, MonitorConfig, NotWatched,
@@ -140,6 +140,7 @@ const USUAL: Duration = Duration::from_secs(3);
 /// Watches the target, writes what was asked for, detaches.
 pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     // Before the GPU's driver starts threads of its own.
+    memory::give_back();
     let attacher = Attacher::choose(options.security, options.monitor.rung)?;
     // Whatever could refuse is asked before the target is touched.
     let gpu = options.picture.is_some().then(Gpu::new).transpose()?;

@@ -22,8 +22,8 @@ use calloop::signals::{Signal, Signals};
 
 use self::app::App;
 use self::terminal::Screen;
-use super::Subject;
 use super::snapshot::loop_failed;
+use super::{Subject, memory};
 use crate::capture::{Attacher, MonitorConfig, SecurityConfig};
 use crate::channel::Event as ChannelEvent;
 use crate::map::HilbertConfig;
@@ -50,6 +50,7 @@ pub fn run(options: &TopOptions) -> Result<()> {
             feature: "top needs a terminal: run it in one, or use `memory-glass snapshot`".into(),
         });
     }
+    memory::give_back();
     let mut event_loop: EventLoop<'static, App> = EventLoop::try_new().map_err(loop_failed)?;
     // Before any thread is started, so that every thread leaves these signals to the loop.
     let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT])

@@ -108,7 +108,7 @@ unsafe fn withdraw(plan: &Plan) {
             system_call(libc::SYS_openat, [libc::AT_FDCWD.into(), name, libc::O_WRONLY.into(), 0, 0, 0]);
         if let Ok(file) = opened {
             // The monitor may be the first to be ended; where we may not be the last, it is as it was before.
-            for score in [shortage::original().unwrap_or("0"), "-1000"] {
+            for score in shortage::original().into_iter().chain(["-1000"]) {
                 let _ = system_call(
                     libc::SYS_write,
                     [file, score.as_ptr() as c_long, score.len() as c_long, 0, 0, 0],
