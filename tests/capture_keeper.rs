@@ -166,6 +166,8 @@ fn a_storm_of_deaths() {
     let storm = std::env::var("MEMORY_GLASS_STORM").ok().and_then(|text| text.parse().ok()).unwrap_or(300u64);
     let worker = Worker::start(8, "sleep");
     let pid = worker.target.pid();
+    // Until each thread has the memory that it allocates from.
+    wait_until("it is under way", || worker.rounds() > 500);
     let before = mappings(pid);
     let mut random = fastrand::Rng::with_seed(0x5eed_0100);
     let (mut of_keepers, mut of_both) = (0, 0);

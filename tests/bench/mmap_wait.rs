@@ -17,7 +17,9 @@ const ROUNDS: usize = 10;
 
 fn main() {
     let sizes = std::env::var("MEMORY_GLASS_SIZES").unwrap_or_else(|_| "256,1024".into());
-    println!("{ROUNDS} rounds; the longest mmap(2) of the target: median and worst of the rounds, milliseconds");
+    println!(
+        "{ROUNDS} rounds; the longest mmap(2) of the target: median and worst of the rounds, milliseconds"
+    );
     for mib in sizes.split(',') {
         let target = Gaps::of(&format!("maps {mib}"));
         let pid = target.target.pid();
@@ -40,7 +42,8 @@ fn main() {
             longest[0].push(during(&target, || std::thread::sleep(Duration::from_millis(500))));
         }
         println!("\n{mib} MiB");
-        for (what, longest) in ["undisturbed, 0.5 s", "attach", "three windows", "detach"].iter().zip(longest) {
+        for (what, longest) in ["undisturbed, 0.5 s", "attach", "three windows", "detach"].iter().zip(longest)
+        {
             report(what, longest);
         }
         report("(a thread stopped)", stopped);

@@ -37,6 +37,8 @@ pub(super) struct Memory {
     pub plan: Plan,
     /// The keeper's process number, or what clone(2) has answered instead.
     pub started: i64,
+    /// When it was last looked for ranges that are gone.
+    pub forgot_ns: u64,
     /// The message that is read or written.
     pub words: [u64; MAX_WORDS],
     pub runs: [PageRegion; RUNS],

@@ -6,7 +6,7 @@ use nix::libc::{self, c_int, c_void};
 
 use super::kernel::{Kernel, Received};
 use super::memory::{Memory, Plan};
-use super::raw::{call, exit};
+use super::raw::{call, exit, now_ns};
 use super::wire::{FAILED, HUGE, LET_GO, READY, RESTORED, UNWATCH, WATCH, is_range};
 use super::{let_go, restore};
 use crate::capture::PageRange;
@@ -118,15 +118,19 @@ fn each(memory: &mut Memory, kernel: &Kernel, kind: u64, range: PageRange) -> Re
     }
 }
 
-/// Whether one more range may be watched. Those that the target has unmapped since are forgotten for it.
+/// Whether one more range may be watched. Those that the target has unmapped since are forgotten for it; as that is a look at each, not
+/// more often than once a second.
 fn has_room(memory: &mut Memory) -> bool {
-    if memory.watched.len() >= memory.plan.most {
+    const AGAIN_NS: u64 = 1_000_000_000;
+    let full = |memory: &Memory| memory.watched.len() >= memory.plan.most;
+    if full(memory) && now_ns().saturating_sub(memory.forgot_ns) > AGAIN_NS {
         memory.watched.compact();
+        if full(memory) {
+            let_go::forget_gone(memory);
+        }
+        memory.forgot_ns = now_ns();
     }
-    if memory.watched.len() >= memory.plan.most {
-        let_go::forget_gone(memory);
-    }
-    memory.watched.len() < memory.plan.most
+    !full(memory)
 }
 
 /// Gives up everything that is not needed: its process number, or the step that failed and its error.
