@@ -8,6 +8,7 @@
 
 pub mod blocked;
 pub mod churn;
+pub mod limited;
 pub mod load;
 pub mod programs;
 pub mod strace;

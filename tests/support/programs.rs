@@ -27,6 +27,7 @@ fn play(role: &str) {
         "work" => super::work::work(argument),
         "gaps" => super::work::gaps(),
         "blocked" => super::blocked::blocked(argument),
+        "limited" => super::limited::limited(argument),
         "monitor" => super::monitor(argument),
         "monitor-once" => super::monitor_once(argument),
         "monitor-sync" => super::monitor_sync(argument),
