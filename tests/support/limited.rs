@@ -184,14 +184,23 @@ pub fn limited(call: &str) {
             programs::ready();
         };
         let answer: c_long = match call {
-            "ppoll" => { start(); syscall(libc::SYS_ppoll, &mut poll, 1, &mut rest, 0, 8) }
-            "ppoll-read-only" => { start(); syscall(libc::SYS_ppoll, &mut poll, 1, read_only, 0, 8) }
+            "ppoll" => {
+                start();
+                syscall(libc::SYS_ppoll, &mut poll, 1, &mut rest, 0, 8)
+            }
+            "ppoll-read-only" => {
+                start();
+                syscall(libc::SYS_ppoll, &mut poll, 1, read_only, 0, 8)
+            }
             "ppoll-sticky" => {
                 libc::personality(0x0400_0000);
                 start();
                 syscall(libc::SYS_ppoll, &mut poll, 1, &mut rest, 0, 8)
             }
-            "pselect" => { start(); syscall(libc::SYS_pselect6, pipe[0] + 1, &mut set, 0, 0, &mut rest, 0) }
+            "pselect" => {
+                start();
+                syscall(libc::SYS_pselect6, pipe[0] + 1, &mut set, 0, 0, &mut rest, 0)
+            }
             "pselect-read-only" => {
                 start();
                 syscall(libc::SYS_pselect6, pipe[0] + 1, &mut set, 0, 0, read_only, 0)
@@ -201,13 +210,34 @@ pub fn limited(call: &str) {
                 start();
                 syscall(libc::SYS_select, pipe[0] + 1, &mut set, 0, 0, &mut rest)
             }
-            "poll" => { start(); libc::poll(&mut poll, 1, 1500).into() }
-            "epoll_wait" => { start(); syscall(libc::SYS_epoll_wait, epoll, &mut event, 1, 1500) }
-            "epoll_pwait" => { start(); syscall(libc::SYS_epoll_pwait, epoll, &mut event, 1, 1500, 0, 8) }
-            "epoll_pwait2" => { start(); syscall(libc::SYS_epoll_pwait2, epoll, &mut event, 1, &limit, 0, 8) }
-            "nanosleep" => { start(); syscall(libc::SYS_nanosleep, &limit, 0) }
-            "nanosleep-rest" => { start(); syscall(libc::SYS_nanosleep, &limit, &mut rest) }
-            "nanosleep-rest-read-only" => { start(); syscall(libc::SYS_nanosleep, &limit, read_only) }
+            "poll" => {
+                start();
+                libc::poll(&mut poll, 1, 1500).into()
+            }
+            "epoll_wait" => {
+                start();
+                syscall(libc::SYS_epoll_wait, epoll, &mut event, 1, 1500)
+            }
+            "epoll_pwait" => {
+                start();
+                syscall(libc::SYS_epoll_pwait, epoll, &mut event, 1, 1500, 0, 8)
+            }
+            "epoll_pwait2" => {
+                start();
+                syscall(libc::SYS_epoll_pwait2, epoll, &mut event, 1, &limit, 0, 8)
+            }
+            "nanosleep" => {
+                start();
+                syscall(libc::SYS_nanosleep, &limit, 0)
+            }
+            "nanosleep-rest" => {
+                start();
+                syscall(libc::SYS_nanosleep, &limit, &mut rest)
+            }
+            "nanosleep-rest-read-only" => {
+                start();
+                syscall(libc::SYS_nanosleep, &limit, read_only)
+            }
             "clock_nanosleep-until" => {
                 start();
                 let end = until(libc::CLOCK_MONOTONIC);
@@ -217,7 +247,10 @@ pub fn limited(call: &str) {
                 start();
                 syscall(libc::SYS_clock_nanosleep, libc::CLOCK_REALTIME, 0, &limit, &mut rest)
             }
-            "futex" => { start(); syscall(libc::SYS_futex, &word, libc::FUTEX_WAIT, 0, &limit, 0, 0) }
+            "futex" => {
+                start();
+                syscall(libc::SYS_futex, &word, libc::FUTEX_WAIT, 0, &limit, 0, 0)
+            }
             "futex-until" => {
                 start();
                 let end = until(libc::CLOCK_MONOTONIC);
@@ -332,8 +365,16 @@ pub fn limited(call: &str) {
                 start();
                 libc::recv(pair[0], bytes.cast(), 8, 0) as c_long
             }
-            "read-pipe" => { put(pipe[1], 1); start(); libc::read(pipe[0], bytes.cast(), 8) as c_long }
-            "readv-pipe" => { put(pipe[1], 1); start(); libc::readv(pipe[0], &part, 1) as c_long }
+            "read-pipe" => {
+                put(pipe[1], 1);
+                start();
+                libc::read(pipe[0], bytes.cast(), 8) as c_long
+            }
+            "readv-pipe" => {
+                put(pipe[1], 1);
+                start();
+                libc::readv(pipe[0], &part, 1) as c_long
+            }
             "read-eventfd" => {
                 let fd = libc::eventfd(0, 0);
                 later(|| drop(libc::write(fd, [1u64].as_ptr().cast(), 8)));
@@ -414,7 +455,11 @@ pub fn limited(call: &str) {
                 start();
                 libc::fcntl(fd, libc::F_SETLKW, &whole).into()
             }
-            "wait4" => { let child = later(|| {}); start(); (libc::wait4(child, none.cast(), 0, none.cast()) == child).into() }
+            "wait4" => {
+                let child = later(|| {});
+                start();
+                (libc::wait4(child, none.cast(), 0, none.cast()) == child).into()
+            }
             "waitid" => {
                 later(|| {});
                 let mut info: libc::siginfo_t = std::mem::zeroed();
@@ -443,7 +488,11 @@ pub fn limited(call: &str) {
                 start();
                 c_long::from(libc::open(path.as_ptr(), libc::O_RDONLY) >= 0)
             }
-            "close-linger" => { let fd = lingering(); start(); libc::close(fd).into() }
+            "close-linger" => {
+                let fd = lingering();
+                start();
+                libc::close(fd).into()
+            }
             _ => panic!("no such call: {call}"),
         };
         let errno = if answer < 0 { *libc::__errno_location() } else { 0 };

@@ -17,7 +17,7 @@ use super::wire::{self, Answer, MAX_FDS, MAX_PIDS, MAX_RANGES, Request, WireErro
 use super::{BrokerError, SecurityConfig, confine};
 use crate::capture::perf::{Deaf, EVENTS};
 use crate::capture::{
-    CaptureError, PageRange, ProcessAttach, ProcessAttachCapability as _, Rung, huge, may_watch,
+    CaptureError, PageRange, ProcessAttach, ProcessAttachCapability as _, Rung, huge, inject, may_watch,
 };
 use crate::{GlassRamError, Result};
 
@@ -161,7 +161,7 @@ impl Attacher {
             return ProcessAttach::attach(pid);
         }
         self.security.check(pid)?;
-        match self.ask(&Request::Attach { pid })? {
+        match self.ask(&Request::Attach { pid, interrupt_calls: inject::interrupts_calls() })? {
             (Answer::Attached(facts), fds) if facts.pid == pid => {
                 ProcessAttach::from_parts(facts, fds, self.clone())
             }

@@ -179,7 +179,7 @@ impl Broker {
             if !client.limited {
                 client.limited = true;
                 let pid = match &request {
-                    Request::Attach { pid } => *pid,
+                    Request::Attach { pid, .. } => *pid,
                     Request::MayWatch { .. } | Request::Listen | Request::Collapse { .. } => 0,
                 };
                 self.note(Event::Limited, client.peer, pid, None, "asks too often");
@@ -205,13 +205,15 @@ impl Broker {
                 Ok(events) => hand_over(client, &events),
                 Err(error) => answer(client, &Answer::Refused(error), &[]),
             },
-            Request::Attach { pid } => match self.attach(client.peer, pid) {
-                Ok(attached) => match attached.to_parts() {
-                    Some((facts, fds)) => answer(client, &Answer::Attached(facts), &fds),
-                    None => answer(client, &Answer::Refused(CaptureError::Changed { pid }.into()), &[]),
-                },
-                Err(error) => answer(client, &Answer::Refused(error), &[]),
-            },
+            Request::Attach { pid, interrupt_calls } => {
+                match self.attach(client.peer, pid, interrupt_calls) {
+                    Ok(attached) => match attached.to_parts() {
+                        Some((facts, fds)) => answer(client, &Answer::Attached(facts), &fds),
+                        None => answer(client, &Answer::Refused(CaptureError::Changed { pid }.into()), &[]),
+                    },
+                    Err(error) => answer(client, &Answer::Refused(error), &[]),
+                }
+            }
         }
     }
 
@@ -222,7 +224,8 @@ impl Broker {
         Ok((target, rule))
     }
 
-    fn attach(&mut self, peer: Peer, pid: u32) -> Result<ProcessAttach> {
+    fn attach(&mut self, peer: Peer, pid: u32, interrupt_calls: bool) -> Result<ProcessAttach> {
+        crate::capture::interrupt_calls(interrupt_calls);
         // As long as this is open and its process has not ended, the number means no other one.
         let pidfd = sys::pidfd_open(pid).map_err(|_| CaptureError::NoSuchProcess { pid })?;
         let (target, rule) = self.allow(Event::Attach, peer, pid)?;

@@ -57,7 +57,8 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use super::CaptureError;
-pub(super) use choice::userfaultfd_of;
+pub use choice::interrupt_calls;
+pub(super) use choice::{interrupts_calls, userfaultfd_of};
 pub(super) use helper::system_call;
 use helper::{Outcome, Report};
 use plan::Plan;
