@@ -105,8 +105,13 @@ impl Thread<'_> {
     unsafe fn is_lost(&self) -> bool {
         // SAFETY: system calls on numbers, and on buffers of this stack that outlive them.
         unsafe {
-            let mut status = 0;
-            if matches!(poll_stop(self.tid, &mut status), Ok(true)) && !libc::WIFSTOPPED(status) {
+            // Its end alone is asked for, and stays to be asked for again: a stop is whoever waits for it to take.
+            let mut end: libc::siginfo_t = zeroed();
+            let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+            let into = ptr::from_mut(&mut end) as c_long;
+            let process = libc::P_PID as c_long;
+            let asked = system_call(libc::SYS_waitid, [process, self.tid.into(), into, flags.into(), 0, 0]);
+            if asked.is_ok() && end.si_signo == libc::SIGCHLD {
                 return true;
             }
             let mut text = [0; 2048];
