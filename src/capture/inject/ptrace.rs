@@ -105,13 +105,14 @@ impl Thread<'_> {
     unsafe fn is_lost(&self) -> bool {
         // SAFETY: system calls on numbers, and on buffers of this stack that outlive them.
         unsafe {
-            // Its end alone is asked for, and stays to be asked for again: a stop is whoever waits for it to take.
+            // Left to be taken: of a thread that is traced, stops are told of, too, whatever is asked for.
             let mut end: libc::siginfo_t = zeroed();
             let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
             let into = ptr::from_mut(&mut end) as c_long;
             let process = libc::P_PID as c_long;
             let asked = system_call(libc::SYS_waitid, [process, self.tid.into(), into, flags.into(), 0, 0]);
-            if asked.is_ok() && end.si_signo == libc::SIGCHLD {
+            let ended = matches!(end.si_code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
+            if asked.is_ok() && end.si_signo == libc::SIGCHLD && ended {
                 return true;
             }
             let mut text = [0; 2048];
