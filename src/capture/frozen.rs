@@ -39,7 +39,8 @@ fn mounts(table: &str) -> Vec<Mount> {
         let mut behind = behind.split(' ');
         let (kind, _, options) = (behind.next()?, behind.next()?, behind.next()?);
         let unified = kind == "cgroup2";
-        if !unified && !(kind == "cgroup" && options.split(',').any(|option| option == "freezer")) {
+        let freezer = kind == "cgroup" && options.split(',').any(|option| option == "freezer");
+        if !unified && !freezer {
             return None;
         }
         let mut fields = before.split(' ').skip(3);
