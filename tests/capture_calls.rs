@@ -29,7 +29,8 @@ fn until_it_waits(pid: u32, call: &str, number: libc::c_long) {
     }
 }
 
-/// Priority, nice value, real-time priority and policy: fields 18, 19, 40 and 41 of `stat`, counted from behind the name.
+/// Priority, nice value, real-time priority and policy: fields 18, 19, 40 and 41 of `stat`, counted from
+/// behind the name.
 fn priority(pid: u32) -> Vec<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the target lives");
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
@@ -51,7 +52,8 @@ fn undisturbed(call: &str, number: libc::c_long) -> Ended {
         assert_untouched(pid);
         assert_eq!(priority(pid), urgency, "its priority is what it was");
     }
-    // sigtimedwait and the calls with a mask show theirs only while they wait; the target itself says how it is afterwards.
+    // sigtimedwait and the calls with a mask show theirs only while they wait; the target itself says how it
+    // is afterwards.
     if !matches!(call, "sigtimedwait" | "ppoll" | "pselect" | "epoll_pwait" | "sigsuspend") {
         assert_eq!(masks(), before);
     }
@@ -108,8 +110,8 @@ fn pause() {
     assert_eq!((ended.answer, ended.errno, ended.handled), (-1, libc::EINTR, 1));
 }
 
-/// Whatever a thread waits in, and however often it is attached to meanwhile: the call answers what it would have answered, and neither
-/// before its time nor as if its time had begun anew at each attach.
+/// Whatever a thread waits in, and however often it is attached to meanwhile: the call answers what it would
+/// have answered, and neither before its time nor as if its time had begun anew at each attach.
 #[test]
 fn calls_that_end_by_themselves_end_as_they_would_have() {
     let watch = |&(call, answer, errno): &(&'static str, i64, i32)| {
@@ -137,7 +139,8 @@ fn calls_that_end_by_themselves_end_as_they_would_have() {
             let n: Vec<i64> = line.split(' ').map(|word| word.parse().expect("a number")).collect();
             // A child that ends it may have begun to count before.
             let early = LIMIT.as_millis() as i64 / 2;
-            // Ten times the limit is a machine that is very busy; attached to every 100 ms, one that began anew would never end.
+            // Ten times the limit is a machine that is very busy; attached to every 100 ms, one that began
+            // anew would never end.
             let right = n[..2] == [answer, i64::from(errno)] && n[2] >= early && n[2] < 20 * early;
             (right, format!("{call}: {line}, {attached} times attached to {refused}"))
         })

@@ -1,5 +1,5 @@
-//! Threads that do not run when they are to be stopped, or stop running in the middle of it: they are refused untouched, or held as long as it
-//! takes, and go on as they were.
+//! Threads that do not run when they are to be stopped, or stop running in the middle of it: they are refused
+//! untouched, or held as long as it takes, and go on as they were.
 
 #![allow(unsafe_code)]
 
@@ -99,7 +99,8 @@ fn a_group_that_freezes_meanwhile() {
     assert_unharmed(&worker);
 }
 
-/// Frozen for longer than the one who asks waits, with its registers in our hands: he is told so, and it gets them back at the thaw.
+/// Frozen for longer than the one who asks waits, with its registers in our hands: he is told so, and it gets
+/// them back at the thaw.
 #[test]
 fn a_group_that_is_frozen_between_two_steps_and_stays_so() {
     let Some(group) = Group::new(None) else { return };
@@ -253,8 +254,8 @@ fn a_target_with_a_worker_of_the_kernel() {
     assert_eq!(target.ask(""), 1);
 }
 
-/// Each step of the helper takes long: three tenths of a second (MEMORY_GLASS_STEP_SECONDS says how many seconds instead). The target is
-/// held as long as that, and is as it was.
+/// Each step of the helper takes long: three tenths of a second (MEMORY_GLASS_STEP_SECONDS says how many
+/// seconds instead). The target is held as long as that, and is as it was.
 #[test]
 fn each_step_of_the_helper_may_take_long() {
     let seconds: f64 = std::env::var("MEMORY_GLASS_STEP_SECONDS")

@@ -1,6 +1,7 @@
 //! Whether a process lies in a frozen control group (`docker pause`, `systemctl freeze`, the older freezer).
 //!
-//! A frozen thread can be stopped by a tracer, but what it is told to do it does only when it is thawed. So it is not touched.
+//! A frozen thread can be stopped by a tracer, but what it is told to do it does only when it is thawed. So
+//! it is not touched.
 
 use std::fs;
 use std::path::{Path, PathBuf};

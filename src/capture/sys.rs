@@ -191,7 +191,8 @@ pub(crate) fn process_madvise_collapse(
             iov_len: range.len() as usize,
         })
         .collect();
-    // SAFETY: the vectors name memory of the other process only; the kernel reads `vectors.len()` of them from us.
+    // SAFETY: the vectors name memory of the other process only; the kernel reads `vectors.len()` of them
+    // from us.
     unsafe {
         let advised = Errno::result(libc::syscall(
             libc::SYS_process_madvise,

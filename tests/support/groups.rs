@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 pub struct Group(PathBuf);
 
 impl Group {
-    /// In the hierarchy of version 2, or in that of this controller of version 1. None, with the reason on stdout, where there is none to be had.
+    /// In the hierarchy of version 2, or in that of this controller of version 1. None, with the reason on
+    /// stdout, where there is none to be had.
     pub fn new(controller: Option<&str>) -> Option<Group> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();

@@ -1,5 +1,6 @@
-//! A target that waits in one system call which ends by itself, after LIMIT: by its own time limit, or because a child of it sees to that.
-//! Nothing sends it a signal that it does not expect, so it is prepared for none.
+//! A target that waits in one system call which ends by itself, after LIMIT: by its own time limit, or
+//! because a child of it sees to that. Nothing sends it a signal that it does not expect, so it is prepared
+//! for none.
 
 use std::time::{Duration, Instant};
 
@@ -105,7 +106,8 @@ unsafe fn drained(fd: i32) {
 
 /// Makes the call, and says: answer, errno, and how many milliseconds it took.
 pub fn limited(call: &str) {
-    // SAFETY: this process has one thread and plays a target: descriptors, signals and memory are all its own.
+    // SAFETY: this process has one thread and plays a target: descriptors, signals and memory are all its
+    // own.
     unsafe {
         static READ_ONLY: libc::timespec = libc::timespec { tv_sec: 1, tv_nsec: 500_000_000 };
         let limit = libc::timespec { tv_sec: 1, tv_nsec: 500_000_000 };
@@ -500,7 +502,8 @@ pub fn limited(call: &str) {
     }
 }
 
-/// A connection on which much is under way to somebody who does not read, and which waits for that when it is closed.
+/// A connection on which much is under way to somebody who does not read, and which waits for that when it is
+/// closed.
 unsafe fn lingering() -> i32 {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::IntoRawFd;

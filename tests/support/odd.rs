@@ -20,7 +20,8 @@ pub fn filter_later(microseconds: &str) {
     programs::echo();
 }
 
-/// Spins on the last processor under a real-time policy. The kernel ends it after so many seconds: nobody else may come to.
+/// Spins on the last processor under a real-time policy. The kernel ends it after so many seconds: nobody
+/// else may come to.
 pub fn real_time(seconds: &str) {
     programs::ready();
     // SAFETY: numbers, and structures of this stack that the calls read.
@@ -55,7 +56,8 @@ pub fn without_leader() {
 /// Has the kernel poll a ring on a thread of its own.
 pub fn io_uring_poller() {
     const SQPOLL: u32 = 2;
-    // `struct io_uring_params` is 120 bytes; the flags are its third number, how long the poller stays awake its fifth.
+    // `struct io_uring_params` is 120 bytes; the flags are its third number, how long the poller stays awake
+    // its fifth.
     let mut parameters = [0u32; 30];
     (parameters[2], parameters[4]) = (SQPOLL, 1_000_000);
     programs::ready();

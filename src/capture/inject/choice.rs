@@ -30,8 +30,8 @@ const PAUSE: Duration = Duration::from_millis(3);
 /// What the person wants of all attaches of this program.
 static INTERRUPT_CALLS: AtomicBool = AtomicBool::new(false);
 
-/// Whether this program attaches even where that makes a system call of the target end early or late. Otherwise such an attach is refused
-/// ([`CaptureError::InCall`]).
+/// Whether this program attaches even where that makes a system call of the target end early or late.
+/// Otherwise such an attach is refused ([`CaptureError::InCall`]).
 pub fn interrupt_calls(allowed: bool) {
     INTERRUPT_CALLS.store(allowed, Ordering::Relaxed);
 }
