@@ -252,7 +252,7 @@ impl ProcessAttach {
         }
         let (mut uffd, mut stop) = (Held::ByNobody, None);
         if rung.needs_uffd() {
-            let injected = inject::userfaultfd_of(pid, pidfd.as_fd(), &regions, false)?;
+            let injected = inject::userfaultfd_of(pid, pidfd.as_fd(), &regions)?;
             // The kernel's own accesses would fail instead of waiting.
             if rung != Rung::WpAsync && injected.stop.user_mode_only {
                 return Err(CaptureError::UserModeOnly { pid });

@@ -142,7 +142,8 @@ pub enum CaptureError {
         pid: u32,
     },
 
-    /// A synchronous rung on a descriptor that is for faults of user space only would make the target's own calls fail.
+    /// A synchronous rung on a descriptor that is for faults of user space only would make the target's own
+    /// calls fail.
     #[error(
         "process {pid} may only have a userfaultfd for faults of user space, on which its own system calls would fail \
          in this mode: use `--rung wp-async`, or `sudo sysctl vm.unprivileged_userfaultfd=1`"
@@ -173,7 +174,8 @@ pub enum CaptureError {
         why: Held,
     },
 
-    /// Its threads are in system calls that would end early or late if they were interrupted. None was touched.
+    /// Its threads are in system calls that would end early or late if they were interrupted. None was
+    /// touched.
     #[error(
         "thread {tid} of process {pid} is in {call} and may not be interrupted ({why}): try again later, or go ahead with \
          `--interrupt-calls`"
@@ -189,8 +191,8 @@ pub enum CaptureError {
         why: &'static str,
     },
 
-    /// A thread of the target was stopped and does not get on, because it is given no processor or was frozen meanwhile. The helper stays until it
-    /// has given everything back.
+    /// A thread of the target was stopped and does not get on, because it is given no processor or was frozen
+    /// meanwhile. The helper stays until it has given everything back.
     #[error(
         "a thread of process {pid} is held by the attach helper {helper} and is given no processor: do not end the helper, it \
          lets the thread go as soon as that runs (thaw its group, or give it time)"

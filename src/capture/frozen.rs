@@ -1,6 +1,7 @@
 //! Whether a process lies in a frozen control group (`docker pause`, `systemctl freeze`, the older freezer).
 //!
-//! A frozen thread can be stopped by a tracer, but what it is told to do it does only when it is thawed. So it is not touched.
+//! A frozen thread can be stopped by a tracer, but what it is told to do it does only when it is thawed. So
+//! it is not touched.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,8 @@ fn mounts(table: &str) -> Vec<Mount> {
         let mut behind = behind.split(' ');
         let (kind, _, options) = (behind.next()?, behind.next()?, behind.next()?);
         let unified = kind == "cgroup2";
-        if !unified && !(kind == "cgroup" && options.split(',').any(|option| option == "freezer")) {
+        let freezer = kind == "cgroup" && options.split(',').any(|option| option == "freezer");
+        if !unified && !freezer {
             return None;
         }
         let mut fields = before.split(' ').skip(3);

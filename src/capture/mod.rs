@@ -79,7 +79,7 @@ pub use broker::{Attacher, SecurityConfig};
 pub use error::{CaptureError, Held};
 pub use faults::ThreadWrites;
 pub use governor::Governing;
-pub use inject::Stop;
+pub use inject::{Stop, interrupt_calls};
 pub use metrics::{FaultMetrics, TargetMetrics};
 pub use monitor::{GlassRamMonitor, LostFeature, MonitorConfig};
 pub use perf::may_sample_threads;

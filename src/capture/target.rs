@@ -57,7 +57,8 @@ pub(crate) fn task_path(pid: u32, tid: u32, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/task/{tid}/{name}"))
 }
 
-/// The thread through which the process' memory and descriptors are seen: the first, or another where that one has ended.
+/// The thread through which the process' memory and descriptors are seen: the first, or another where that
+/// one has ended.
 pub(crate) fn living_thread(pid: u32) -> u32 {
     let lives = |status: &Status| !matches!(status.state(), 'Z' | 'X');
     if Status::of(pid).is_ok_and(|status| lives(&status)) {
@@ -69,8 +70,8 @@ pub(crate) fn living_thread(pid: u32) -> u32 {
         .unwrap_or(pid)
 }
 
-/// Where a file in /proc that speaks of the memory of a process is found: under its first thread or, when that one has ended,
-/// under one that lives.
+/// Where a file in /proc that speaks of the memory of a process is found: under its first thread or, when
+/// that one has ended, under one that lives.
 pub(crate) fn memory_path(pid: u32, name: &str) -> PathBuf {
     match living_thread(pid) {
         leader if leader == pid => proc_path(pid, name),
@@ -119,7 +120,8 @@ pub(crate) fn inspect(pid: u32) -> Result<TargetInfo, CaptureError> {
         Err(errno @ (Errno::EACCES | Errno::EPERM)) => {
             return Err(CaptureError::NotPermitted { pid, what: "reading its program", errno });
         }
-        // A program whose file cannot be opened (deleted on a network disk, say) is told by its registers later.
+        // A program whose file cannot be opened (deleted on a network disk, say) is told by its registers
+        // later.
         Err(_) => {}
     }
     Ok(TargetInfo { pid, comm, page_size: super::sys::page_size() })
@@ -148,7 +150,8 @@ fn is_kernel_thread(pid: u32) -> bool {
         .is_some_and(|flags| flags & PF_KTHREAD != 0)
 }
 
-/// The fields of a `stat` file behind the name: the first is the state. The name may hold blanks and parentheses.
+/// The fields of a `stat` file behind the name: the first is the state. The name may hold blanks and
+/// parentheses.
 pub(crate) fn stat_fields(stat: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(stat);
     let behind = text.rfind(')').map_or("", |at| &text[at + 1..]);
@@ -168,7 +171,8 @@ fn elf_class(pid: u32) -> Result<Option<ElfClass>, Errno> {
     if file.read_exact(&mut header).is_err() || !header.starts_with(b"\x7fELF") {
         return Ok(None);
     }
-    // x32 programs are 64-bit machine code in a 32-bit file: their calls are numbered differently, so they count as 32-bit.
+    // x32 programs are 64-bit machine code in a 32-bit file: their calls are numbered differently, so they
+    // count as 32-bit.
     Ok(Some(if header[4] == 2 && header[18] == EM_X86_64 {
         ElfClass::SixtyFour
     } else {

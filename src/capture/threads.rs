@@ -1,7 +1,8 @@
 //! Which thread of the target can be stopped without its noticing, and how.
 //!
-//! A thread that waits in a call which goes on exactly notices nothing and stops at once. Any other is left alone until it is in user
-//! space, where there is nothing to interrupt: it is caught there. [`calls`](super::calls) tells the two apart.
+//! A thread that waits in a call which goes on exactly notices nothing and stops at once. Any other is left
+//! alone until it is in user space, where there is nothing to interrupt: it is caught there.
+//! [`calls`](super::calls) tells the two apart.
 
 use std::fs;
 use std::path::Path;
@@ -18,8 +19,9 @@ const LOOKED_AT: usize = 256;
 /// Longest first part of `/proc/PID/task/TID/syscall` that is kept: a number and eight addresses.
 pub(crate) const LINE: usize = 192;
 
-/// Signals that do nothing to a thread that neither catches nor blocks them: one of them may tell us that a thread is in user space, and
-/// should nobody be there to take it back, the kernel drops it. SIGCONT, the fourth of the kind, would wake the process.
+/// Signals that do nothing to a thread that neither catches nor blocks them: one of them may tell us that a
+/// thread is in user space, and should nobody be there to take it back, the kernel drops it. SIGCONT, the
+/// fourth of the kind, would wake the process.
 const HARMLESS: [libc::c_int; 3] = [libc::SIGURG, libc::SIGWINCH, libc::SIGCHLD];
 
 /// What a thread is at, as far as stopping it goes.
@@ -120,7 +122,8 @@ fn candidate(around: &Surroundings<'_>, tid: u32) -> Option<Candidate> {
     })
 }
 
-/// Threads of the kernel that share the memory of a process: of io_uring and vhost. They never come to user space.
+/// Threads of the kernel that share the memory of a process: of io_uring and vhost. They never come to user
+/// space.
 fn is_of_the_kernel(flags: u64) -> bool {
     const PF_IO_WORKER: u64 = 0x10;
     const PF_USER_WORKER: u64 = 0x4000;

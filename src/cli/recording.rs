@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::print_report;
+use super::subject::AttachArgs;
 use super::values::{parse_age, parse_bytes, parse_seconds};
 use crate::Result;
 use crate::capture::recording::RingLimits;
@@ -18,6 +19,8 @@ pub(super) struct RecordArgs {
     /// The process to record: its number, or its name when only one has it
     #[arg(value_name = "PID|NAME")]
     target: String,
+    #[command(flatten)]
+    attach: AttachArgs,
     /// The file to make
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -46,6 +49,7 @@ pub(super) struct RecordArgs {
 
 impl RecordArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
+        self.attach.apply();
         let report = record::run(&record::RecordOptions {
             target: self.target,
             file: self.output,

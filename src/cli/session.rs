@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::subject::{PictureArgs, StartArgs, WatchArgs};
+use super::subject::{AttachArgs, PictureArgs, StartArgs, WatchArgs};
 use super::values::parse_size;
 use crate::Result;
 use crate::config::Overrides;
@@ -53,6 +53,8 @@ pub(super) struct SessionArgs {
     socket: Option<String>,
     #[command(flatten)]
     watch: WatchArgs,
+    #[command(flatten)]
+    attach: AttachArgs,
     /// Watch the processes that the target forks, too, and the programs that these execute: the picker and `msg watch` show each at once
     #[arg(long)]
     follow_forks: bool,
@@ -77,6 +79,7 @@ enum Backend {
 
 impl SessionArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
+        self.attach.apply();
         let (kiosk_program, command) =
             if self.kiosk { (self.command, Vec::new()) } else { (Vec::new(), self.command) };
         session::run(session::SessionOptions {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::print_report;
-use super::subject::{PictureArgs, SubjectArgs, WatchArgs};
+use super::subject::{AttachArgs, PictureArgs, SubjectArgs, WatchArgs};
 use super::values::{parse_position, parse_seconds, parse_size};
 use crate::Result;
 use crate::capture::MonitorConfig;
@@ -56,11 +56,14 @@ pub(super) struct SnapshotArgs {
     #[command(flatten)]
     watch: WatchArgs,
     #[command(flatten)]
+    attach: AttachArgs,
+    #[command(flatten)]
     picture: PictureArgs,
 }
 
 impl SnapshotArgs {
     pub(super) fn run(self) -> Result<ExitCode> {
+        self.attach.apply();
         let start = ReplayStart { from: self.from.unwrap_or_default(), ..ReplayStart::default() };
         let report = snapshot::run(&snapshot::SnapshotOptions {
             subject: self.subject.subject(start),

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::values::{parse_position, parse_speed};
 use crate::Result;
-use crate::capture::Rung;
 use crate::capture::recording::ReplayStart;
+use crate::capture::{self, Rung};
 use crate::ipc;
 use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
 use crate::render::ColorPalette;
@@ -87,6 +87,20 @@ enum RungName {
     WpSync,
     Missing,
     SoftDirty,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AttachArgs {
+    /// Attach even where a system call of the target ends early or late by it; otherwise that is refused after a wait of 5 s
+    #[arg(long)]
+    interrupt_calls: bool,
+}
+
+impl AttachArgs {
+    /// For all attaches of this program.
+    pub(super) fn apply(&self) {
+        capture::interrupt_calls(self.interrupt_calls);
+    }
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::subject::{PictureArgs, StartArgs, SubjectArgs};
+use super::subject::{AttachArgs, PictureArgs, StartArgs, SubjectArgs};
 use crate::Result;
 use crate::system::top;
 
@@ -14,6 +14,8 @@ pub(super) struct TopArgs {
     subject: SubjectArgs,
     #[command(flatten)]
     start: StartArgs,
+    #[command(flatten)]
+    attach: AttachArgs,
     /// Colours that the terminal has [default: as $COLORTERM says, otherwise 256]
     #[arg(long, value_enum)]
     colors: Option<Colors>,
@@ -31,6 +33,7 @@ enum Colors {
 
 impl TopArgs {
     pub(super) fn run(&self) -> Result<ExitCode> {
+        self.attach.apply();
         top::run(&top::TopOptions {
             subject: self.subject.subject(self.start.replay_start()),
             hilbert: self.picture.hilbert()?,

@@ -82,7 +82,7 @@ pub fn blocked(call: &str) {
                     futex.store(1, Ordering::SeqCst);
                     libc::syscall(libc::SYS_futex, futex.as_ptr(), libc::FUTEX_WAKE, 1, 0, 0, 0);
                 }
-                "accept" => connect(listener),
+                "accept" => drop(connect(listener)),
                 "semop" => drop(libc::semctl(semaphore, 0, libc::SETVAL, 1)),
                 "msgrcv" => drop(libc::msgsnd(queue, (&raw const MESSAGE).cast(), 8, 0)),
                 "recv" => drop(libc::write(pair[1], b"x".as_ptr().cast(), 1)),
@@ -122,21 +122,10 @@ pub fn blocked(call: &str) {
                 libc::pselect(pipe[0] + 1, &mut fds, nothing.cast(), nothing.cast(), &long, &none).into()
             }
             "accept" => libc::accept(listener, nothing.cast(), nothing.cast()).signum().into(),
-            "recv" => {
-                let limit = libc::timeval { tv_sec: 1000, tv_usec: 0 };
-                let size = size_of_val(&limit) as u32;
-                libc::setsockopt(
-                    pair[0],
-                    libc::SOL_SOCKET,
-                    libc::SO_RCVTIMEO,
-                    (&raw const limit).cast(),
-                    size,
-                );
-                libc::recv(pair[0], byte.as_mut_ptr().cast(), 1, 0) as c_long
-            }
+            "recv" => libc::recv(pair[0], byte.as_mut_ptr().cast(), 1, 0) as c_long,
             "sigsuspend" => libc::sigsuspend(&none).into(),
             "pause" => libc::pause().into(),
-            "sigtimedwait" => libc::sigtimedwait(&both, nothing.cast(), &long).into(),
+            "sigtimedwait" => libc::sigwaitinfo(&both, nothing.cast()).into(),
             "wait4" => (libc::waitpid(child, nothing.cast(), 0) == child).into(),
             "semop" => {
                 let mut operation = libc::sembuf { sem_num: 0, sem_op: -1, sem_flg: 0 };
@@ -167,7 +156,7 @@ pub fn blocked(call: &str) {
 
 static MESSAGE: [u64; 2] = [1, 0];
 
-unsafe fn listen() -> c_int {
+pub unsafe fn listen() -> c_int {
     // SAFETY: a new socket on a name of the kernel's choice.
     unsafe {
         let listener = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0);
@@ -178,13 +167,22 @@ unsafe fn listen() -> c_int {
     }
 }
 
-unsafe fn connect(listener: c_int) {
+pub unsafe fn connect(listener: c_int) -> c_int {
+    // SAFETY: see there.
+    unsafe { connect_within(listener, None) }
+}
+
+/// Connects with a new socket, of which something is asked before.
+pub unsafe fn connect_within(listener: c_int, ask: Option<&dyn Fn(c_int)>) -> c_int {
     // SAFETY: the address is filled by the kernel and its length kept.
     unsafe {
         let mut address: libc::sockaddr_un = std::mem::zeroed();
         let mut length = size_of_val(&address) as u32;
         libc::getsockname(listener, (&raw mut address).cast(), &mut length);
         let socket = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0);
-        libc::connect(socket, (&raw const address).cast(), length);
+        if let Some(ask) = ask {
+            ask(socket);
+        }
+        libc::connect(socket, (&raw const address).cast(), length)
     }
 }

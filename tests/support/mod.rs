@@ -8,7 +8,10 @@
 
 pub mod blocked;
 pub mod churn;
+pub mod groups;
+pub mod limited;
 pub mod load;
+pub mod odd;
 pub mod programs;
 pub mod reserve;
 pub mod strace;
@@ -83,6 +86,10 @@ impl Target {
 
     pub fn wait(&mut self) -> std::process::ExitStatus {
         self.child.wait().expect("our own child")
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("our own child").is_some()
     }
 
     pub fn kill(&mut self) {
@@ -170,6 +177,14 @@ fn monitor(pid: &str) {
             let _ = monitor.scan();
         }
         let _ = monitor.detach();
+    }
+}
+
+/// Attaches once, and says what came of it.
+fn attach_once(pid: &str) {
+    match GlassRamMonitor::new(pid.parse().expect("a process number")) {
+        Ok(_) => programs::say("attached"),
+        Err(error) => programs::say(&error.to_string()),
     }
 }
 

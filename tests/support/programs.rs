@@ -28,6 +28,7 @@ fn play(role: &str) {
         "gaps" => super::work::gaps(),
         "maps" => super::work::maps(argument),
         "blocked" => super::blocked::blocked(argument),
+        "limited" => super::limited::limited(argument),
         "monitor" => super::monitor(argument),
         "monitor-once" => super::monitor_once(argument),
         "monitor-steady" => super::monitor_steady(argument),
@@ -37,7 +38,16 @@ fn play(role: &str) {
         "load" => super::load::load(argument),
         "reserve" => super::reserve::reserve(argument),
         "vforked" => super::vforked::vforked(argument),
-        "filtered" => filtered(),
+        "attach-once" => super::attach_once(argument),
+        "filtered" => {
+            filtered(0);
+            ready();
+            echo();
+        }
+        "filter-later" => super::odd::filter_later(argument),
+        "real-time" => super::odd::real_time(argument),
+        "without-leader" => super::odd::without_leader(),
+        "io-uring-poller" => super::odd::io_uring_poller(),
         "full" => full(),
         _ => panic!("no such role: {role}"),
     }
@@ -232,15 +242,14 @@ fn arenas(threads: u64, steps: u64) {
 }
 
 /// Answers every line with 1.
-fn echo() {
-    ready();
+pub fn echo() {
     for _ in std::io::stdin().lock().lines() {
         say("1");
     }
 }
 
-/// Under a filter that kills it for userfaultfd(2).
-fn filtered() {
+/// Under a filter that kills it for userfaultfd(2), in all its threads if these flags say so.
+pub fn filtered(flags: libc::c_long) {
     const LOAD_NUMBER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const ANSWER: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
@@ -255,9 +264,8 @@ fn filtered() {
     // SAFETY: the program and its steps outlive the call.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program), 0);
+        assert_eq!(libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &program), 0);
     }
-    echo();
 }
 
 /// With every descriptor in use that it may have.
@@ -268,5 +276,6 @@ fn full() {
         libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
         while libc::dup(0) >= 0 {}
     }
+    ready();
     echo();
 }

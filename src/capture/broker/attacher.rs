@@ -13,7 +13,7 @@ use super::peer::{Rights, pid_of};
 use super::wire::{Answer, MAX_PIDS, Request};
 use super::{SecurityConfig, proof};
 use crate::capture::perf::Deaf;
-use crate::capture::{CaptureError, ProcessAttach, ProcessAttachCapability as _, Rung, may_watch};
+use crate::capture::{CaptureError, ProcessAttach, ProcessAttachCapability as _, Rung, inject, may_watch};
 use crate::{GlassRamError, Result};
 
 /// Where the system's broker listens; `$MEMORY_GLASS_BROKER` names another place.
@@ -91,7 +91,11 @@ impl Attacher {
             return ProcessAttach::attach(pid);
         }
         self.security.check(pid)?;
-        match self.ask_about(&Request::Attach { pid }, &[], pid)? {
+        match self.ask_about(
+            &Request::Attach { pid, interrupt_calls: inject::interrupts_calls() },
+            &[],
+            pid,
+        )? {
             (Answer::Attached(facts), fds) if facts.pid == pid => {
                 ProcessAttach::from_parts(facts, fds, self.clone())
             }

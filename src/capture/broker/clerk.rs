@@ -17,7 +17,7 @@ use super::wire::{self, Answer, MAX_FDS, MAX_MESSAGE, MAX_PIDS, Request, WireErr
 use super::{Policy, proof};
 use crate::capture::region::{MemoryRegion, parse_maps};
 use crate::capture::target::proc_path;
-use crate::capture::{CaptureError, ProcessAttach, Rung, perf, processes, sys};
+use crate::capture::{CaptureError, ProcessAttach, Rung, inject, perf, processes, sys};
 use crate::{GlassRamError, Result};
 
 /// How long a client may leave an answer unread.
@@ -94,10 +94,10 @@ impl Clerk {
                 Ok(events) => self.hand_over(&events),
                 Err(error) => self.answer(&Answer::refused(error), &[]),
             },
-            Request::Attach { pid } => {
+            Request::Attach { pid, interrupt_calls } => {
                 let about = About { pid, shown: fds.first().map(AsFd::as_fd) };
                 let attached = match self.counter.ask(&Ask::Attach) {
-                    Some(Word::Yes) => self.attach(about),
+                    Some(Word::Yes) => self.attach(about, interrupt_calls),
                     Some(Word::Later { reason, again_ms }) => {
                         return self.answer(&later(&reason, again_ms), &[]);
                     }
@@ -138,7 +138,7 @@ impl Clerk {
             }
         }
         let (pid, pids) = match request {
-            Request::Attach { pid } => (*pid, 0),
+            Request::Attach { pid, .. } => (*pid, 0),
             Request::MayWatch { pids } => (0, pids.len()),
             Request::Listen => (0, 0),
         };
@@ -171,11 +171,13 @@ impl Clerk {
         Ok((target, rule))
     }
 
-    fn attach(&self, about: About<'_>) -> Result<ProcessAttach> {
+    fn attach(&self, about: About<'_>, interrupt_calls: bool) -> Result<ProcessAttach> {
         let pid = about.pid;
         // As long as this is open and its process has not ended, the number means no other one.
         let pidfd = sys::pidfd_open(pid).map_err(|_| CaptureError::NoSuchProcess { pid })?;
         let (target, rule) = self.allow(Event::Attach, about)?;
+        // To end a call of a process early is more than to watch it: only who may do that anyway may have it done.
+        inject::interrupt_calls(interrupt_calls && !rule.starts_with("policy"));
         let outcome = ProcessAttach::attach_by(pid, Rung::WpAsync)
             .and_then(|attached| self.still_of(about, pidfd.as_fd(), attached));
         match &outcome {

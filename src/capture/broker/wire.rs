@@ -35,6 +35,9 @@ pub(super) enum Request {
     Attach {
         /// Its number.
         pid: u32,
+        /// Even where a call of it ends early or late by that.
+        #[serde(default)]
+        interrupt_calls: bool,
     },
     /// Would you attach to these processes? [`Answer::MayWatch`]. Nothing is touched.
     MayWatch {
@@ -237,9 +240,10 @@ mod tests {
     fn a_message_arrives_with_its_descriptors() {
         let (a, b) = pair();
         let file = std::fs::File::open("/proc/self/status").expect("opened");
-        send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd()], None).expect("sent");
+        send(a.as_fd(), &Request::Attach { pid: 7, interrupt_calls: false }, &[file.as_fd()], None)
+            .expect("sent");
         let (request, fds) = receive::<Request>(b.as_fd(), 1).expect("received").expect("open");
-        assert_eq!((request, fds.len()), (Request::Attach { pid: 7 }, 1));
+        assert_eq!((request, fds.len()), (Request::Attach { pid: 7, interrupt_calls: false }, 1));
         drop(a);
         assert_eq!(receive::<Request>(b.as_fd(), 0).expect("received").map(|_| ()), None);
     }
@@ -256,7 +260,8 @@ mod tests {
         assert!(matches!(refused(b"{\"attach\":{\"pid\":1,\"uid\":0}}"), WireError::Nonsense(_)));
         assert_eq!(refused(&vec![b'['; MAX_MESSAGE + 2]), WireError::TooLong);
         let file = std::fs::File::open("/proc/self/status").expect("opened");
-        send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd(); 3], None).expect("sent");
+        send(a.as_fd(), &Request::Attach { pid: 7, interrupt_calls: false }, &[file.as_fd(); 3], None)
+            .expect("sent");
         assert_eq!(
             receive::<Request>(b.as_fd(), 2).map(|_| ()).expect_err("refused"),
             WireError::TooManyDescriptors
@@ -266,7 +271,7 @@ mod tests {
     #[test]
     fn the_last_word_is_heard_after_the_door_is_closed() {
         let (a, b) = pair();
-        send(a.as_fd(), &Request::Attach { pid: 7 }, &[], None).expect("sent");
+        send(a.as_fd(), &Request::Attach { pid: 7, interrupt_calls: false }, &[], None).expect("sent");
         send(b.as_fd(), &Request::Attach { pid: 8 }, &[], None).expect("sent");
         drop(b);
         let heard = || receive::<Request>(a.as_fd(), 0).expect("received").map(|(request, _)| request);
@@ -300,7 +305,8 @@ mod tests {
         let file = std::fs::File::open("/proc/self/status").expect("opened");
         let before = open_descriptors();
         for _ in 0..50 {
-            send(a.as_fd(), &Request::Attach { pid: 7 }, &[file.as_fd(); 20], None).expect("sent");
+            send(a.as_fd(), &Request::Attach { pid: 7, interrupt_calls: false }, &[file.as_fd(); 20], None)
+                .expect("sent");
             assert!(receive::<Request>(b.as_fd(), 0).is_err());
         }
         assert_eq!(open_descriptors(), before);

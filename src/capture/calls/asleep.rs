@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 
 use crate::capture::target::task_path;
 
-/// The point in time, on the monotonic clock in nanoseconds, at which the thread last ran: the scheduler writes down its processor's clock then.
-/// We ask the same clock by running there ourselves for a moment.
+/// The point in time, on the monotonic clock in nanoseconds, at which the thread last ran: the scheduler
+/// writes down its processor's clock then. We ask the same clock by running there ourselves for a moment.
 pub(crate) fn last_run(pid: u32, tid: u32, processor: usize) -> Option<u64> {
     let of_thread = || run_until(&fs::read_to_string(task_path(pid, tid, "sched")).ok()?);
     let ourselves = Pid::from_raw(0);

@@ -74,7 +74,8 @@ impl Descriptors<'_> {
         }
     }
 
-    /// Whether a call that waits on the socket has no time limit by its options, and nothing in its hands while it waits.
+    /// Whether a call that waits on the socket has no time limit by its options, and nothing in its hands
+    /// while it waits.
     pub fn socket_goes_on(&self, fd: u64, limit: libc::c_int) -> bool {
         let Ok(socket) = sys::pidfd_getfd(self.pidfd, fd as i32) else { return false };
         let family = sys::socket_number(socket.as_fd(), libc::SO_DOMAIN);

@@ -1,11 +1,13 @@
 //! Which system calls go on exactly as they would have after a thread was interrupted in them.
 //!
-//! A stop ends the call that a thread waits in, and what follows is the call's own affair: some are restarted by the kernel with
-//! the time that is left, some answer how far they came, some answer EINTR, some begin their time limit anew. A program that is
-//! never sent a signal need not be prepared for any of it. So this is a list of what is known to go on exactly, by the call's
-//! number and arguments and what its descriptor is; everything else is left alone until the thread has left it.
+//! A stop ends the call that a thread waits in, and what follows is the call's own affair: some are restarted
+//! by the kernel with the time that is left, some answer how far they came, some answer EINTR, some begin
+//! their time limit anew. A program that is never sent a signal need not be prepared for any of it. So this
+//! is a list of what is known to go on exactly, by the call's number and arguments and what its descriptor
+//! is; everything else is left alone until the thread has left it.
 //!
-//! **In**: what `/proc/PID/task/TID/syscall` says. **Out**: a [`Verdict`]. [`fds`] looks at descriptors, [`names`] has the words.
+//! **In**: what `/proc/PID/task/TID/syscall` says. **Out**: a [`Verdict`]. [`fds`] looks at descriptors,
+//! [`names`] has the words.
 
 mod asleep;
 mod fds;
@@ -32,7 +34,8 @@ const SYS_RESTART: c_long = libc::SYS_restart_syscall;
 pub(crate) enum Verdict {
     /// It goes on as if nothing had been.
     GoesOn,
-    /// It goes on once its limit, a register of this many milliseconds, is shortened by the time that has passed.
+    /// It goes on once its limit, a register of this many milliseconds, is shortened by the time that has
+    /// passed.
     Limited(i32),
     /// It goes on, but something of it is to be seen in memory that would not be there otherwise.
     LeavesTrace,
@@ -50,7 +53,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// What `/proc/PID/task/TID/syscall` says of a thread that waits. None for one that runs or waits outside any call.
+    /// What `/proc/PID/task/TID/syscall` says of a thread that waits. None for one that runs or waits outside
+    /// any call.
     pub fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let number: c_long = words.next()?.parse().ok().filter(|number| *number >= 0)?;
@@ -81,7 +85,8 @@ impl Call {
         )
     }
 
-    /// Whether it waits under a signal mask of its own: what the thread blocks otherwise is not to be seen then.
+    /// Whether it waits under a signal mask of its own: what the thread blocks otherwise is not to be seen
+    /// then.
     pub fn has_own_mask(&self) -> bool {
         match self.number {
             libc::SYS_rt_sigsuspend | libc::SYS_rt_sigtimedwait => true,
@@ -152,7 +157,8 @@ impl<'a> Surroundings<'a> {
             libc::SYS_rt_sigtimedwait => when(c == 0, ANEW),
             libc::SYS_io_getevents | SYS_IO_PGETEVENTS if b as i64 > 1 => Ends(SHORT),
             libc::SYS_io_getevents | SYS_IO_PGETEVENTS => when(e == 0, ANEW),
-            // Nothing to hand in, and no structure with a limit (IORING_ENTER_EXT_ARG): only the flag that it waits.
+            // Nothing to hand in, and no structure with a limit (IORING_ENTER_EXT_ARG): only the flag that it
+            // waits.
             libc::SYS_io_uring_enter => when(b == 0 && d & !REGISTERED_RING == 1, ANEW),
             libc::SYS_read | libc::SYS_readv => self.read(tid, a),
             libc::SYS_recvfrom => self.receive(tid, a, d),
@@ -179,8 +185,8 @@ impl<'a> Surroundings<'a> {
         }
     }
 
-    /// A sleep goes on by itself, but first writes how long it still is to where the program asked for that, which nobody reads who was not
-    /// interrupted. Where it cannot write, it answers EFAULT.
+    /// A sleep goes on by itself, but first writes how long it still is to where the program asked for that,
+    /// which nobody reads who was not interrupted. Where it cannot write, it answers EFAULT.
     fn sleep(&self, rest: u64) -> Verdict {
         match rest {
             0 => Verdict::GoesOn,
@@ -194,8 +200,8 @@ impl<'a> Surroundings<'a> {
         self.regions.iter().find(holds).is_some_and(MemoryRegion::is_writable)
     }
 
-    /// Calls that are made again with the rest of their limit, which the kernel writes where the limit was. Where it cannot, or is asked
-    /// not to, they answer EINTR.
+    /// Calls that are made again with the rest of their limit, which the kernel writes where the limit was.
+    /// Where it cannot, or is asked not to, they answer EINTR.
     fn with_rest(&self, tid: u32, limit: u64) -> Verdict {
         const STICKY_TIMEOUTS: u32 = 0x0400_0000;
         let sticky = || {
@@ -248,7 +254,8 @@ impl<'a> Surroundings<'a> {
     }
 }
 
-/// The operations of futex(2) that wait, but for the one that answers EAGAIN when it is interrupted at the wrong moment.
+/// The operations of futex(2) that wait, but for the one that answers EAGAIN when it is interrupted at the
+/// wrong moment.
 fn futex_goes_on(operation: u64) -> bool {
     const LOCK_PI2: i32 = 13;
     let command = operation as i32 & libc::FUTEX_CMD_MASK;

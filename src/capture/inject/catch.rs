@@ -1,9 +1,10 @@
 //! Catching a thread in user space, where a stop interrupts nothing.
 //!
-//! The kernel is asked to tell when the thread comes to the address behind the call that it waits in (a breakpoint in a debug register),
-//! or, of a thread that runs, when its clock next ticks while it is in user space. It tells by a signal to the thread itself, one that
-//! does nothing there, and that the thread's tracer sees before the thread does. A call is never ended by it: the event happens in user
-//! space only. Should the tracer have died meanwhile, the kernel drops the signal.
+//! The kernel is asked to tell when the thread comes to the address behind the call that it waits in (a
+//! breakpoint in a debug register), or, of a thread that runs, when its clock next ticks while it is in user
+//! space. It tells by a signal to the thread itself, one that does nothing there, and that the thread's
+//! tracer sees before the thread does. A call is never ended by it: the event happens in user space only.
+//! Should the tracer have died meanwhile, the kernel drops the signal.
 //!
 //! Runs in the helper, under its rules (no allocation, no locks, no panics).
 

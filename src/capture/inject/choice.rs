@@ -1,6 +1,7 @@
 //! Which thread makes the call, and when: the first that can be stopped without its noticing.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -26,13 +27,24 @@ const SLICE: Duration = Duration::from_millis(100);
 /// Between two looks, where there is nothing to be waited for but time.
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// Makes the target create a userfaultfd, takes it over and closes the target's own copy. `interrupt_calls`: even where a call of the target
-/// ends early or late by it.
+/// What the person wants of all attaches of this program.
+static INTERRUPT_CALLS: AtomicBool = AtomicBool::new(false);
+
+/// Whether this program attaches even where that makes a system call of the target end early or late.
+/// Otherwise such an attach is refused ([`CaptureError::InCall`]).
+pub fn interrupt_calls(allowed: bool) {
+    INTERRUPT_CALLS.store(allowed, Ordering::Relaxed);
+}
+
+pub(in crate::capture) fn interrupts_calls() -> bool {
+    INTERRUPT_CALLS.load(Ordering::Relaxed)
+}
+
+/// Makes the target create a userfaultfd, takes it over and closes the target's own copy.
 pub(in crate::capture) fn userfaultfd_of(
     pid: u32,
     pidfd: BorrowedFd<'_>,
     regions: &[MemoryRegion],
-    interrupt_calls: bool,
 ) -> Result<Injected, CaptureError> {
     let through = target::living_thread(pid);
     // The descriptors of a first thread that has ended are gone; another's are the same.
@@ -51,7 +63,7 @@ pub(in crate::capture) fn userfaultfd_of(
         pid,
         pidfd: pidfd.as_raw_fd(),
         instruction,
-        interrupt_calls,
+        interrupt_calls: interrupts_calls(),
         begun: Instant::now(),
         round: 0,
         catching: true,
@@ -199,8 +211,15 @@ impl Search {
                 }
                 Ok(())
             }
+            // A thread that is at its end may not be traced any more.
+            Outcome::NOT_PERMITTED if !self.lives(thread) => Err(refusal(self.pid, Outcome::CHANGED, errno)),
             outcome => Err(refusal(self.pid, outcome, errno)),
         }
+    }
+
+    fn lives(&self, thread: &Candidate) -> bool {
+        let status = target::Status::read(&target::task_path(self.pid, thread.tid as u32, "status"));
+        status.is_ok_and(|status| !matches!(status.state(), 'Z' | 'X') && status.field("VmSize").is_some())
     }
 
     fn tell(&mut self, threads: &[Candidate]) {

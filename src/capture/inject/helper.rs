@@ -1,5 +1,5 @@
-//! The process that stops the thread. It comes out of a fork of a program with many threads, so nothing here allocates,
-//! locks, panics on purpose or calls into a library: plain numbers and system calls only.
+//! The process that stops the thread. It comes out of a fork of a program with many threads, so nothing here
+//! allocates, locks, panics on purpose or calls into a library: plain numbers and system calls only.
 
 use std::ptr;
 
@@ -84,7 +84,8 @@ pub(super) unsafe fn run(plan: &Plan) -> ! {
     }
 }
 
-/// A bare system call. All six arguments are passed in full width: the library reads six, whatever it is given.
+/// A bare system call. All six arguments are passed in full width: the library reads six, whatever it is
+/// given.
 pub(in crate::capture) unsafe fn system_call(
     number: c_long,
     arguments: [c_long; 6],
@@ -97,8 +98,8 @@ pub(in crate::capture) unsafe fn system_call(
     }
 }
 
-/// Away from everything that might kill or delay us. All of it is best effort: an attach without it is as right, only less
-/// sheltered.
+/// Away from everything that might kill or delay us. All of it is best effort: an attach without it is as
+/// right, only less sheltered.
 unsafe fn withdraw(plan: &Plan) {
     // SAFETY: see `run`.
     unsafe {
@@ -118,8 +119,8 @@ unsafe fn withdraw(plan: &Plan) {
         }
         let name = NAME.as_ptr() as c_long;
         let _ = system_call(libc::SYS_prctl, [libc::PR_SET_NAME.into(), name, 0, 0, 0, 0]);
-        // Ahead of ordinary processes, so that the target does not stand still while others compute. It never spins: each
-        // wait for the target sleeps.
+        // Ahead of ordinary processes, so that the target does not stand still while others compute. It never
+        // spins: each wait for the target sleeps.
         let first = libc::sched_param { sched_priority: 1 };
         let first = ptr::from_ref(&first) as c_long;
         let _ = system_call(libc::SYS_sched_setscheduler, [0, libc::SCHED_FIFO.into(), first, 0, 0, 0]);
@@ -162,7 +163,8 @@ unsafe fn send(socket: c_int, report: &Report, fd: c_int) {
         fd,
         padding: 0,
     };
-    // SAFETY: all zero is a valid empty message header; the pointers set below are to live objects of this stack.
+    // SAFETY: all zero is a valid empty message header; the pointers set below are to live objects of this
+    // stack.
     unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &mut part;

@@ -81,7 +81,8 @@ impl Tracee<'_> {
         unsafe { self.make(&registers, false) }
     }
 
-    /// Has the thread make the call that these registers are for. `interruptible`: a signal of its own ends it, and is told.
+    /// Has the thread make the call that these registers are for. `interruptible`: a signal of its own ends
+    /// it, and is told.
     pub unsafe fn make(&self, registers: &user_regs_struct, interruptible: bool) -> Result<i64, Failed> {
         let mut registers = *registers;
         // SAFETY: as above.
@@ -103,7 +104,8 @@ impl Tracee<'_> {
                     // A job-control stop or its end was announced: go on.
                     StopKind::Event => {}
                     StopKind::Signal(signal) if interruptible => return Err(Failed::Otherwise(signal)),
-                    // The one signal that no mask holds back. It takes effect: the other threads stop now, this one when we let go.
+                    // The one signal that no mask holds back. It takes effect: the other threads stop now,
+                    // this one when we let go.
                     StopKind::Signal(libc::SIGSTOP) => signal = libc::SIGSTOP,
                     // With every other signal blocked only a fault of the instruction itself gets here.
                     StopKind::Signal(signal) => return Err(Failed::Otherwise(signal)),
@@ -125,7 +127,8 @@ impl Tracee<'_> {
         field(text.get(..length).unwrap_or_default(), b"Seccomp:").is_some_and(|mode| mode != 0)
     }
 
-    /// Makes of the call that is being entered one that no filter forbids and that does nothing: a read from no descriptor.
+    /// Makes of the call that is being entered one that no filter forbids and that does nothing: a read from
+    /// no descriptor.
     unsafe fn replace_call(&self, registers: &mut user_regs_struct) -> Result<(), Failed> {
         // SAFETY: as above.
         unsafe {
@@ -140,9 +143,9 @@ impl Tracee<'_> {
         }
     }
 
-    /// Puts the thread ahead of others of its class for our few steps. Each of them has to be given a processor, and on a busy machine would
-    /// stand in line for it for whole time slices, with our registers. Only the nice value: under a real-time policy it might run less, behind
-    /// one that never rests.
+    /// Puts the thread ahead of others of its class for our few steps. Each of them has to be given a
+    /// processor, and on a busy machine would stand in line for it for whole time slices, with our registers.
+    /// Only the nice value: under a real-time policy it might run less, behind one that never rests.
     unsafe fn put_ahead(&mut self) {
         const BEST: c_int = -20;
         // SAFETY: numbers only.
@@ -185,8 +188,9 @@ impl Tracee<'_> {
         }
     }
 
-    /// A thread inside a restartable sequence is taken out of it the way the kernel itself would, to its abort handler: our
-    /// call makes the kernel forget the sequence, which must not go on unguarded afterwards.
+    /// A thread inside a restartable sequence is taken out of it the way the kernel itself would, to its
+    /// abort handler: our call makes the kernel forget the sequence, which must not go on unguarded
+    /// afterwards.
     unsafe fn leave_restartable_sequence(&mut self) {
         #[repr(C)]
         struct Configuration {

@@ -1,32 +1,36 @@
 //! One system call in another process, made with its registers alone.
 //!
-//! A userfaultfd belongs to the address space of the process that makes it, so the target itself has to make the call.
-//! No byte of it is written: one of its threads is stopped, its registers are set to the call and to the address of a
-//! `syscall` instruction that is there already, and are put back afterwards.
+//! A userfaultfd belongs to the address space of the process that makes it, so the target itself has to make
+//! the call. No byte of it is written: one of its threads is stopped, its registers are set to the call and
+//! to the address of a `syscall` instruction that is there already, and are put back afterwards.
 //!
-//! What comes in is an inspected target, what goes out is the descriptor ([`Injected`]). [`choice`] decides which thread is to make it and
-//! when; `plan` gathers everything that can be gathered from outside; [`helper`] is the process that does the stopping; [`catch`] waits
-//! for the thread to be in user space; [`tracee`] is how it is stopped and let go, [`injection`] the call itself, and [`repair`] what
-//! becomes of the call that it was in.
+//! What comes in is an inspected target, what goes out is the descriptor ([`Injected`]). [`choice`] decides
+//! which thread is to make it and when; `plan` gathers everything that can be gathered from outside;
+//! [`helper`] is the process that does the stopping; [`catch`] waits for the thread to be in user space;
+//! [`tracee`] is how it is stopped and let go, [`injection`] the call itself, and [`repair`] what becomes of
+//! the call that it was in.
 //!
 //! # What the thread notices
 //!
-//! Nothing. It is interrupted only in calls that go on exactly ([`calls`](super::calls)); it is watched at the address behind its call
-//! meanwhile, so that it is never interrupted in another one. A thread that is in none of these is caught in user space. If no thread
-//! can be stopped in either way, the attach waits for a while, says so, and is then refused, unless the person wants it anyway.
-//! Where the kernel tells nothing of other threads' steps (`perf_event_paranoid`, no harmless signal, another user's thread and a broker that
-//! is not root), a running thread is interrupted wherever it is, and a transfer that ended early by that is finished first.
+//! Nothing. It is interrupted only in calls that go on exactly ([`calls`](super::calls)); it is watched at
+//! the address behind its call meanwhile, so that it is never interrupted in another one. A thread that is in
+//! none of these is caught in user space. If no thread can be stopped in either way, the attach waits for a
+//! while, says so, and is then refused, unless the person wants it anyway. Where the kernel tells nothing of
+//! other threads' steps (`perf_event_paranoid`, no harmless signal, another user's thread and a broker that
+//! is not root), a running thread is interrupted wherever it is, and a transfer that ended early by that is
+//! finished first.
 //!
 //! # When somebody dies
 //!
-//! While the thread's registers are ours (about a tenth of a millisecond) its tracer must not vanish: the kernel would
-//! let the thread run on with them. So the tracer is a process of its own, forked for the purpose, in its own
-//! session and with a name of its own, with every signal blocked and out of the OOM killer's sight as far as privileges allow. The monitor
-//! may be killed at any instant; the helper finishes and the target runs on as before. It ends only when the thread has its registers again
-//! or is dead, however long that takes: in a group that is frozen in that moment, until it is thawed. Whoever asked is answered before
-//! ([`CaptureError::StillHeld`]).
-//! What remains is a SIGKILL that picks out the helper itself within that tenth of a millisecond (by its number, or by killing a whole control
-//! group); against that the kernel offers nothing. To keep the span that short on a busy machine the thread has the best nice value for it.
+//! While the thread's registers are ours (about a tenth of a millisecond) its tracer must not vanish: the
+//! kernel would let the thread run on with them. So the tracer is a process of its own, forked for the
+//! purpose, in its own session and with a name of its own, with every signal blocked and out of the OOM
+//! killer's sight as far as privileges allow. The monitor may be killed at any instant; the helper finishes
+//! and the target runs on as before. It ends only when the thread has its registers again or is dead, however
+//! long that takes: in a group that is frozen in that moment, until it is thawed. Whoever asked is answered
+//! before ([`CaptureError::StillHeld`]). What remains is a SIGKILL that picks out the helper itself within
+//! that tenth of a millisecond (by its number, or by killing a whole control group); against that the kernel
+//! offers nothing. To keep the span that short on a busy machine the thread has the best nice value for it.
 //! Before and after that span, its death merely lets the thread go.
 
 #![allow(unsafe_code)]
@@ -57,12 +61,14 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use super::CaptureError;
-pub(super) use choice::userfaultfd_of;
+pub use choice::interrupt_calls;
+pub(super) use choice::{interrupts_calls, userfaultfd_of};
 pub(super) use helper::system_call;
 use helper::{Outcome, Report};
 use plan::Plan;
 
-/// How long whoever asked waits for a helper that holds a thread. The helper itself waits as long as it takes.
+/// How long whoever asked waits for a helper that holds a thread. The helper itself waits as long as it
+/// takes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Helpers that were not waited for, to be reaped.
@@ -86,7 +92,8 @@ pub struct Stop {
     pub requested: Duration,
     /// Whether a call that answers EINTR when interrupted was repeated for it.
     pub repeated_call: bool,
-    /// Whether the target's credentials only allowed a user-mode descriptor (no loss in the asynchronous mode).
+    /// Whether the target's credentials only allowed a user-mode descriptor (no loss in the asynchronous
+    /// mode).
     pub user_mode_only: bool,
 }
 
@@ -177,8 +184,9 @@ fn refusal(pid: u32, outcome: Outcome, errno: Errno) -> CaptureError {
 fn fork(plan: &Plan) -> Result<Pid, Errno> {
     let mut before = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-    // SAFETY: a plain fork with no exit signal. The bare call is used in place of fork(3) because that runs the handlers of
-    // every library for a child that goes on living; this child touches its own stack and system calls only, and never returns.
+    // SAFETY: a plain fork with no exit signal. The bare call is used in place of fork(3) because that runs
+    // the handlers of every library for a child that goes on living; this child touches its own stack and
+    // system calls only, and never returns.
     let answer = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     if answer == 0 {
         // SAFETY: we are the new process and its only thread; the plan is our own copy.

@@ -16,8 +16,8 @@ use crate::capture::{CaptureError, MemoryRegion};
 /// The two bytes of the instruction.
 pub(super) const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
-/// How often a running thread is looked at while it is to be caught, in nanoseconds of its own time. No divisor of a round number, so that it
-/// does not keep step with what the thread does.
+/// How often a running thread is looked at while it is to be caught, in nanoseconds of its own time. No
+/// divisor of a round number, so that it does not keep step with what the thread does.
 const LOOK_NS: u64 = 47_300;
 
 /// A path in /proc, ended by a zero.
@@ -108,7 +108,8 @@ fn event() -> perf_event_attr {
     event
 }
 
-/// Only a root that is not itself filtered may suspend a filter; without that right, such a thread is not touched.
+/// Only a root that is not itself filtered may suspend a filter; without that right, such a thread is not
+/// touched.
 pub(super) fn may_suspend_seccomp() -> bool {
     const CAP_SYS_ADMIN: u64 = 1 << 21;
     let Ok(own) = Status::of(std::process::id()) else { return false };
@@ -117,7 +118,8 @@ pub(super) fn may_suspend_seccomp() -> bool {
         && own.number("Seccomp").is_none_or(|mode| mode == 0)
 }
 
-/// The vdso has the instruction in every process; other code is searched where a target has none mapped. `through` is a thread that lives.
+/// The vdso has the instruction in every process; other code is searched where a target has none mapped.
+/// `through` is a thread that lives.
 pub(super) fn find_instruction(
     pid: u32,
     through: u32,

@@ -44,8 +44,8 @@ pub(super) fn stop_kind(status: c_int) -> StopKind {
     }
 }
 
-/// Whether a signal waits that the thread would take at once: then the EINTR is that signal's, and stays. One that does nothing
-/// (`harmless`, the one that we may have caused ourselves) is none.
+/// Whether a signal waits that the thread would take at once: then the EINTR is that signal's, and stays. One
+/// that does nothing (`harmless`, the one that we may have caused ourselves) is none.
 pub(super) unsafe fn has_deliverable_signal(tid: c_int, mask: u64, harmless: c_int) -> bool {
     #[repr(C)]
     struct Peek {
@@ -105,8 +105,14 @@ impl Thread<'_> {
     unsafe fn is_lost(&self) -> bool {
         // SAFETY: system calls on numbers, and on buffers of this stack that outlive them.
         unsafe {
-            let mut status = 0;
-            if matches!(poll_stop(self.tid, &mut status), Ok(true)) && !libc::WIFSTOPPED(status) {
+            // Left to be taken: of a thread that is traced, stops are told of, too, whatever is asked for.
+            let mut end: libc::siginfo_t = zeroed();
+            let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+            let into = ptr::from_mut(&mut end) as c_long;
+            let process = libc::P_PID as c_long;
+            let asked = system_call(libc::SYS_waitid, [process, self.tid.into(), into, flags.into(), 0, 0]);
+            let ended = matches!(end.si_code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
+            if asked.is_ok() && end.si_signo == libc::SIGCHLD && ended {
                 return true;
             }
             let mut text = [0; 2048];
@@ -118,7 +124,8 @@ impl Thread<'_> {
     }
 }
 
-/// A step that has to be made, however often it fails: giving up would leave the thread with registers that are not its own.
+/// A step that has to be made, however often it fails: giving up would leave the thread with registers that
+/// are not its own.
 pub(super) unsafe fn insist(
     thread: &Thread<'_>,
     request: libc::c_uint,
@@ -140,7 +147,8 @@ pub(super) unsafe fn insist(
     }
 }
 
-/// The library's own function hides the results of some requests. One that fails is made once more: what fails for good fails again.
+/// The library's own function hides the results of some requests. One that fails is made once more: what
+/// fails for good fails again.
 pub(super) unsafe fn ptrace(
     request: libc::c_uint,
     tid: c_int,
@@ -170,8 +178,9 @@ pub(super) unsafe fn poll_stop(tid: c_int, status: &mut c_int) -> Result<bool, c
     call().or_else(|_| call()).map(|answer| answer == c_long::from(tid))
 }
 
-/// Waits until the thread stops, until that point in time or, with none, as long as it takes. Sleeping, never spinning: a tracer that
-/// burns its processor time on the processor of its tracee makes it stand still for whole time slices.
+/// Waits until the thread stops, until that point in time or, with none, as long as it takes. Sleeping, never
+/// spinning: a tracer that burns its processor time on the processor of its tracee makes it stand still for
+/// whole time slices.
 pub(super) unsafe fn wait_for(thread: &Thread<'_>, end_ns: Option<u64>) -> Result<c_int, Failed> {
     // SAFETY: system calls on numbers, and on buffers of this stack that outlive them.
     unsafe {
@@ -196,7 +205,8 @@ pub(super) unsafe fn wait_for(thread: &Thread<'_>, end_ns: Option<u64>) -> Resul
 /// A stop is announced by a signal; this is for the case that it is not.
 const LONGEST_NAP_NS: u64 = 200_000_000;
 
-/// Sleeps so long, or until a stop is announced. All signals are blocked, so an announcement is kept for us even if it came before this.
+/// Sleeps so long, or until a stop is announced. All signals are blocked, so an announcement is kept for us
+/// even if it came before this.
 unsafe fn pause(limit_ns: u64) {
     let announced = 1u64 << (libc::SIGCHLD - 1);
     let limit = libc::timespec {

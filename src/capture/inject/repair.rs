@@ -9,9 +9,10 @@ use super::plan::{Path, Plan};
 use super::ptrace::{now_ns, read_file};
 use crate::capture::sys::SYS_IO_PGETEVENTS;
 
-/// Calls that the kernel never restarts by itself after a stop: some always, the socket calls when a time limit is set on them. All of
-/// them have done nothing yet when they answer EINTR, so they can be made once more. Exact is that where no limit is involved, and others
-/// are only interrupted when the person wants it or in the moment in which they begin.
+/// Calls that the kernel never restarts by itself after a stop: some always, the socket calls when a time
+/// limit is set on them. All of them have done nothing yet when they answer EINTR, so they can be made once
+/// more. Exact is that where no limit is involved, and others are only interrupted when the person wants it
+/// or in the moment in which they begin.
 pub(super) fn answers_eintr(call: i64) -> bool {
     matches!(
         call,
@@ -52,9 +53,9 @@ pub(super) fn shorten_limit(plan: &Plan, registers: &mut user_regs_struct) {
     registers.r10 = (limit as u64).saturating_sub(passed_ms);
 }
 
-/// A transfer that ended early because of us, in a call whose arguments are registers alone: the registers with which the rest of it is made,
-/// behind how much there is already. That it ended early of itself is not to be told apart here, and does no harm: the rest then ends at once,
-/// as it did.
+/// A transfer that ended early because of us, in a call whose arguments are registers alone: the registers
+/// with which the rest of it is made, behind how much there is already. That it ended early of itself is not
+/// to be told apart here, and does no harm: the rest then ends at once, as it did.
 pub(super) fn rest_of_transfer(
     registers: &user_regs_struct,
     descriptor: Descriptor,

@@ -1,7 +1,8 @@
 //! One thread of the target: how it is brought to a stop, and how it is let go.
 //!
-//! Until its registers are ours, every step may fail, and then it is let go untouched. From then on none may: each is made as often as it
-//! takes, and waited for as long as it takes (a frozen group is thawed some day), or until the thread is dead.
+//! Until its registers are ours, every step may fail, and then it is let go untouched. From then on none may:
+//! each is made as often as it takes, and waited for as long as it takes (a frozen group is thawed some day),
+//! or until the thread is dead.
 //!
 //! Runs in the helper, under its rules (no allocation, no locks, no panics).
 
@@ -84,8 +85,8 @@ pub(super) unsafe fn attempt(plan: &Plan) -> (Report, c_int) {
     }
 }
 
-/// Becomes its tracer, without a stop. Whether its seccomp filters are suspended: wherever that may be, because another thread may install
-/// one in this one at any moment.
+/// Becomes its tracer, without a stop. Whether its seccomp filters are suspended: wherever that may be,
+/// because another thread may install one in this one at any moment.
 unsafe fn seize(plan: &Plan) -> Result<bool, c_int> {
     // SAFETY: numbers only.
     unsafe {
@@ -107,7 +108,8 @@ unsafe fn seize(plan: &Plan) -> Result<bool, c_int> {
 unsafe fn stop(plan: &Plan, thread: &Thread<'_>, requested: &mut u64) -> Result<c_int, Outcome> {
     // SAFETY: see `attempt`.
     unsafe {
-        // From here on it is caught as soon as it leaves its call. If it is still in it when looked at now, it is never interrupted in another.
+        // From here on it is caught as soon as it leaves its call. If it is still in it when looked at now,
+        // it is never interrupted in another.
         let watch = Watch::begin(plan);
         let mut end = Some(now_ns().saturating_add(plan.limit_ns));
         if plan.how == How::InUserSpace {
@@ -202,7 +204,8 @@ impl<'a> Tracee<'a> {
             if self.registers.cs != USER_CS {
                 return Some(Outcome::THIRTY_TWO_BIT);
             }
-            // Its number may be another thread's by now, and a filter or another program may have come since it was looked at.
+            // Its number may be another thread's by now, and a filter or another program may have come since
+            // it was looked at.
             let mut text = [0; 4096];
             let length = read_file(&plan.status, &mut text).unwrap_or(0);
             let text = text.get(..length).unwrap_or_default();
@@ -256,8 +259,8 @@ impl<'a> Tracee<'a> {
         flags.is_none_or(|flags| flags & WORKERS != 0)
     }
 
-    /// Where the stop ended a transfer early, has the thread make the rest of it. False when a signal of its own came meanwhile, which it
-    /// is to have at once.
+    /// Where the stop ended a transfer early, has the thread make the rest of it. False when a signal of its
+    /// own came meanwhile, which it is to have at once.
     unsafe fn finish_transfer(&mut self) -> bool {
         // SAFETY: see `attempt`.
         unsafe {
@@ -285,8 +288,9 @@ impl<'a> Tracee<'a> {
     pub unsafe fn release(&mut self) {
         // SAFETY: see `attempt`.
         unsafe {
-            // The kernel restarts interrupted calls only on its way out of a stop like the one we came by, so go back to one. Where
-            // nothing is to be restarted, every stop will do, and the one we are in is over soonest.
+            // The kernel restarts interrupted calls only on its way out of a stop like the one we came by, so
+            // go back to one. Where nothing is to be restarted, every stop will do, and the one we are in is
+            // over soonest.
             if self.ours
                 && self.kernel_restarts()
                 && insist(&self.thread, libc::PTRACE_INTERRUPT, 0, 0).is_ok()
@@ -320,13 +324,14 @@ impl<'a> Tracee<'a> {
         }
     }
 
-    /// Whether the thread was in a call that the kernel starts again by itself: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND,
-    /// ERESTART_RESTARTBLOCK, which no program ever sees.
+    /// Whether the thread was in a call that the kernel starts again by itself: ERESTARTSYS, ERESTARTNOINTR,
+    /// ERESTARTNOHAND, ERESTART_RESTARTBLOCK, which no program ever sees.
     fn kernel_restarts(&self) -> bool {
         self.registers.orig_rax as i64 >= 0 && matches!(self.registers.rax as i64, -512 | -513 | -514 | -516)
     }
 
-    /// Whether the thread was in a call that answered EINTR only because of us, and that does nothing twice when it is repeated.
+    /// Whether the thread was in a call that answered EINTR only because of us, and that does nothing twice
+    /// when it is repeated.
     unsafe fn must_repeat(&self) -> bool {
         const EINTR: u64 = (-(libc::EINTR as i64)) as u64;
         // SAFETY: see `attempt`.
