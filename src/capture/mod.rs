@@ -13,7 +13,7 @@
 //!         ──► tracking   a window: look, decide, arm
 //!         ──► watch      the mappings under watch, kept in step with the target's table (region)
 //!         ──► registration  which of them are registered, so that they stay as many as they were
-//!         ──► marks      first reads of shared memory told from writes     ──► piece   no call holds the target's lock for long
+//!         ──► shared, marks  first reads of shared memory told from writes     ──► piece   no call holds the target's lock for long
 //!         ──► yielding   what is let go because the target cannot use it otherwise, and how that is told (unwatched)
 //!         ──► keeper     registration            ──► scan    PAGEMAP_SCAN: report and re-arm in one step
 //!         ──► governor   what a window may cost  ──► arming  which written pages are armed again, where that is not all
@@ -57,6 +57,7 @@ pub mod region;
 mod registration;
 mod running;
 mod scan;
+mod shared;
 pub mod shortage;
 mod soft_dirty;
 mod source;

@@ -6,7 +6,7 @@
 //!   of fresh memory maps the zero page and a read of a private file maps the file's own page; only a write replaces
 //!   either by a page of the process itself, which carries no mark yet and therefore counts;
 //! * shared mappings: their pages are the file's whether written or not, so a page that was merely read for the
-//!   first time looks like a written one, unless a marker was armed in its place before (see `watch`).
+//!   first time looks like a written one, unless a marker was armed in its place before (see `marks`).
 //!
 //! Pages that do not exist match neither, so sparse reservations cost no page tables.
 //!

@@ -10,11 +10,11 @@ use super::arming::Arming;
 use super::attach::ProcessAttach;
 use super::huge::HugeBlocks;
 use super::keeper;
-use super::marks::{self, Marks};
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
 use super::registration::Registration;
 use super::scan::Question;
+use super::shared::SharedMemory;
 use super::unwatched::{Unwatched, UnwatchedRegion};
 use super::vitals::Vitals;
 use super::yielding::Yielding;
@@ -47,13 +47,7 @@ pub(super) struct WatchSet {
     yielding: Yielding,
     /// Where huge pages were seen before our arming split them.
     huge: HugeBlocks,
-    /// Shared mappings in which marks are of use. Sorted, disjoint.
-    shared: Vec<PageRange>,
-    marks: Marks,
-    /// Shared memory without a file that the target has mapped since the last pass.
-    fresh: Vec<PageRange>,
-    /// Small shared mappings may have come.
-    small_ones: bool,
+    shared: SharedMemory,
     /// Pages that are not armed: whether they are written is not known. Sorted, disjoint.
     unseen: Vec<PageRange>,
     /// Huge pages that the last pass has found.
@@ -96,10 +90,7 @@ impl WatchSet {
             registration: Registration::default(),
             yielding: Yielding::to(pid),
             huge: HugeBlocks::default(),
-            shared: Vec::new(),
-            marks: Marks::default(),
-            fresh: Vec::new(),
-            small_ones: false,
+            shared: SharedMemory::default(),
             unseen: Vec::new(),
             huge_now: Vec::new(),
             strangers: false,
@@ -196,17 +187,7 @@ impl WatchSet {
         if changed {
             let live: Vec<PageRange> = watched.iter().map(MemoryRegion::range).collect();
             self.unseen = range::intersect(&self.unseen, &live);
-            let marked = watched.iter().filter(|region| takes_marks(region));
-            self.shared = marked.map(MemoryRegion::range).collect();
-            range::merge(&mut self.shared);
-            if self.begun {
-                let before: Vec<PageRange> = self.regions.iter().map(MemoryRegion::range).collect();
-                let own = watched.iter().filter(|region| is_own_shared(region)).map(MemoryRegion::range);
-                self.fresh.extend(range::subtract(&own.collect::<Vec<_>>(), &before));
-                range::merge(&mut self.fresh);
-            }
-            self.marks.keep(&self.shared);
-            self.small_ones = true;
+            self.shared.follow(&watched, self.begun.then_some(&*self.regions));
             self.regions = watched.into();
         }
         Ok(changed)
@@ -224,7 +205,9 @@ impl WatchSet {
         let regions = Arc::clone(&self.regions);
         let mut candidates = range::subtract(&unarmed, &self.unseen);
         self.note_before_arming(target, &regions, &candidates)?;
-        self.meet_first_pages(target, &mut candidates, &mut collected)?;
+        let first = self.shared.meet(&mut target.pagemap, &mut candidates, self.begun);
+        let first = first.map_err(|errno| failed(errno, target))?;
+        (collected.written, collected.unknown) = (first.written, first.unknown);
         let pages = range::pages(&candidates, target.info.page_size);
         let armed = self.unseen.is_empty() && affords(pages, range::pieces(&candidates));
         self.huge_now.clear();
@@ -254,67 +237,6 @@ impl WatchSet {
         collected.armed = armed;
         self.begun = true;
         Ok(collected)
-    }
-
-    /// Arms the pages of shared memory that came to be where there were no marks, and sets marks beside them; takes such memory out of
-    /// the candidates.
-    fn meet_first_pages(
-        &mut self,
-        target: &mut ProcessAttach,
-        candidates: &mut Vec<PageRange>,
-        collected: &mut Collected,
-    ) -> Result<(), Stopped> {
-        let unmarked = self.marks.missing(&range::intersect(candidates, &self.shared));
-        *candidates = range::subtract(candidates, &unmarked);
-        let mut first = Vec::new();
-        let answer =
-            target.pagemap.written(&unmarked, Question::Shared, false, |found| first.push(found.range));
-        done(answer, target)?;
-        let touched = self.marks.missing(&marks::blocks(&first, &self.shared));
-        let mut ahead = if self.begun { self.marks.behind(&touched, &self.shared) } else { Vec::new() };
-        first.clear();
-        self.mark(target, &touched, &mut first)?;
-        self.marks.set(&touched);
-        for block in self.marks.ahead() {
-            let mut exists = false;
-            let answer = target.pagemap.existing(block, |_, _| exists = true);
-            if answer.is_ok() && exists {
-                ahead.extend(self.marks.behind(&[block], &self.shared));
-                self.marks.touched(block);
-            }
-        }
-        if std::mem::take(&mut self.small_ones) {
-            let small: Vec<PageRange> =
-                self.regions.iter().filter(|region| takes_marks(region)).map(MemoryRegion::range).collect();
-            ahead.extend(self.marks.small(&small));
-        }
-        range::merge(&mut ahead);
-        for block in ahead.iter().flat_map(marks::split) {
-            self.mark(target, &[block], &mut first)?;
-            self.marks.set_ahead(block);
-        }
-        range::merge(&mut first);
-        let fresh = std::mem::take(&mut self.fresh);
-        collected.written = range::intersect(&first, &fresh);
-        collected.unknown = range::subtract(&first, &fresh);
-        Ok(())
-    }
-
-    /// Arms all of these blocks, pages that do not exist yet included, and tells which were there.
-    fn mark(
-        &mut self,
-        target: &mut ProcessAttach,
-        blocks: &[PageRange],
-        there: &mut Vec<PageRange>,
-    ) -> Result<(), Stopped> {
-        for block in blocks {
-            self.note_huge_of(target, std::slice::from_ref(block))?;
-            let answer = target
-                .pagemap
-                .written(&[*block], Question::SharedWithMarkers, true, |found| there.push(found.range));
-            done(answer, target)?;
-        }
-        Ok(())
     }
 
     /// Notes what of these ranges is of huge pages, which arming would let the next write split.
@@ -406,7 +328,9 @@ impl WatchSet {
         if !strangers.is_empty() {
             self.watch_anew(target, &strangers)?;
             for region in strangers.iter().filter(|region| self.watches(region)) {
-                done(target.pagemap.unarmed(region.range(), &mut unarmed), target)?;
+                let mut of_it = Vec::new();
+                done(target.pagemap.unarmed(region.range(), &mut of_it), target)?;
+                unarmed.append(&mut of_it);
             }
             range::merge(&mut unarmed);
         }
@@ -418,13 +342,9 @@ impl WatchSet {
         self.strangers = true;
         for region in strangers {
             self.unseen = range::subtract(&self.unseen, &[region.range()]);
-            self.marks.forget(region.range());
             self.registration.forget(region.range());
-            if is_own_shared(region) {
-                self.fresh.push(region.range());
-            }
+            self.shared.stranger(region);
         }
-        range::merge(&mut self.fresh);
         self.changed_late |= self.rebuild(target).map_err(Stopped::Failed)?;
         Ok(())
     }
@@ -438,17 +358,6 @@ impl WatchSet {
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed_late)
     }
-}
-
-/// Whether marks tell anything in it.
-fn takes_marks(region: &MemoryRegion) -> bool {
-    region.is_shared() && region.kind() != RegionKind::HugeTlb
-}
-
-/// Whether it is shared memory that only the process which made it, and its children, can have put anything into.
-fn is_own_shared(region: &MemoryRegion) -> bool {
-    let name = region.pathname.as_deref().unwrap_or_default();
-    region.is_shared() && (name == "/dev/zero (deleted)" || name.starts_with("[anon_shmem:"))
 }
 
 /// Each mapping has one userfaultfd at most.
@@ -488,10 +397,13 @@ fn question(region: &MemoryRegion) -> Question {
 fn done(answer: Result<(), Errno>, target: &ProcessAttach) -> Result<(), Stopped> {
     match answer {
         Ok(()) | Err(Errno::EPERM) => Ok(()),
-        Err(Errno::ESRCH) => Err(Stopped::Gone),
-        Err(errno) => {
-            let pid = target.info.pid;
-            Err(Stopped::Failed(CaptureError::System { operation: "PAGEMAP_SCAN", pid, errno }))
-        }
+        Err(errno) => Err(failed(errno, target)),
     }
+}
+
+fn failed(errno: Errno, target: &ProcessAttach) -> Stopped {
+    if errno == Errno::ESRCH {
+        return Stopped::Gone;
+    }
+    Stopped::Failed(CaptureError::System { operation: "PAGEMAP_SCAN", pid: target.info.pid, errno })
 }
