@@ -201,11 +201,6 @@ impl ProcessAttach {
         })
     }
 
-    /// Puts a range under the watch of the userfaultfd.
-    pub(super) fn watch(&self, range: PageRange) -> std::result::Result<(), Errno> {
-        self.watch_all(&[range]).map_err(|_| Errno::EPIPE)?.pop().unwrap_or(Err(Errno::EPIPE))
-    }
-
     /// Takes a range out of the watch.
     pub(super) fn unwatch(&self, range: PageRange) -> std::result::Result<(), Errno> {
         match &self.uffd {

@@ -272,10 +272,10 @@ mod tests {
     fn the_last_word_is_heard_after_the_door_is_closed() {
         let (a, b) = pair();
         send(a.as_fd(), &Request::Attach { pid: 7, interrupt_calls: false }, &[], None).expect("sent");
-        send(b.as_fd(), &Request::Attach { pid: 8 }, &[], None).expect("sent");
+        send(b.as_fd(), &Request::Attach { pid: 8, interrupt_calls: false }, &[], None).expect("sent");
         drop(b);
         let heard = || receive::<Request>(a.as_fd(), 0).expect("received").map(|(request, _)| request);
-        assert_eq!((heard(), heard()), (Some(Request::Attach { pid: 8 }), None));
+        assert_eq!((heard(), heard()), (Some(Request::Attach { pid: 8, interrupt_calls: false }), None));
     }
 
     #[test]
