@@ -17,7 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use super::region::{MemoryRegion, RegionKind};
-use super::target::{Status, proc_path, stat_fields};
+use super::target::{Status, memory_path, proc_path, stat_fields};
 use super::unwatched::Unwatched;
 use super::vitals::Vitals;
 
@@ -115,7 +115,7 @@ impl Yielding {
     /// The kernel says that another userfaultfd watches a mapping of the target. Whether this shows one of its own; it may be another
     /// watcher's, too.
     pub fn met_another(&mut self) -> bool {
-        let readable = fs::read_dir(proc_path(self.pid, "fd")).is_ok();
+        let readable = fs::read_dir(memory_path(self.pid, "fd")).is_ok();
         let own = if readable { self.read_descriptors() } else { true };
         own && !std::mem::replace(&mut self.own, true)
     }
@@ -143,7 +143,7 @@ impl Yielding {
             return false;
         }
         // Since Linux 6.2 this is how many there are.
-        let count = fs::metadata(proc_path(self.pid, "fd")).map_or(0, |fds| fds.size());
+        let count = fs::metadata(memory_path(self.pid, "fd")).map_or(0, |fds| fds.size());
         let changed = count != self.descriptors || count == 0;
         self.descriptors = count;
         changed || self.read.elapsed() >= DESCRIPTORS_AGE
@@ -152,7 +152,7 @@ impl Yielding {
     /// Whether one of the descriptors is a userfaultfd of its own.
     fn read_descriptors(&mut self) -> bool {
         let begun = Instant::now();
-        let fds = fs::read_dir(proc_path(self.pid, "fd")).into_iter().flatten().flatten();
+        let fds = fs::read_dir(memory_path(self.pid, "fd")).into_iter().flatten().flatten();
         let found = fds
             .filter_map(|fd| fs::read_link(fd.path()).ok())
             .any(|link| link.as_os_str() == "anon_inode:[userfaultfd]");

@@ -148,10 +148,14 @@ pub fn limited(call: &str) {
         (message.msg_iov, message.msg_iovlen) = (&mut part, 1);
         let wake = |signal: i32| {
             let parent = libc::getpid();
-            later(move || drop(libc::kill(parent, signal)));
+            later(move || {
+                libc::kill(parent, signal);
+            });
         };
         let put = |fd: i32, count: usize| {
-            later(move || drop(libc::write(fd, b"hello\nworld!".as_ptr().cast(), count)));
+            later(move || {
+                libc::write(fd, b"hello\nworld!".as_ptr().cast(), count);
+            });
         };
         let terminal = |least: u8, tenths: u8| {
             let (mut master, mut slave) = (0, 0);
@@ -307,7 +311,9 @@ pub fn limited(call: &str) {
             }
             "msgrcv" => {
                 let queue = libc::msgget(libc::IPC_PRIVATE, 0o600);
-                later(|| drop(libc::msgsnd(queue, [1u64, 0].as_ptr().cast(), 8, 0)));
+                later(|| {
+                    libc::msgsnd(queue, [1u64, 0].as_ptr().cast(), 8, 0);
+                });
                 start();
                 let answer = libc::msgrcv(queue, bytes.cast(), 8, 0, 0) as c_long;
                 libc::msgctl(queue, libc::IPC_RMID, none.cast());
@@ -379,7 +385,9 @@ pub fn limited(call: &str) {
             }
             "read-eventfd" => {
                 let fd = libc::eventfd(0, 0);
-                later(|| drop(libc::write(fd, [1u64].as_ptr().cast(), 8)));
+                later(|| {
+                    libc::write(fd, [1u64].as_ptr().cast(), 8);
+                });
                 start();
                 libc::read(fd, bytes.cast(), 8) as c_long
             }
@@ -395,7 +403,9 @@ pub fn limited(call: &str) {
                 let fd = libc::inotify_init1(0);
                 let watched = std::ffi::CString::new(folder.path().to_str().expect("text")).expect("no zero");
                 libc::inotify_add_watch(fd, watched.as_ptr(), libc::IN_CREATE);
-                later(|| drop(libc::open(path.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600)));
+                later(|| {
+                    libc::open(path.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600);
+                });
                 start();
                 libc::read(fd, bytes.cast(), 999) as c_long
             }
@@ -437,7 +447,7 @@ pub fn limited(call: &str) {
             }
             "write-socket" | "send-socket" | "sendmsg-socket" => {
                 drained(pair[1]);
-                part.iov_len = BIG;
+                (*message.msg_iov).iov_len = BIG;
                 start();
                 match call {
                     "write-socket" => libc::write(pair[0], bytes.cast(), BIG) as c_long,
@@ -446,14 +456,18 @@ pub fn limited(call: &str) {
                 }
             }
             "flock" => {
-                let fd = locked(&|fd| drop(libc::flock(fd, libc::LOCK_EX)));
+                let fd = locked(&|fd| {
+                    libc::flock(fd, libc::LOCK_EX);
+                });
                 start();
                 libc::flock(fd, libc::LOCK_EX).into()
             }
             "setlkw" => {
                 let mut whole: libc::flock = std::mem::zeroed();
                 whole.l_type = libc::F_WRLCK as _;
-                let fd = locked(&|fd| drop(libc::fcntl(fd, libc::F_SETLKW, &whole)));
+                let fd = locked(&|fd| {
+                    libc::fcntl(fd, libc::F_SETLKW, &whole);
+                });
                 start();
                 libc::fcntl(fd, libc::F_SETLKW, &whole).into()
             }
@@ -486,7 +500,9 @@ pub fn limited(call: &str) {
             }
             "open-fifo" => {
                 libc::mkfifo(path.as_ptr(), 0o600);
-                later(|| drop(libc::open(path.as_ptr(), libc::O_WRONLY)));
+                later(|| {
+                    libc::open(path.as_ptr(), libc::O_WRONLY);
+                });
                 start();
                 c_long::from(libc::open(path.as_ptr(), libc::O_RDONLY) >= 0)
             }

@@ -16,7 +16,7 @@ use super::peer::{Caller, has_ended, pid_of};
 use super::wire::{self, Answer, MAX_FDS, MAX_MESSAGE, MAX_PIDS, Request, WireError};
 use super::{Policy, proof};
 use crate::capture::region::{MemoryRegion, parse_maps};
-use crate::capture::target::proc_path;
+use crate::capture::target::memory_path;
 use crate::capture::{CaptureError, ProcessAttach, Rung, inject, perf, processes, sys};
 use crate::{GlassRamError, Result};
 
@@ -201,7 +201,7 @@ impl Clerk {
         self.still(about, pidfd)?;
         let changed = CaptureError::Changed { pid: about.pid };
         attached.maps.read().map_err(|_| changed.clone())?;
-        let now = std::fs::read(proc_path(about.pid, "maps")).map_err(|_| changed.clone())?;
+        let now = std::fs::read(memory_path(about.pid, "maps")).map_err(|_| changed.clone())?;
         let now = parse_maps(&now).map_err(|_| changed.clone())?;
         let same = !attached.maps.is_gone() && laid_out(&attached.maps.parse(about.pid)?) == laid_out(&now);
         if same { Ok(attached) } else { Err(changed.into()) }

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::peer::{Rights, shares_namespace};
 use crate::capture::CaptureError;
-use crate::capture::target::{Status, proc_path};
+use crate::capture::target::{Status, memory_path};
 
 /// What of a target's credentials decides about who may look into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,14 +31,15 @@ pub(super) struct Credentials {
 impl Credentials {
     pub fn of(pid: u32) -> Result<Self, CaptureError> {
         let none = || CaptureError::NoSuchProcess { pid };
-        let status = Status::of(pid).map_err(|_| none())?;
+        // Of a thread that lives: the first may have ended, and has nothing any more then.
+        let status = Status::read(&memory_path(pid, "status")).map_err(|_| none())?;
         let uids = four(&status, "Uid").ok_or_else(none)?;
         let gids = four(&status, "Gid").ok_or_else(none)?;
         let permitted = status.field("CapPrm").and_then(|set| u64::from_str_radix(set, 16).ok());
         let here = shares_namespace(pid, "user") == Some(true);
         // After its user, as the kernel does it: who puts privileges off becomes undumpable before it is of another user. By its
         // name, because only then the owner is found out anew.
-        let owner = fs::metadata(proc_path(pid, "maps")).map_err(|_| none())?.uid();
+        let owner = fs::metadata(memory_path(pid, "maps")).map_err(|_| none())?.uid();
         Ok(Self {
             comm: status.name(),
             uids,

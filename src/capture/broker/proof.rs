@@ -12,19 +12,19 @@ use std::os::unix::fs::MetadataExt;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
-use crate::capture::target::proc_path;
+use crate::capture::target::memory_path;
 
 /// Above every address that a process can have on this processor.
 const NOWHERE: i64 = 0x7fff_ffff_ffff_f000;
 
 /// Our own, of this process; none where the kernel refuses.
 pub(super) fn of(pid: u32) -> Option<File> {
-    File::open(proc_path(pid, "mem")).ok()
+    File::open(memory_path(pid, "mem")).ok()
 }
 
 /// Whether this is one, of the process that has this number now, and of memory that still is in use.
 pub(super) fn holds(shown: BorrowedFd<'_>, pid: u32) -> bool {
-    let Ok(expected) = fs::metadata(proc_path(pid, "mem")) else { return false };
+    let Ok(expected) = fs::metadata(memory_path(pid, "mem")) else { return false };
     // As long as it is open, the file of another process with the same number has another inode; that of another /proc, which may
     // number processes otherwise, is on another device.
     let same =
@@ -39,6 +39,7 @@ mod tests {
     use std::os::unix::fs::OpenOptionsExt;
 
     use super::*;
+    use crate::capture::target::proc_path;
 
     #[test]
     fn only_what_the_kernel_has_opened_of_this_very_memory_is_one() {

@@ -66,13 +66,25 @@ pub(in crate::capture) fn userfaultfd_of(
         interrupt_calls: interrupts_calls(),
         begun: Instant::now(),
         round: 0,
-        catching: true,
+        catching: may_signal(pid),
         may_suspend: plan::may_suspend_seccomp(),
         unfit: Vec::new(),
         last: None,
         told: false,
     }
     .run(&around)
+}
+
+/// Whether an event of ours may signal a thread of the process: not those of another user, unless we are root
+/// (`sigio_perm` in the kernel's fs/fcntl.c). The signal would be dropped without a word, and we would wait for nothing.
+fn may_signal(pid: u32) -> bool {
+    let ours = [nix::unistd::getuid().as_raw(), nix::unistd::geteuid().as_raw()];
+    let Ok(status) = target::Status::read(&target::memory_path(pid, "status")) else { return false };
+    let users = status.field("Uid").unwrap_or_default().split_whitespace();
+    let users: Vec<u32> = users.filter_map(|user| user.parse().ok()).collect();
+    // Real, effective, saved, file system: the first and the third count.
+    let theirs = [users.first(), users.get(2)];
+    ours[1] == 0 || ours.iter().any(|own| theirs.contains(&Some(own)))
 }
 
 /// The search for a thread and a moment.
