@@ -198,10 +198,12 @@ fn a_storm_of_deaths() {
             }
         }
         monitor.wait();
-        wait_until("nothing is held", || !is_traced(pid) && registered(pid) == 0 && keepers(pid).is_empty());
+        // A helper whose monitor is dead may come to the target after its keeper has gone.
+        wait_until("nothing is held", || {
+            !is_traced(pid) && registered(pid) == 0 && keepers(pid).is_empty() && userfaultfds(pid) == 0
+        });
         worker.assert_alive();
         worker.assert_right();
-        assert_untouched(pid);
     }
     assert_eq!(mappings(pid), before, "mappings are left in pieces");
     assert!(storm < 100 || of_keepers > 0 && of_both > 0, "no keeper was met: {of_keepers}, {of_both}");

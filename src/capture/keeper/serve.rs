@@ -21,8 +21,11 @@ pub(super) extern "C" fn main(memory: *mut c_void) -> c_int {
     let kernel = memory.plan.kernel;
     // SAFETY: this process is a copy that runs nothing but this, on a stack within `memory`.
     match unsafe { settle(&memory.plan) } {
+        // Nobody to watch for, and nothing is watched yet.
         Ok(pid) => {
-            let _ = kernel.send(&[READY, pid]);
+            if kernel.send(&[READY, pid]).is_err() {
+                exit();
+            }
         }
         Err((step, errno)) => {
             let _ = kernel.send(&[FAILED, step, errno as u64]);
