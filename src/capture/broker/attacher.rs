@@ -30,8 +30,14 @@ pub struct Attacher {
 
 impl Attacher {
     /// The best way there is. Whoever may trace others makes a broker and gives that right up, for good: to be called before
-    /// any thread is started.
+    /// any thread is started. What is to be [`sandboxed`](SecurityConfig::sandboxed) is from then on.
     pub fn choose(security: SecurityConfig, rung: Option<Rung>) -> Result<Self> {
+        let chosen = Self::find(security, rung)?;
+        security.confine_session()?;
+        Ok(chosen)
+    }
+
+    fn find(security: SecurityConfig, rung: Option<Rung>) -> Result<Self> {
         let alone = Self { security, broker: None };
         // A broker knows only the best rung; another one, asked for or all that there is, is done with the rights that are there.
         // What the kernel lacks, every broker lacks; what is forbidden here, the system's may still be allowed.
@@ -62,6 +68,11 @@ impl Attacher {
 
     fn by(security: SecurityConfig, link: Link) -> Self {
         Self { security, broker: Some(Arc::new(Mutex::new(link))) }
+    }
+
+    /// Whether what is shown of a target is to have other addresses than the true ones.
+    pub fn anonymizes(&self) -> bool {
+        self.security.anonymize_addresses
     }
 
     /// As `attach`, on this rung, if one is named. The broker knows only the best.
