@@ -11,7 +11,7 @@ use super::credentials::Credentials;
 use super::link::{self, Link};
 use super::peer::{Rights, pid_of};
 use super::wire::{Answer, MAX_PIDS, Request};
-use super::{SecurityConfig, proof};
+use super::{SecurityConfig, audit, proof};
 use crate::capture::perf::Deaf;
 use crate::capture::{CaptureError, ProcessAttach, ProcessAttachCapability as _, Rung, inject, may_watch};
 use crate::{GlassRamError, Result};
@@ -80,8 +80,9 @@ impl Attacher {
         match rung {
             None | Some(Rung::WpAsync) => self.attach(pid),
             Some(rung) if self.broker.is_none() => {
-                self.security.check_alone(pid)?;
-                ProcessAttach::attach_by(pid, rung)
+                self.allows_alone(pid)?;
+                let how = format!("{rung}, without a broker");
+                audit::audited(pid, &how, || ProcessAttach::attach_by(pid, rung))
             }
             Some(rung) => Err(GlassRamError::FeatureNotSupported {
                 feature: format!(
@@ -98,8 +99,8 @@ impl Attacher {
             return Err(CaptureError::Ourselves { pid }.into());
         }
         if self.broker.is_none() {
-            self.security.check_alone(pid)?;
-            return ProcessAttach::attach(pid);
+            self.allows_alone(pid)?;
+            return audit::audited(pid, "without a broker", || ProcessAttach::attach(pid));
         }
         self.security.check(pid)?;
         match self.ask_about(
@@ -113,6 +114,11 @@ impl Attacher {
             (Answer::Refused { error, .. }, _) => Err(error),
             _ => Err(link::nonsense()),
         }
+    }
+
+    fn allows_alone(&self, pid: u32) -> Result<()> {
+        let allowed = self.security.check_alone(pid);
+        Ok(allowed.inspect_err(|error| audit::refused(pid, &error.to_string()))?)
     }
 
     /// What forbids watching each of these processes, in their order; nothing is touched.

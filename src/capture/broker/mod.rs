@@ -54,7 +54,7 @@ mod server;
 mod wire;
 
 pub use attacher::{Attacher, SYSTEM_SOCKET};
-pub use audit::{AuditLog, keep_audit_log};
+pub use audit::{AuditLog, usual_audit_log};
 pub use peer::Peer;
 pub use policy::{DEFAULT_POLICY, Policy, PolicyError, Rule, Targets};
 pub use security::SecurityConfig;

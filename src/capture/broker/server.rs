@@ -3,7 +3,6 @@
 //! It waits for nobody: each client is served by a process that is forked for it (`clerk`), after everything has been given up that is not
 //! needed, and what these ask of it (`counter`) it answers at once, or when the auditor has.
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -77,9 +76,8 @@ struct Desk {
 
 struct Broker {
     policy: Policy,
-    auditor: Auditor,
-    /// Whose records the auditor has not answered yet; those of nobody are the broker's own.
-    recorded: VecDeque<Option<u64>>,
+    /// Records are for the process of a client; those for nobody are the broker's own.
+    auditor: Auditor<Option<u64>>,
     desks: Vec<Desk>,
     accounts: Accounts,
     desks_so_far: u64,
@@ -92,14 +90,8 @@ pub fn serve(options: BrokerOptions, ready: impl FnOnce()) -> Result<()> {
     // What it finds out about this kernel it finds out on itself, which nobody can look into any more afterwards.
     probe::supported()?;
     confine::confine()?;
-    let mut broker = Broker {
-        policy,
-        auditor,
-        recorded: VecDeque::new(),
-        desks: Vec::new(),
-        accounts: Accounts::default(),
-        desks_so_far: 0,
-    };
+    let mut broker =
+        Broker { policy, auditor, desks: Vec::new(), accounts: Accounts::default(), desks_so_far: 0 };
     let listener = match options.origin {
         Origin::Listening(listener) => {
             // Who knocks and goes away again is not waited for.
@@ -345,10 +337,9 @@ impl Broker {
     /// Whether the auditor has it to write down; then its word is passed on when it comes.
     fn record(&mut self, whose: Option<u64>, peer: Peer, note: &Note) -> bool {
         let target = Target { pid: note.pid, comm: note.comm.as_deref(), uid: note.uid };
-        let handed = self.auditor.record(&Record { event: note.event, peer, target, reason: &note.reason });
-        if handed {
-            self.recorded.push_back(whose);
-        } else {
+        let record = Record { event: note.event, peer, target, reason: &note.reason };
+        let handed = self.auditor.record(whose, &record);
+        if !handed {
             warn!("the audit log cannot be written");
         }
         handed
@@ -356,13 +347,8 @@ impl Broker {
 
     /// Passes the auditor's words on.
     fn audited(&mut self) {
-        let words = match self.auditor.heard() {
-            Some(words) => words,
-            // It is gone, and none of what it has not answered is known to be written.
-            None => vec![false; self.recorded.len()],
-        };
-        for written in words {
-            if let Some(Some(number)) = self.recorded.pop_front() {
+        for (whose, written) in self.auditor.heard() {
+            if let Some(number) = whose {
                 self.say(number, if written { &Word::Yes } else { &Word::No });
             }
         }
