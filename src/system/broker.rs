@@ -20,6 +20,8 @@ pub struct Options {
     pub socket: Option<PathBuf>,
     /// Serve the other end of the standard input only.
     pub connected_on_stdin: bool,
+    /// It may suspend the seccomp filter of a target, and has none itself.
+    pub suspend_seccomp: bool,
     /// The policy file.
     pub policy: PathBuf,
     /// The audit log; the usual one when `None`.
@@ -36,7 +38,8 @@ pub fn run(options: Options) -> Result<()> {
         None => Origin::handed_over().map_err(BrokerError::Listen)?,
     };
     let audit_log = options.audit_log.unwrap_or_else(usual_audit_log);
-    serve(BrokerOptions { origin, policy: options.policy, audit_log }, || {
+    let suspends_seccomp = options.suspend_seccomp;
+    serve(BrokerOptions { origin, policy: options.policy, audit_log, suspends_seccomp }, || {
         // Outside of a service there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     })

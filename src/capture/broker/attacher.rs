@@ -103,11 +103,14 @@ impl Attacher {
             return audit::audited(pid, "without a broker", || ProcessAttach::attach(pid));
         }
         self.security.check(pid)?;
-        match self.ask_about(
-            &Request::Attach { pid, interrupt_calls: inject::interrupts_calls() },
-            &[],
-            pid,
-        )? {
+        let request = Request::Attach { pid, interrupt_calls: inject::interrupts_calls() };
+        let mut answered = self.ask_about(&request, &[], pid)?;
+        if matches!(&answered.0, Answer::Refused { error, .. } if *error == CaptureError::Seccomp { pid }.into())
+            && let Some(suspending) = self.ask_suspending(&request)
+        {
+            answered = suspending?;
+        }
+        match answered {
             (Answer::Attached(facts), fds) if facts.pid == pid => {
                 ProcessAttach::from_parts(facts, fds, self.clone())
             }
@@ -185,6 +188,11 @@ impl Attacher {
         let shown = proof::of(pid);
         let fds: Vec<BorrowedFd<'_>> = fds.iter().copied().chain(shown.as_ref().map(AsFd::as_fd)).collect();
         self.ask(request, &fds)
+    }
+
+    fn ask_suspending(&self, request: &Request) -> Option<Result<(Answer, Vec<OwnedFd>)>> {
+        let link = self.broker.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        link.ask_suspending(request, &[])
     }
 
     fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(Answer, Vec<OwnedFd>)> {

@@ -26,12 +26,19 @@ const NEEDED: CapabilitySet = CapabilitySet::SYS_PTRACE
     .union(CapabilitySet::SYS_NICE);
 
 /// Gives up everything else. One thread only, and no way back.
-pub(super) fn confine() -> Result<(), BrokerError> {
-    seal_bounding_set(NEEDED)?;
-    give_up_capabilities(NEEDED)?;
+///
+/// Who suspends the seccomp filters of others may have none, and needs one capability more (ptrace(2), `PTRACE_O_SUSPEND_SECCOMP`).
+/// Only a broker that root starts for itself and for one attach is such a one: it has no other clients.
+pub(super) fn confine(suspends_seccomp: bool) -> Result<(), BrokerError> {
+    let needed = if suspends_seccomp { NEEDED | CapabilitySet::SYS_ADMIN } else { NEEDED };
+    seal_bounding_set(needed)?;
+    give_up_capabilities(needed)?;
     let failed = |step| move |error: &dyn std::fmt::Display| refusal(step, &error.to_string());
     nix::sys::prctl::set_dumpable(false).map_err(|error| failed("not to be dumpable")(&error))?;
     rustix::thread::set_no_new_privs(true).map_err(|error| failed("no new privileges")(&error))?;
+    if suspends_seccomp {
+        return Ok(());
+    }
     let program = filter().map_err(|error| failed("building its seccomp filter")(&error))?;
     seccompiler::apply_filter(&program).map_err(|error| failed("its seccomp filter")(&error))
 }

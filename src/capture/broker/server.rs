@@ -60,6 +60,8 @@ pub struct BrokerOptions {
     pub policy: PathBuf,
     /// The audit log; it is made where there is none.
     pub audit_log: PathBuf,
+    /// Whether seccomp filters of targets are suspended, which the kernel lets only those do who have none themselves.
+    pub suspends_seccomp: bool,
 }
 
 /// A client's process, as the broker has it.
@@ -89,7 +91,7 @@ pub fn serve(options: BrokerOptions, ready: impl FnOnce()) -> Result<()> {
     let auditor = Auditor::start(&options.audit_log)?;
     // What it finds out about this kernel it finds out on itself, which nobody can look into any more afterwards.
     probe::supported()?;
-    confine::confine()?;
+    confine::confine(options.suspends_seccomp)?;
     let mut broker =
         Broker { policy, auditor, desks: Vec::new(), accounts: Accounts::default(), desks_so_far: 0 };
     let listener = match options.origin {
@@ -300,7 +302,10 @@ impl Broker {
                 return;
             }
             Ask::Note(note) => {
-                let number = desk.number;
+                let (number, limited) = (desk.number, desk.limited);
+                let Some(note) = self.as_allowed(note, peer, limited, now) else {
+                    return self.say(number, &Word::Yes);
+                };
                 if !self.record(Some(number), peer, &note) {
                     self.say(number, &Word::No);
                 }
@@ -330,7 +335,24 @@ impl Broker {
     /// One word in the log for each flood.
     fn note_limited(&mut self, peer: Peer, pid: u32, limited: &Limited) {
         if limited.newly {
-            self.record(None, peer, &Note::new(Event::Limited, pid, None, "asks too often"));
+            let note = Note::new(Event::Limited, pid, None, "asks too often");
+            if let Some(note) = self.as_allowed(note, peer, true, Instant::now()) {
+                self.record(None, peer, &note);
+            }
+        }
+    }
+
+    /// The note as it is to be written; none where it is a refusal and enough of this user's have been.
+    fn as_allowed(&mut self, note: Note, peer: Peer, limited: bool, now: Instant) -> Option<Note> {
+        if !limited || !matches!(note.event, Event::Refused | Event::Limited) {
+            return Some(note);
+        }
+        match self.accounts.line(peer.uid, now)? {
+            0 => Some(note),
+            more => {
+                let reason = format!("{} ({more} more were refused to user {})", note.reason, peer.uid);
+                Some(Note { reason, ..note })
+            }
         }
     }
 
