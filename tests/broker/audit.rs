@@ -107,9 +107,9 @@ fn refusals_of_one_user_are_not_written_without_end() {
     let script = "import json, socket, sys, time\n\
         refused = 0\n\
         request = json.dumps({'attach': {'pid': int(sys.argv[2]), 'interrupt_calls': False}}).encode()\n\
+        broker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
+        broker.connect(sys.argv[1])\n\
         while refused < 120:\n\
-        \x20   broker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
-        \x20   broker.connect(sys.argv[1])\n\
         \x20   broker.send(request)\n\
         \x20   answer = json.loads(broker.recv(65536))\n\
         \x20   wait = answer['refused'].get('again_ms')\n\
