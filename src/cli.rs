@@ -12,7 +12,6 @@ mod values;
 
 use std::fmt::Display;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -26,7 +25,6 @@ use self::session::{ReplayArgs, SessionArgs};
 use self::snapshot::SnapshotArgs;
 use self::top::TopArgs;
 use crate::Result;
-use crate::system::broker;
 
 /// Live memory introspection on the screen itself: a map of where another process writes its memory.
 #[derive(Debug, Parser)]
@@ -60,12 +58,6 @@ enum Command {
     Doctor(DoctorArgs),
     /// Attach for others who may not: the one part that needs privileges (see session/memory-glass-broker.service)
     Broker(BrokerArgs),
-    /// Keep the broker's audit log: what comes in line by line is on the disk before it is answered
-    #[command(hide = true)]
-    AuditLog {
-        /// The log
-        path: PathBuf,
-    },
     /// Replay recordings through the sensing: how good a map a budget of faults buys, against the truth
     Evaluate(EvaluateArgs),
     /// Write memory in a known pattern: something to try the map on, and to learn to read it
@@ -121,10 +113,6 @@ impl Cli {
             Some(Command::Doctor(args)) => args.run(),
             Some(Command::Evaluate(args)) => args.run(),
             Some(Command::Broker(args)) => args.run(),
-            Some(Command::AuditLog { path }) => {
-                broker::keep_audit_log(&path)?;
-                Ok(ExitCode::SUCCESS)
-            }
             Some(Command::Exercise(args)) => args.run(),
         }
     }

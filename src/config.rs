@@ -2,6 +2,9 @@
 //!
 //! Read by [`crate::cli`], whose options win over it, and applied by [`crate::system::session`], again whenever the file changes.
 
+mod file;
+mod security;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -169,6 +172,27 @@ pub struct ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+impl ConfigError {
+    fn of_toml(error: &toml::de::Error, text: &str, path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            place: error.span().map(|span| place(text, span.start)),
+            reason: with_suggestion(error.message()),
+        }
+    }
+}
+
+/// Where nothing may be done without knowing what the file says under `[security]`.
+impl From<ConfigError> for crate::GlassRamError {
+    fn from(error: ConfigError) -> Self {
+        let feature = format!(
+            "{error}; nothing is done while what it says under [security] is not known: correct it, or name another \
+             file with --config"
+        );
+        Self::FeatureNotSupported { feature }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path.display())?;
@@ -182,11 +206,7 @@ impl fmt::Display for ConfigError {
 impl Config {
     /// Reads the text of a file; `path` is for the error only.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError {
-            path: path.to_owned(),
-            place: error.span().map(|span| place(text, span.start)),
-            reason: with_suggestion(error.message()),
-        })
+        toml::from_str(text).map_err(|error| ConfigError::of_toml(&error, text, path))
     }
 
     /// The file's own options with those of the command line over them.

@@ -119,6 +119,18 @@ fn the_start_script_is_a_script_and_the_units_are_units() {
         let ours: Vec<&str> = text.lines().filter(|line| line.contains("memory-glass")).collect();
         assert!(ours.is_empty(), "{ours:#?}");
     }
+    // What is shared by everybody is bounded, and its end is nobody else's.
+    let broker = std::fs::read_to_string(systemd.join("system/memory-glass-broker.service")).expect("text");
+    for bound in [
+        "SystemCallFilter=",
+        "MemoryMax=",
+        "TasksMax=",
+        "Restart=on-failure",
+        "KillMode=process",
+        "OOMPolicy=continue",
+    ] {
+        assert!(broker.lines().any(|line| line.starts_with(bound)), "{bound}");
+    }
     // Portals look for a file of this name because the desktop calls itself so.
     let portals = prefix.join("share/xdg-desktop-portal/memory-glass-portals.conf");
     assert!(std::fs::read_to_string(portals).expect("text").contains("\n[preferred]\n"));

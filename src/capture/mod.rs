@@ -55,6 +55,7 @@ pub mod range;
 pub mod recording;
 pub mod region;
 mod registration;
+pub(crate) mod rights;
 mod running;
 mod scan;
 mod shared;

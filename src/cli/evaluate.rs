@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::print_report;
+use super::subject::ConfigArgs;
 use crate::Result;
 use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
 use crate::sensing::SolverKind;
@@ -37,6 +38,8 @@ pub(super) struct EvaluateArgs {
     /// Draw one window of each recording into this folder: truth, samples, reconstruction, error and confidence
     #[arg(long, value_name = "FOLDER")]
     pictures: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Print one JSON object a file instead of words
     #[arg(long)]
     json: bool,
@@ -53,6 +56,7 @@ enum SolverName {
 
 impl EvaluateArgs {
     pub(super) fn run(&self) -> Result<ExitCode> {
+        self.config.security(false)?.confine_session()?;
         let hilbert = match self.order {
             Some(order) => HilbertConfig::fixed(order)?,
             None => HilbertConfig::default(),

@@ -34,6 +34,9 @@ pub(super) struct BrokerArgs {
     /// Serve the other end of the socket that is the standard input, and nobody else
     #[arg(long, conflicts_with = "socket", hide = true)]
     pub(super) connected_on_stdin: bool,
+    /// Suspend the seccomp filter of a target, without one of its own: for root alone
+    #[arg(long, requires = "connected_on_stdin", hide = true)]
+    suspend_seccomp: bool,
     /// Who may watch whom; without this file everybody their own processes
     #[arg(long, value_name = "FILE.toml", default_value = broker::DEFAULT_POLICY)]
     policy: PathBuf,
@@ -47,6 +50,7 @@ impl BrokerArgs {
         broker::run(broker::Options {
             socket: self.socket,
             connected_on_stdin: self.connected_on_stdin,
+            suspend_seccomp: self.suspend_seccomp,
             policy: self.policy,
             audit_log: self.audit_log,
         })?;

@@ -7,11 +7,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::print_report;
-use super::subject::AttachArgs;
+use super::subject::{AttachArgs, ConfigArgs};
 use super::values::{parse_age, parse_bytes, parse_seconds};
 use crate::Result;
 use crate::capture::recording::RingLimits;
-use crate::config::SecurityConfig;
 use crate::system::{export, record};
 
 #[derive(Debug, Args)]
@@ -21,6 +20,8 @@ pub(super) struct RecordArgs {
     target: String,
     #[command(flatten)]
     attach: AttachArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// The file to make
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -56,7 +57,7 @@ impl RecordArgs {
             duration: self.seconds,
             window: Duration::from_millis(self.window_ms.into()),
             limits: RingLimits { max_bytes: self.max_size, max_age: self.max_age },
-            security: SecurityConfig { anonymize_addresses: self.anonymize, ..SecurityConfig::default() },
+            security: self.config.security(self.anonymize)?,
             follow_forks: self.follow_forks,
         })?;
         print_report(&report, self.json);

@@ -7,12 +7,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::print_report;
-use super::subject::{AttachArgs, PictureArgs, SubjectArgs, WatchArgs};
+use super::subject::{AttachArgs, ConfigArgs, PictureArgs, SubjectArgs, WatchArgs};
 use super::values::{parse_position, parse_seconds, parse_size};
 use crate::Result;
 use crate::capture::MonitorConfig;
 use crate::capture::recording::ReplayStart;
-use crate::config::SecurityConfig;
 use crate::ipc;
 use crate::system::{View, snapshot};
 
@@ -58,6 +57,8 @@ pub(super) struct SnapshotArgs {
     #[command(flatten)]
     attach: AttachArgs,
     #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
     picture: PictureArgs,
 }
 
@@ -80,7 +81,7 @@ impl SnapshotArgs {
             layout: self.layout,
             hilbert: self.picture.hilbert()?,
             palette: self.picture.palette(),
-            security: SecurityConfig { anonymize_addresses: self.anonymize, ..SecurityConfig::default() },
+            security: self.config.security(self.anonymize)?,
         })?;
         print_report(&report, self.json);
         Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ use super::values::{parse_position, parse_speed};
 use crate::Result;
 use crate::capture::recording::ReplayStart;
 use crate::capture::{self, Rung};
+use crate::config::{Config, SecurityConfig};
 use crate::ipc;
 use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
 use crate::render::ColorPalette;
@@ -100,6 +101,21 @@ impl AttachArgs {
     /// For all attaches of this program.
     pub(super) fn apply(&self) {
         capture::interrupt_calls(self.interrupt_calls);
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    /// The configuration, whose [security] holds here, too [default: $XDG_CONFIG_HOME/memory-glass/config.toml]
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// How careful to be: as configured, and with what was asked for beside.
+    pub(super) fn security(&self, anonymize: bool) -> Result<SecurityConfig> {
+        let configured = Config::security_of(self.config.as_deref())?;
+        Ok(SecurityConfig { anonymize_addresses: configured.anonymize_addresses | anonymize, ..configured })
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::subject::{AttachArgs, PictureArgs, StartArgs, SubjectArgs};
+use super::subject::{AttachArgs, ConfigArgs, PictureArgs, StartArgs, SubjectArgs};
 use crate::Result;
 use crate::system::top;
 
@@ -16,6 +16,8 @@ pub(super) struct TopArgs {
     start: StartArgs,
     #[command(flatten)]
     attach: AttachArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Colours that the terminal has [default: as $COLORTERM says, otherwise 256]
     #[arg(long, value_enum)]
     colors: Option<Colors>,
@@ -38,6 +40,7 @@ impl TopArgs {
             subject: self.subject.subject(self.start.replay_start()),
             hilbert: self.picture.hilbert()?,
             palette: self.picture.palette(),
+            security: self.config.security(false)?,
             depth: self.colors.map(|colors| match colors {
                 Colors::True => top::ColorDepth::True,
                 Colors::Indexed => top::ColorDepth::Indexed,

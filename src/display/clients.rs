@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use calloop::generic::Generic;
 use calloop::{EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
-use nix::libc;
 use nix::sys::signal::SigSet;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
@@ -20,7 +19,7 @@ use smithay::wayland::socket::ListeningSocketSource;
 use tracing::{debug, info, warn};
 
 use super::{Compositor, DisplayError};
-use crate::capture::shortage;
+use crate::capture::{rights, shortage};
 
 /// What is kept per client.
 #[derive(Debug, Default)]
@@ -234,16 +233,12 @@ pub(crate) fn spawn(
     Ok(pid)
 }
 
-/// A loop that reads signals as events has them blocked, and a program would inherit that: it could not be ended by Ctrl+C. It would
-/// also inherit ambient capabilities, which a unit of systemd may have given to us and to nobody else.
+/// A loop that reads signals as events has them blocked, and a program would inherit that: it could not be ended by Ctrl+C.
 #[allow(unsafe_code)]
 fn start_clean(program: &mut Command) {
-    // SAFETY: between fork and exec only sigprocmask(2) and prctl(2) are called, which are plain system calls and take
-    // numbers and a value on the stack.
+    rights::keep_to_ourselves(program);
+    // SAFETY: between fork and exec only sigprocmask(2) is called, with a value on the stack.
     unsafe {
-        program.pre_exec(|| {
-            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-            SigSet::empty().thread_set_mask().map_err(std::io::Error::from)
-        });
+        program.pre_exec(|| SigSet::empty().thread_set_mask().map_err(std::io::Error::from));
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
 use crate::Result;
-use crate::capture::broker::{BrokerError, BrokerOptions, Origin, serve};
+use crate::capture::broker::{BrokerError, BrokerOptions, Origin, serve, usual_audit_log};
 
 pub use crate::capture::broker::DEFAULT_POLICY;
 
@@ -20,6 +20,8 @@ pub struct Options {
     pub socket: Option<PathBuf>,
     /// Serve the other end of the standard input only.
     pub connected_on_stdin: bool,
+    /// It may suspend the seccomp filter of a target, and has none itself.
+    pub suspend_seccomp: bool,
     /// The policy file.
     pub policy: PathBuf,
     /// The audit log; the usual one when `None`.
@@ -36,26 +38,11 @@ pub fn run(options: Options) -> Result<()> {
         None => Origin::handed_over().map_err(BrokerError::Listen)?,
     };
     let audit_log = options.audit_log.unwrap_or_else(usual_audit_log);
-    serve(BrokerOptions { origin, policy: options.policy, audit_log }, || {
+    let suspends_seccomp = options.suspend_seccomp;
+    serve(BrokerOptions { origin, policy: options.policy, audit_log, suspends_seccomp }, || {
         // Outside of a service there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     })
-}
-
-/// The auditor's process: standard input to log, and a byte for each line on the standard output.
-pub fn keep_audit_log(path: &Path) -> Result<()> {
-    Ok(crate::capture::broker::keep_audit_log(path, io::stdin().lock(), io::stdout().lock())?)
-}
-
-/// Root's goes to where logs are, that of others into their state.
-fn usual_audit_log() -> PathBuf {
-    let folder = if nix::unistd::geteuid().is_root() {
-        PathBuf::from("/var/log")
-    } else {
-        let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-        state.unwrap_or_else(|| std::env::home_dir().unwrap_or_default().join(".local/state"))
-    };
-    folder.join("memory-glass/audit.jsonl")
 }
 
 /// A socket that everybody may connect to: who they are, the kernel says, and what they may, the policy.

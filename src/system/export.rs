@@ -14,7 +14,8 @@
 //! | `threads` | int32 | threads of the process that ran in the window |
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -65,7 +66,9 @@ pub fn run(from: &Path, to: &Path) -> Result<ExportReport> {
     let failed = |error: &dyn fmt::Display| GlassRamError::FeatureNotSupported {
         feature: format!("{} cannot be written ({error}): choose a place that can", to.display()),
     };
-    let file = File::create_new(to).map_err(|error| failed(&error))?;
+    // A recording is its owner's only, and so is what is made of it.
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
+    let file = made.map_err(|error| failed(&error))?;
     let rows = write(&recording, file);
     if rows.is_err() {
         // Half a table is none; that it cannot be removed either changes nothing about the error.

@@ -90,7 +90,6 @@ pub fn run(options: SessionOptions) -> Result<()> {
     // Before any other thread is started, because it is for threads that are started later, too.
     let attacher = Attacher::choose(config.security, watching::monitor_config(&config).rung)?;
     shortage::first_to_go();
-    config.security.confine_session()?;
     let source = first_source(&attacher, &options, &config)?;
     let worker = RenderWorker::spawn()?;
     info!("map rendered by {}", worker.0.describe());
@@ -147,7 +146,8 @@ pub fn run(options: SessionOptions) -> Result<()> {
 }
 
 /// The configuration to start with, and what is wrong with the file, if anything. A file that was asked for has to be there; a
-/// broken one does not keep a person from their screen, on which the error can be corrected.
+/// broken one does not keep a person from their screen, on which the error can be corrected, as long as it is known how careful they
+/// want the session to be.
 fn configuration(file: &mut ConfigFile, options: &SessionOptions) -> Result<(Config, Option<String>)> {
     if let Some(path) = &options.config
         && !path.exists()
@@ -159,8 +159,10 @@ fn configuration(file: &mut ConfigFile, options: &SessionOptions) -> Result<(Con
     let (config, broken) = match file.read() {
         Ok(config) => (config, None),
         Err(error) => {
+            let Some(security) = file.security() else { return Err(error.into()) };
+            let config = Config { security: security?, ..Config::default() };
             warn!("{error}; starting with the defaults, and reading it again when it is saved");
-            (Config::default(), Some(error.to_string()))
+            (config, Some(error.to_string()))
         }
     };
     Ok((config.overridden(&options.overrides), broken))

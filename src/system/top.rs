@@ -24,7 +24,7 @@ use self::app::App;
 use self::terminal::Screen;
 use super::snapshot::loop_failed;
 use super::{Subject, memory};
-use crate::capture::{Attacher, MonitorConfig, SecurityConfig};
+use crate::capture::{Attacher, SecurityConfig};
 use crate::channel::Event as ChannelEvent;
 use crate::map::HilbertConfig;
 use crate::render::ColorPalette;
@@ -39,6 +39,8 @@ pub struct TopOptions {
     pub hilbert: HilbertConfig,
     /// The colours of the map.
     pub palette: ColorPalette,
+    /// How careful to be.
+    pub security: SecurityConfig,
     /// What the terminal can show; asked of its environment when `None`.
     pub depth: Option<ColorDepth>,
 }
@@ -55,8 +57,8 @@ pub fn run(options: &TopOptions) -> Result<()> {
     // Before any thread is started, so that every thread leaves these signals to the loop.
     let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT])
         .map_err(loop_failed)?;
-    let attacher = Attacher::choose(SecurityConfig::default(), None)?;
-    let source = options.subject.open(&attacher, MonitorConfig::exact())?;
+    let attacher = Attacher::choose(options.security, None)?;
+    let source = options.subject.open(&attacher, app::monitor_config(&attacher))?;
     let handle = event_loop.handle();
     let depth = options.depth.unwrap_or_else(ColorDepth::of_environment);
     let mut app = App::new(handle.clone(), attacher, options.hilbert.clone(), options.palette, depth);

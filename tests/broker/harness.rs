@@ -61,13 +61,15 @@ impl Broker {
 
     /// The processes of its clients.
     pub fn clerks(&self) -> Vec<u32> {
-        let auditor = |pid: &u32| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).nth(1) == Some(b"audit-log")
-        };
+        let auditor = |pid: &u32| Some(*pid) == self.auditor();
         // Those that still run: one that has ended is waited for by the broker in a moment.
         let runs = |pid: &u32| !status(*pid, "State").starts_with('Z');
         children_of(self.pid()).into_iter().filter(|pid| !auditor(pid) && runs(pid)).collect()
+    }
+
+    /// The process that keeps its log, once that is confined.
+    pub fn auditor(&self) -> Option<u32> {
+        children_of(self.pid()).into_iter().find(|pid| status(*pid, "Name") == "glass-auditor")
     }
 
     pub fn pid(&self) -> u32 {

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::harness::{Broker, GLASS, NOBODY, as_user, children_of, events, wait_until};
-use crate::support::{Target, status, userfaultfds};
+use crate::support::{Target, status};
 
 /// Forks so many children as it is told, which write for so many seconds; says their numbers, and ends at the end of its input.
 const FORKER: &str = "import os, sys, time\n\
@@ -72,7 +72,11 @@ fn a_client_finds_a_broker_that_was_started_again() {
     let mut target = forker(as_user(NOBODY, "/usr/bin/python3"));
     let record = recording(broker.client(NOBODY, &[]), target.pid(), folder.path());
     wait_until("it is attached to", || events(&broker.log()).iter().any(|event| event.0 == "attached"));
-    wait_until("the client has it", || userfaultfds(record.id()) > 0);
+    let pagemap = format!("/proc/{}/pagemap", target.pid());
+    wait_until("the client has it", || {
+        let fds = fs::read_dir(format!("/proc/{}/fd", record.id())).into_iter().flatten().flatten();
+        fds.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|link| link.to_string_lossy() == pagemap)
+    });
     broker.start_again();
     target.say("1 4");
     let child: u64 = target.line().parse().expect("a number");

@@ -234,22 +234,6 @@ fn the_death_of_who_watches_changes_nothing_for_the_broker_nor_for_the_watched()
 }
 
 #[test]
-fn without_an_audit_log_nothing_is_attached_to() {
-    let broker = Broker::start("");
-    let own = target_of(NOBODY);
-    let auditor = fs::read_dir("/proc").expect("there is one").flatten().find_map(|entry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        (status(pid, "PPid") == broker.pid().to_string()).then_some(pid)
-    });
-    let auditor = nix::unistd::Pid::from_raw(auditor.expect("it has one child").cast_signed());
-    nix::sys::signal::kill(auditor, nix::sys::signal::Signal::SIGKILL).expect("killed");
-    let refused = broker.snapshot_as(NOBODY, own.pid());
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && words.contains("audit log"), "{words}");
-    assert_untouched(own.pid());
-}
-
-#[test]
 fn who_floods_it_is_held_back_and_nobody_else() {
     use nix::sys::socket::{
         AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,

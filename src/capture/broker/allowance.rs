@@ -1,4 +1,5 @@
-//! What each user may take of the broker, whatever number of connections it comes by: connections, requests, attaches at the same time.
+//! What each user may take of the broker, whatever number of connections it comes by: connections, requests, attaches at the same time,
+//! and lines of the log about what was refused to them. What is attached to is always written.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,6 +12,9 @@ const ATTACHES_OF_ONE: usize = 4;
 /// What a user may ask at once after a pause, and how much of that comes back in a second.
 const BURST: f64 = 60.0;
 const PER_SECOND: f64 = 10.0;
+/// Refusals that are written one by one after a pause, and how many more in a second.
+const LINES: f64 = 30.0;
+const LINES_PER_SECOND: f64 = 0.1;
 /// When to ask again where others of the same user have to be done first.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -29,6 +33,9 @@ struct Account {
     clients: usize,
     attaches: usize,
     allowance: f64,
+    lines: f64,
+    /// Refusals that were not written one by one since the last one that was.
+    unwritten: u64,
     since: Instant,
     limited: bool,
 }
@@ -61,7 +68,8 @@ impl Accounts {
         // Who is gone and could ask as much as anybody is not remembered.
         self.0.retain(|_, account| {
             account.refill(now);
-            account.clients > 0 || account.attaches > 0 || account.allowance < BURST
+            let owed = account.allowance < BURST || account.lines < LINES || account.unwritten > 0;
+            account.clients > 0 || account.attaches > 0 || owed
         });
     }
 
@@ -81,6 +89,17 @@ impl Accounts {
         Ok(())
     }
 
+    /// Whether a refusal is to be written: how many were not since the last one. None when this one is only counted.
+    pub fn line(&mut self, user: u32, now: Instant) -> Option<u64> {
+        let account = self.account(user, now);
+        if account.lines < 1.0 {
+            account.unwritten += 1;
+            return None;
+        }
+        account.lines -= 1.0;
+        Some(std::mem::take(&mut account.unwritten))
+    }
+
     /// It is done.
     pub fn end(&mut self, user: u32, now: Instant) {
         let account = self.account(user, now);
@@ -92,6 +111,8 @@ impl Accounts {
             clients: 0,
             attaches: 0,
             allowance: BURST,
+            lines: LINES,
+            unwritten: 0,
             since: now,
             limited: false,
         });
@@ -102,8 +123,9 @@ impl Accounts {
 
 impl Account {
     fn refill(&mut self, now: Instant) {
-        let back = now.saturating_duration_since(self.since).as_secs_f64() * PER_SECOND;
-        self.allowance = (self.allowance + back).min(BURST);
+        let passed = now.saturating_duration_since(self.since).as_secs_f64();
+        self.allowance = (self.allowance + passed * PER_SECOND).min(BURST);
+        self.lines = (self.lines + passed * LINES_PER_SECOND).min(LINES);
         self.since = now;
         // Until it has been quiet for a while, it is the same flood.
         self.limited &= self.allowance < BURST / 2.0;
@@ -160,6 +182,17 @@ mod tests {
     }
 
     #[test]
+    fn refusals_of_one_user_are_written_one_by_one_for_a_while_and_then_counted() {
+        let (mut accounts, begun) = (Accounts::default(), Instant::now());
+        let written = (0..1000).filter(|_| accounts.line(7, begun).is_some()).count();
+        assert_eq!((written, accounts.line(8, begun)), (LINES as usize, Some(0)));
+        accounts.leave(7, begun);
+        let later = begun + Duration::from_secs(11);
+        assert_eq!(accounts.line(7, later), Some(1000 - LINES as u64));
+        assert_eq!(accounts.line(7, later), None);
+    }
+
+    #[test]
     fn who_is_gone_is_forgotten_and_what_is_heavy_counts_for_more() {
         let (mut accounts, begun) = (Accounts::default(), Instant::now());
         accounts.enter(7, begun).expect("the first");
@@ -167,7 +200,7 @@ mod tests {
         assert!(accounts.ask(7, 1.0, begun).is_err());
         accounts.leave(7, begun);
         assert!(accounts.ask(7, 1.0, begun).is_err(), "coming again gives nothing back");
-        accounts.leave(8, begun + Duration::from_secs(60));
+        accounts.leave(8, begun + Duration::from_secs(600));
         assert!(accounts.0.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use super::credentials::Credentials;
 use super::link::{self, Link};
 use super::peer::{Rights, pid_of};
 use super::wire::{Answer, MAX_PIDS, Request};
-use super::{SecurityConfig, proof};
+use super::{SecurityConfig, audit, proof};
 use crate::capture::perf::Deaf;
 use crate::capture::{CaptureError, ProcessAttach, ProcessAttachCapability as _, Rung, inject, may_watch};
 use crate::{GlassRamError, Result};
@@ -30,8 +30,14 @@ pub struct Attacher {
 
 impl Attacher {
     /// The best way there is. Whoever may trace others makes a broker and gives that right up, for good: to be called before
-    /// any thread is started.
+    /// any thread is started. What is to be [`sandboxed`](SecurityConfig::sandboxed) is from then on.
     pub fn choose(security: SecurityConfig, rung: Option<Rung>) -> Result<Self> {
+        let chosen = Self::find(security, rung)?;
+        security.confine_session()?;
+        Ok(chosen)
+    }
+
+    fn find(security: SecurityConfig, rung: Option<Rung>) -> Result<Self> {
         let alone = Self { security, broker: None };
         // A broker knows only the best rung; another one, asked for or all that there is, is done with the rights that are there.
         // What the kernel lacks, every broker lacks; what is forbidden here, the system's may still be allowed.
@@ -64,13 +70,19 @@ impl Attacher {
         Self { security, broker: Some(Arc::new(Mutex::new(link))) }
     }
 
+    /// Whether what is shown of a target is to have other addresses than the true ones.
+    pub fn anonymizes(&self) -> bool {
+        self.security.anonymize_addresses
+    }
+
     /// As `attach`, on this rung, if one is named. The broker knows only the best.
     pub fn attach_by(&self, pid: u32, rung: Option<Rung>) -> Result<ProcessAttach> {
         match rung {
             None | Some(Rung::WpAsync) => self.attach(pid),
             Some(rung) if self.broker.is_none() => {
-                self.security.check_alone(pid)?;
-                ProcessAttach::attach_by(pid, rung)
+                self.allows_alone(pid)?;
+                let how = format!("{rung}, without a broker");
+                audit::audited(pid, &how, || ProcessAttach::attach_by(pid, rung))
             }
             Some(rung) => Err(GlassRamError::FeatureNotSupported {
                 feature: format!(
@@ -87,21 +99,29 @@ impl Attacher {
             return Err(CaptureError::Ourselves { pid }.into());
         }
         if self.broker.is_none() {
-            self.security.check_alone(pid)?;
-            return ProcessAttach::attach(pid);
+            self.allows_alone(pid)?;
+            return audit::audited(pid, "without a broker", || ProcessAttach::attach(pid));
         }
         self.security.check(pid)?;
-        match self.ask_about(
-            &Request::Attach { pid, interrupt_calls: inject::interrupts_calls() },
-            &[],
-            pid,
-        )? {
+        let request = Request::Attach { pid, interrupt_calls: inject::interrupts_calls() };
+        let mut answered = self.ask_about(&request, &[], pid)?;
+        if matches!(&answered.0, Answer::Refused { error, .. } if *error == CaptureError::Seccomp { pid }.into())
+            && let Some(suspending) = self.ask_suspending(&request)
+        {
+            answered = suspending?;
+        }
+        match answered {
             (Answer::Attached(facts), fds) if facts.pid == pid => {
                 ProcessAttach::from_parts(facts, fds, self.clone())
             }
             (Answer::Refused { error, .. }, _) => Err(error),
             _ => Err(link::nonsense()),
         }
+    }
+
+    fn allows_alone(&self, pid: u32) -> Result<()> {
+        let allowed = self.security.check_alone(pid);
+        Ok(allowed.inspect_err(|error| audit::refused(pid, &error.to_string()))?)
     }
 
     /// What forbids watching each of these processes, in their order; nothing is touched.
@@ -168,6 +188,11 @@ impl Attacher {
         let shown = proof::of(pid);
         let fds: Vec<BorrowedFd<'_>> = fds.iter().copied().chain(shown.as_ref().map(AsFd::as_fd)).collect();
         self.ask(request, &fds)
+    }
+
+    fn ask_suspending(&self, request: &Request) -> Option<Result<(Answer, Vec<OwnedFd>)>> {
+        let link = self.broker.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        link.ask_suspending(request, &[])
     }
 
     fn ask(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<(Answer, Vec<OwnedFd>)> {

@@ -1,27 +1,26 @@
 //! The audit log: who attached to what, when, by which rule, and who was refused.
 //!
-//! One JSON object a line. The broker, which may look into everything, may not open a file for writing; the log is kept by
-//! an *auditor*, a process that has no privilege and nothing but the log ([`keep_audit_log`]). A line is on the disk before what it
-//! tells of takes effect: the broker waits for the auditor's word, and without it attaches to nothing.
+//! One JSON object a line ([`log`]). The broker, which may look into everything, may not open a file for writing; the log is kept by
+//! an *auditor* ([`auditor`]), a process that has no privilege and nothing but the log. A line is on the disk before what it
+//! tells of takes effect: the broker waits for the auditor's word, and without it attaches to nothing. Who attaches without a
+//! broker writes into a log of their own ([`own`]).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, Read, Write};
+mod auditor;
+mod log;
+mod own;
+
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc::PIPE_BUF;
 use serde::{Deserialize, Serialize};
 
-use super::BrokerError;
 use super::peer::Peer;
+pub(super) use auditor::Auditor;
+pub use log::AuditLog;
+pub use own::usual_audit_log;
+pub(super) use own::{audited, refused};
 
-/// A log that has grown to this is put aside.
-const ROTATE_AT: u64 = 8 << 20;
-/// Logs that were put aside and are kept, the newest as `.1`.
-const KEPT: u32 = 8;
 /// Where journald listens (systemd's "Native Journal Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
@@ -63,6 +62,7 @@ pub(super) struct Target<'a> {
 }
 
 impl Record<'_> {
+    /// One line of JSON that one write to a pipe takes (pipe(7)), the line's end included.
     fn line(&self) -> String {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -70,160 +70,63 @@ impl Record<'_> {
             #[serde(flatten)]
             record: &'a Record<'a>,
         }
-        let line = Line { time: jiff::Timestamp::now().to_string(), record: self };
-        serde_json::to_string(&line).unwrap_or_default()
-    }
-}
-
-/// The file, and those that were put aside.
-#[derive(Debug)]
-pub struct AuditLog {
-    path: PathBuf,
-    file: File,
-    length: u64,
-    rotate_at: u64,
-}
-
-impl AuditLog {
-    /// Opens the log for appending; it and its folder are for their owner only.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        Self::with_limit(path, ROTATE_AT)
-    }
-
-    fn with_limit(path: &Path, rotate_at: u64) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let file = append(path)?;
-        let length = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, length, rotate_at })
-    }
-
-    /// Appends one line and returns when it is on the disk.
-    pub fn write(&mut self, line: &str) -> io::Result<()> {
-        if self.length >= self.rotate_at {
-            self.rotate()?;
-        }
-        // In one call, so that a kill cannot leave half of it.
-        self.file.write_all(format!("{line}\n").as_bytes())?;
-        self.file.sync_data()?;
-        self.length += line.len() as u64 + 1;
-        Ok(())
-    }
-
-    fn rotate(&mut self) -> io::Result<()> {
-        let aside = |number: u32| {
-            let mut name = self.path.clone().into_os_string();
-            name.push(format!(".{number}"));
-            PathBuf::from(name)
-        };
-        for number in (1..KEPT).rev() {
-            match fs::rename(aside(number), aside(number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+        let mut record = self.clone();
+        loop {
+            let line = Line { time: jiff::Timestamp::now().to_string(), record: &record };
+            let line = escaped(&serde_json::to_string(&line).unwrap_or_default());
+            let Some((middle, _)) = record.reason.char_indices().nth(record.reason.chars().count() / 2)
+            else {
+                return line;
+            };
+            if line.len() < PIPE_BUF {
+                return line;
             }
+            record.reason = &record.reason[..middle];
         }
-        fs::rename(&self.path, aside(1))?;
-        self.file = append(&self.path)?;
-        self.length = 0;
-        Ok(())
     }
 }
 
-fn append(path: &Path) -> io::Result<File> {
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC;
-    OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path)
-}
-
-/// The auditor's whole work: what comes in line by line is on the disk, and in the journal where there is one, before a byte
-/// answers it. Returns when the broker is gone.
-pub fn keep_audit_log(path: &Path, lines: impl Read, mut answers: impl Write) -> Result<(), BrokerError> {
-    let failed = |error: io::Error| BrokerError::Audit { path: path.to_owned(), reason: error.to_string() };
-    let mut log = AuditLog::open(path).map_err(failed)?;
-    let journal = UnixDatagram::unbound().ok().filter(|socket| socket.connect(JOURNAL).is_ok());
-    // The first word: the log can be kept.
-    answers.write_all(b"+").and_then(|()| answers.flush()).map_err(failed)?;
-    for line in io::BufReader::new(lines).lines() {
-        let line = line.map_err(failed)?;
-        let written = log.write(&line);
-        if let Some(journal) = &journal {
-            // A journal that is busy or gone is not waited for: the file is the log.
-            let entry = format!("SYSLOG_IDENTIFIER=memory-glass-audit\nPRIORITY=5\nMESSAGE={line}\n");
-            let _ = journal.send(entry.as_bytes());
-        }
-        let answer: &[u8] = if written.is_ok() { b"+" } else { b"-" };
-        answers.write_all(answer).and_then(|()| answers.flush()).map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// The auditor, as the broker has it.
-#[derive(Debug)]
-pub(super) struct Auditor {
-    lines: ChildStdin,
-    answers: ChildStdout,
-    /// It has ended, and what it was given last may be lost.
-    gone: bool,
-    // Ends by itself when `lines` is closed.
-    _process: Child,
-}
-
-impl Auditor {
-    /// Starts it, before the broker confines itself.
-    pub fn start(path: &Path) -> Result<Self, BrokerError> {
-        let failed = |reason: String| BrokerError::Audit { path: path.to_owned(), reason };
-        let mut process = Command::new("/proc/self/exe")
-            .arg("audit-log")
-            .arg(path)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| failed(error.to_string()))?;
-        let (Some(lines), Some(mut answers)) = (process.stdin.take(), process.stdout.take()) else {
-            return Err(failed("no pipe to the auditor".into()));
-        };
-        if word(&mut answers) != Some(true) {
-            return Err(failed("the auditor's own message is above".into()));
-        }
-        for end in [lines.as_fd(), answers.as_fd()] {
-            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| failed(errno.to_string()))?;
-        }
-        Ok(Self { lines, answers, gone: false, _process: process })
-    }
-
-    /// Hands the record over. Where that is so, the auditor's word on it is one of those of [`heard`](Self::heard), in their order.
-    ///
-    /// It is not waited for: its pipe has room for one record of each client.
-    pub fn record(&mut self, record: &Record<'_>) -> bool {
-        let line = format!("{}\n", record.line());
-        // Up to this length it is written whole or not at all (pipe(7)).
-        !self.gone && line.len() <= nix::libc::PIPE_BUF && self.lines.write_all(line.as_bytes()).is_ok()
-    }
-
-    /// The words that have come, without waiting: whether each next record is on the disk. None when the auditor is gone.
-    pub fn heard(&mut self) -> Option<Vec<bool>> {
-        let mut words = [0; 64];
-        match self.answers.read(&mut words) {
-            Ok(count @ 1..) => return Some(words.iter().take(count).map(|word| *word == b'+').collect()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return Some(Vec::new());
+/// JSON lets much through raw that a terminal obeys or that changes what others see; it can all be said in its escapes.
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for char in json.chars() {
+        let invisible = matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+        if char.is_control() || invisible {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
             }
-            Ok(_) | Err(_) => self.gone = true,
+        } else {
+            escaped.push(char);
         }
-        None
+    }
+    escaped
+}
+
+/// The system's journal, where there is one.
+#[derive(Debug)]
+struct Journal(UnixDatagram);
+
+impl Journal {
+    fn find() -> Option<Self> {
+        let socket = UnixDatagram::unbound().ok()?;
+        // One that is busy is not waited for.
+        socket.set_nonblocking(true).ok()?;
+        socket.connect(JOURNAL).ok()?;
+        Some(Self(socket))
     }
 
-    /// Readable when there is a word; none when none will come any more.
-    pub fn words(&self) -> Option<BorrowedFd<'_>> {
-        (!self.gone).then(|| self.answers.as_fd())
+    /// Whether it has taken a line.
+    fn takes(&self, line: &str) -> bool {
+        let entry = format!("SYSLOG_IDENTIFIER=memory-glass-audit\nPRIORITY=5\nMESSAGE={line}\n");
+        self.0.send(entry.as_bytes()).is_ok()
     }
 }
 
-fn word(answers: &mut impl Read) -> Option<bool> {
-    let mut byte = [0];
-    answers.read_exact(&mut byte).ok()?;
-    Some(byte == *b"+")
+impl AsFd for Journal {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 #[cfg(test)]
@@ -250,33 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn full_logs_are_put_aside_and_the_oldest_go() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("audit/log.jsonl");
-        let mut log = AuditLog::with_limit(&path, 30).unwrap();
-        for number in 0..40 {
-            log.write(&format!("line {number:010}")).unwrap();
-        }
-        let read = |suffix: &str| fs::read_to_string(format!("{}{suffix}", path.display()));
-        assert_eq!(read("").unwrap(), "line 0000000038\nline 0000000039\n");
-        assert_eq!(read(".1").unwrap(), "line 0000000036\nline 0000000037\n");
-        assert!(read(&format!(".{KEPT}")).is_ok() && read(&format!(".{}", KEPT + 1)).is_err());
-        // Opened anew it goes on where it was.
-        drop(log);
-        AuditLog::with_limit(&path, 1000).unwrap().write("more").unwrap();
-        assert_eq!(read("").unwrap(), "line 0000000038\nline 0000000039\nmore\n");
-    }
-
-    #[test]
-    fn every_line_is_answered_after_it_is_written() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let mut answers = Vec::new();
-        keep_audit_log(&path, &b"one\ntwo\n"[..], &mut answers).unwrap();
-        assert_eq!(answers, b"+++");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
-        let link = directory.path().join("link");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(keep_audit_log(&link, &b""[..], &mut Vec::new()).is_err(), "a link is not followed");
+    fn nothing_in_a_record_is_obeyed_by_a_terminal_and_each_is_one_write() {
+        let name = "\u{9b}31m\u{7f}\u{202e}x";
+        let reason = "\u{85}".repeat(500) + &"\u{e0001}".repeat(500);
+        let record = Record { target: Target { pid: 7, comm: Some(name), uid: None }, ..record(&reason) };
+        let line = record.line();
+        assert!(line.is_ascii() && !line.contains(|char: char| char.is_control()), "{line}");
+        assert!(line.len() < PIPE_BUF, "{}", line.len());
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["target"]["comm"], name);
+        assert!(value["reason"].as_str().is_some_and(|kept| kept.len() > 100 && reason.starts_with(kept)));
     }
 }

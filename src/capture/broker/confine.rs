@@ -26,12 +26,19 @@ const NEEDED: CapabilitySet = CapabilitySet::SYS_PTRACE
     .union(CapabilitySet::SYS_NICE);
 
 /// Gives up everything else. One thread only, and no way back.
-pub(super) fn confine() -> Result<(), BrokerError> {
-    seal_bounding_set(NEEDED)?;
-    give_up_capabilities(NEEDED)?;
+///
+/// Who suspends the seccomp filters of others may have none, and needs one capability more (ptrace(2), `PTRACE_O_SUSPEND_SECCOMP`).
+/// Only a broker that root starts for itself and for one attach is such a one: it has no other clients.
+pub(super) fn confine(suspends_seccomp: bool) -> Result<(), BrokerError> {
+    let needed = if suspends_seccomp { NEEDED | CapabilitySet::SYS_ADMIN } else { NEEDED };
+    seal_bounding_set(needed)?;
+    give_up_capabilities(needed)?;
     let failed = |step| move |error: &dyn std::fmt::Display| refusal(step, &error.to_string());
     nix::sys::prctl::set_dumpable(false).map_err(|error| failed("not to be dumpable")(&error))?;
     rustix::thread::set_no_new_privs(true).map_err(|error| failed("no new privileges")(&error))?;
+    if suspends_seccomp {
+        return Ok(());
+    }
     let program = filter().map_err(|error| failed("building its seccomp filter")(&error))?;
     seccompiler::apply_filter(&program).map_err(|error| failed("its seccomp filter")(&error))
 }
@@ -70,6 +77,51 @@ fn seal_bounding_set(kept: CapabilitySet) -> Result<(), BrokerError> {
     }
     Ok(())
 }
+
+/// The same for the auditor, which needs no capability at all and opens nothing: it has its pipes, its log, and the journal's socket.
+pub(super) fn confine_auditor() -> Result<(), BrokerError> {
+    let failed = |step| move |error: &dyn std::fmt::Display| refusal(step, &error.to_string());
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_capabilities(None, sets).map_err(|error| failed("giving up capabilities")(&error))?;
+    // A name is for people; without it the log is as good.
+    let _ = nix::sys::prctl::set_name(c"glass-auditor");
+    nix::sys::prctl::set_dumpable(false).map_err(|error| failed("not to be dumpable")(&error))?;
+    let rules = AUDITING.iter().map(|call| (*call, Vec::new())).collect();
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    let program: Result<BpfProgram, _> =
+        SeccompFilter::new(rules, refuse, SeccompAction::Allow, TargetArch::x86_64)
+            .and_then(TryInto::try_into);
+    let program = program.map_err(|error| failed("building its seccomp filter")(&error))?;
+    seccompiler::apply_filter(&program).map_err(|error| failed("its seccomp filter")(&error))
+}
+
+/// What keeping a log takes that is open already.
+const AUDITING: &[libc::c_long] = &[
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_flock,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_sendto,
+    libc::SYS_close,
+    libc::SYS_brk,
+    libc::SYS_mmap,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_madvise,
+    libc::SYS_futex,
+    libc::SYS_clock_gettime,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
 
 /// What may be called whatever the arguments.
 const ALLOWED: &[libc::c_long] = &[
@@ -125,6 +177,12 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_sendto,
     libc::SYS_socketpair,
+    // The auditor, which is forked from here and then allowed less (`AUDITING`).
+    libc::SYS_pipe2,
+    libc::SYS_flock,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
     libc::SYS_connect,
     // Attaching: the helper, the stop, the call, taking the descriptor over.
     libc::SYS_clone,

@@ -70,7 +70,7 @@ impl Link {
 
     /// Starts a broker with our rights, and gives them up.
     pub fn separate() -> Result<Self, BrokerError> {
-        let (socket, process) = start()?;
+        let (socket, process) = start(&[])?;
         let link = Self { way: Way::Own(process), socket: Some(socket), absent_since: None };
         // It answers once it has confined itself; if it cannot, it says why on stderr, and ends.
         let asked = link.once(&Request::MayWatch { pids: Vec::new() }, &[]);
@@ -153,13 +153,37 @@ impl Link {
         Ok((answer, fds))
     }
 
+    /// The answer of another broker of our own, made for this one question, which may suspend the seccomp filter of a target; none
+    /// where we have no broker of our own, or may not start such a one.
+    pub fn ask_suspending(
+        &self,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Option<Result<(Answer, Vec<OwnedFd>)>> {
+        if matches!(self.way, Way::System(_)) || !may_still(CapabilitySet::SYS_ADMIN) {
+            return None;
+        }
+        let (socket, process) = match start(&["--suspend-seccomp"]) {
+            Ok(started) => started,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let mut once = Self { way: Way::Own(process), socket: Some(socket), absent_since: None };
+        let answered = once.once(request, fds).map_err(|Broken(reason)| once.broken(&reason));
+        // It ends when there is nobody to serve any more.
+        once.socket = None;
+        if let Way::Own(process) = &mut once.way {
+            let _ = process.wait();
+        }
+        Some(answered)
+    }
+
     fn connect_again(&mut self) -> Result<()> {
         if self.absent_since.is_some_and(|since| since.elapsed() < ABSENCE) {
             return Err(self.broken("it has ended"));
         }
         let connected = match &mut self.way {
             Way::System(path) => connect_patiently(path).map_err(|errno| errno.to_string()),
-            Way::Own(process) if may_still() => restart(process),
+            Way::Own(process) if may_still(CapabilitySet::SYS_PTRACE) => restart(process),
             // Without its socket it ends by itself, or has already.
             Way::Own(process) => {
                 let _ = process.try_wait();
@@ -234,13 +258,14 @@ fn connect_patiently(path: &Path) -> nix::Result<OwnedFd> {
 }
 
 /// A broker of our own, and the socket to it.
-fn start() -> Result<(OwnedFd, Child), BrokerError> {
+fn start(more: &[&str]) -> Result<(OwnedFd, Child), BrokerError> {
     let failed = |reason: String| not_started(reason, "see what it says above");
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(|errno| failed(errno.to_string()))?;
     let process = Command::new("/proc/self/exe")
         .arg0("memory-glass")
         .args(["broker", "--connected-on-stdin"])
+        .args(more)
         // Nothing decides about it but us; what it says of itself goes where our log goes.
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| KEPT_VARIABLES.iter().any(|kept| name == kept)))
@@ -256,14 +281,14 @@ fn not_started(reason: String, remedy: &'static str) -> BrokerError {
 
 /// Whether a program that we execute would have the right that we have given up: root's have all that the bounding set still has, unless
 /// nothing may be gained any more (capabilities(7)).
-fn may_still() -> bool {
+fn may_still(right: CapabilitySet) -> bool {
     nix::unistd::geteuid().is_root()
         && rustix::thread::no_new_privs().is_ok_and(|forbidden| !forbidden)
-        && rustix::thread::capability_is_in_bounding_set(CapabilitySet::SYS_PTRACE).is_ok_and(|there| there)
+        && rustix::thread::capability_is_in_bounding_set(right).is_ok_and(|there| there)
 }
 
 fn restart(process: &mut Child) -> std::result::Result<OwnedFd, String> {
-    let (socket, started) = start().map_err(|error| error.to_string())?;
+    let (socket, started) = start(&[]).map_err(|error| error.to_string())?;
     let mut before = std::mem::replace(process, started);
     // It has nobody to serve any more, and is not left as a zombie.
     let _ = before.kill();

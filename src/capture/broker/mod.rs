@@ -38,6 +38,15 @@
 //! what attaching takes (`confine`). It keeps nothing of a target: once an attachment is handed over, its death or ours
 //! changes nothing for the target, nor for the other one of us.
 
+//!
+//! Where the kernel lets nobody attach who has a seccomp filter, because the target has one that must be suspended
+//! (`PTRACE_O_SUSPEND_SECCOMP`), only root's own broker helps: root starts another one without a filter, for that one attach and with no
+//! other client, and it ends with it. It has CAP_SYS_ADMIN beside what attaching takes, which root could use anyway. The
+//! service never has either; who it serves is told to do it as root.
+//!
+//! The log's keeper (`audit`) is forked from the broker with its file open, so that it can be started again without the broker ever
+//! being able to open one. What it had not answered goes to the next, and an attach waits for it.
+
 mod allowance;
 mod attacher;
 mod audit;
@@ -54,7 +63,7 @@ mod server;
 mod wire;
 
 pub use attacher::{Attacher, SYSTEM_SOCKET};
-pub use audit::{AuditLog, keep_audit_log};
+pub use audit::{AuditLog, usual_audit_log};
 pub use peer::Peer;
 pub use policy::{DEFAULT_POLICY, Policy, PolicyError, Rule, Targets};
 pub use security::SecurityConfig;

@@ -3,7 +3,6 @@
 //! It waits for nobody: each client is served by a process that is forked for it (`clerk`), after everything has been given up that is not
 //! needed, and what these ask of it (`counter`) it answers at once, or when the auditor has.
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -61,6 +60,8 @@ pub struct BrokerOptions {
     pub policy: PathBuf,
     /// The audit log; it is made where there is none.
     pub audit_log: PathBuf,
+    /// Whether seccomp filters of targets are suspended, which the kernel lets only those do who have none themselves.
+    pub suspends_seccomp: bool,
 }
 
 /// A client's process, as the broker has it.
@@ -77,9 +78,8 @@ struct Desk {
 
 struct Broker {
     policy: Policy,
-    auditor: Auditor,
-    /// Whose records the auditor has not answered yet; those of nobody are the broker's own.
-    recorded: VecDeque<Option<u64>>,
+    /// Records are for the process of a client; those for nobody are the broker's own.
+    auditor: Auditor<Option<u64>>,
     desks: Vec<Desk>,
     accounts: Accounts,
     desks_so_far: u64,
@@ -91,15 +91,9 @@ pub fn serve(options: BrokerOptions, ready: impl FnOnce()) -> Result<()> {
     let auditor = Auditor::start(&options.audit_log)?;
     // What it finds out about this kernel it finds out on itself, which nobody can look into any more afterwards.
     probe::supported()?;
-    confine::confine()?;
-    let mut broker = Broker {
-        policy,
-        auditor,
-        recorded: VecDeque::new(),
-        desks: Vec::new(),
-        accounts: Accounts::default(),
-        desks_so_far: 0,
-    };
+    confine::confine(options.suspends_seccomp)?;
+    let mut broker =
+        Broker { policy, auditor, desks: Vec::new(), accounts: Accounts::default(), desks_so_far: 0 };
     let listener = match options.origin {
         Origin::Listening(listener) => {
             // Who knocks and goes away again is not waited for.
@@ -308,7 +302,10 @@ impl Broker {
                 return;
             }
             Ask::Note(note) => {
-                let number = desk.number;
+                let (number, limited) = (desk.number, desk.limited);
+                let Some(note) = self.as_allowed(note, peer, limited, now) else {
+                    return self.say(number, &Word::Yes);
+                };
                 if !self.record(Some(number), peer, &note) {
                     self.say(number, &Word::No);
                 }
@@ -338,17 +335,33 @@ impl Broker {
     /// One word in the log for each flood.
     fn note_limited(&mut self, peer: Peer, pid: u32, limited: &Limited) {
         if limited.newly {
-            self.record(None, peer, &Note::new(Event::Limited, pid, None, "asks too often"));
+            let note = Note::new(Event::Limited, pid, None, "asks too often");
+            if let Some(note) = self.as_allowed(note, peer, true, Instant::now()) {
+                self.record(None, peer, &note);
+            }
+        }
+    }
+
+    /// The note as it is to be written; none where it is a refusal and enough of this user's have been.
+    fn as_allowed(&mut self, note: Note, peer: Peer, limited: bool, now: Instant) -> Option<Note> {
+        if !limited || !matches!(note.event, Event::Refused | Event::Limited) {
+            return Some(note);
+        }
+        match self.accounts.line(peer.uid, now)? {
+            0 => Some(note),
+            more => {
+                let reason = format!("{} ({more} more were refused to user {})", note.reason, peer.uid);
+                Some(Note { reason, ..note })
+            }
         }
     }
 
     /// Whether the auditor has it to write down; then its word is passed on when it comes.
     fn record(&mut self, whose: Option<u64>, peer: Peer, note: &Note) -> bool {
         let target = Target { pid: note.pid, comm: note.comm.as_deref(), uid: note.uid };
-        let handed = self.auditor.record(&Record { event: note.event, peer, target, reason: &note.reason });
-        if handed {
-            self.recorded.push_back(whose);
-        } else {
+        let record = Record { event: note.event, peer, target, reason: &note.reason };
+        let handed = self.auditor.record(whose, &record);
+        if !handed {
             warn!("the audit log cannot be written");
         }
         handed
@@ -356,13 +369,8 @@ impl Broker {
 
     /// Passes the auditor's words on.
     fn audited(&mut self) {
-        let words = match self.auditor.heard() {
-            Some(words) => words,
-            // It is gone, and none of what it has not answered is known to be written.
-            None => vec![false; self.recorded.len()],
-        };
-        for written in words {
-            if let Some(Some(number)) = self.recorded.pop_front() {
+        for (whose, written) in self.auditor.heard() {
+            if let Some(number) = whose {
                 self.say(number, if written { &Word::Yes } else { &Word::No });
             }
         }

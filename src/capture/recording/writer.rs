@@ -1,8 +1,9 @@
 //! Writing a recording.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -199,7 +200,9 @@ impl Recorder {
 }
 
 fn begin(path: &Path, header: &Header) -> Result<(File, u64), RecordingError> {
-    let mut file = File::create_new(path).map_err(|error| match error.kind() {
+    // What somebody else's memory does is not for everybody, from the first byte on, whatever the umask says.
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = made.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => RecordingError::Exists { path: path.to_owned() },
         _ => RecordingError::io(path, "written")(error),
     })?;

@@ -33,7 +33,7 @@ use self::launch::Launcher;
 use self::sockets::Sockets;
 use super::Compositor;
 use super::desk::Desk;
-use crate::capture::shortage;
+use crate::capture::{rights, shortage};
 pub(crate) use focus::KeyboardFocus;
 
 /// Whoever dies so soon after its start has not been killed by accident.
@@ -301,6 +301,7 @@ fn said(program: &Path, argument: &str) -> io::Result<String> {
     let (mut reader, writer) = io::pipe()?;
     let mut command = Command::new(program);
     shortage::as_before(&mut command);
+    rights::keep_to_ourselves(&mut command);
     let mut child =
         command.arg(argument).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn()?;
     // Its ends of the pipe are open as long as it is there.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use sd_notify::NotifyState;
 use tracing::{debug, warn};
 
-use crate::capture::shortage;
+use crate::capture::{rights, shortage};
 use crate::display::Compositor;
 
 /// Hands the session's variables to the person's systemd and D-Bus, so that what these start is started in the session. It is
@@ -20,6 +20,7 @@ pub(super) fn export(compositor: &Compositor) {
     {
         let mut command = Command::new(program);
         shortage::as_before(&mut command);
+        rights::keep_to_ourselves(&mut command);
         let status = command.args(arguments).args(&names).envs(variables()).stdin(Stdio::null()).status();
         match status {
             Ok(status) if status.success() => debug!(program, "the environment is handed over"),

@@ -9,7 +9,7 @@ use calloop::{Interest, LoopHandle, Mode, PostAction};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use tracing::{debug, warn};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, SecurityConfig};
 use crate::display::Compositor;
 
 /// The file and what it said last.
@@ -34,22 +34,20 @@ impl ConfigFile {
     /// What the file says now. One that is not there says nothing when it never did.
     pub(super) fn read(&mut self) -> Result<Config, ConfigError> {
         let Some(path) = &self.path else { return Ok(Config::default()) };
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.text.is_none() => {
+        let Some(text) = Config::text_of(path)? else {
+            if self.text.is_none() {
                 return Ok(Config::default());
             }
-            Err(error) => {
-                return Err(ConfigError {
-                    path: path.clone(),
-                    place: None,
-                    reason: format!("it cannot be read: {error}"),
-                });
-            }
+            return Err(ConfigError { path: path.clone(), place: None, reason: "it is gone".into() });
         };
         let config = Config::parse(&text, path);
         self.text = Some(text);
         config
+    }
+
+    /// What a file that is wrong otherwise says under `[security]`.
+    pub(super) fn security(&self) -> Option<Result<SecurityConfig, ConfigError>> {
+        Some(Config::security(self.text.as_deref()?, self.path.as_deref()?))
     }
 
     /// Whether the file says something else than when it was read last.

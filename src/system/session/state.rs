@@ -399,6 +399,8 @@ impl Session {
             .file
             .read()
             .map(|config| config.overridden(&self.overrides))
+            // What was in force from the start stays so: nothing that runs could be taken back, and nothing is let loose.
+            .map(|config| Config { security: self.config.security, ..config })
             .map_err(|error| error.to_string())
             .and_then(|config| self.apply(compositor, config));
         match &outcome {

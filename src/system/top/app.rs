@@ -254,7 +254,8 @@ impl App {
                 self.over = Over::Nothing;
                 if let Some(pid) = pid {
                     let attached = self.attacher.attach(pid)?;
-                    return self.watch(GlassRamMonitor::watch(attached, MonitorConfig::exact())?.into());
+                    return self
+                        .watch(GlassRamMonitor::watch(attached, monitor_config(&self.attacher))?.into());
                 }
             }
             _ => {}
@@ -304,6 +305,10 @@ impl App {
             over: Over::Nothing,
         }
     }
+}
+
+pub(super) fn monitor_config(attacher: &Attacher) -> MonitorConfig {
+    MonitorConfig { anonymize: attacher.anonymizes(), ..MonitorConfig::exact() }
 }
 
 fn next(palette: ColorPalette) -> ColorPalette {
