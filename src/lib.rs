@@ -20,6 +20,7 @@ pub mod display;
 pub mod error;
 pub mod ipc;
 pub mod map;
+pub mod plain;
 pub mod render;
 pub mod sensing;
 pub mod system;

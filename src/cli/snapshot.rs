@@ -82,7 +82,6 @@ impl SnapshotArgs {
             palette: self.picture.palette(),
             security: SecurityConfig { anonymize_addresses: self.anonymize, ..SecurityConfig::default() },
         })?;
-        print_report(&report, self.json);
-        Ok(ExitCode::SUCCESS)
+        Ok(print_report(&report, self.json))
     }
 }
