@@ -29,6 +29,7 @@ use parquet::schema::parser::parse_message_type;
 
 use crate::capture::recording::Recording;
 use crate::capture::{MemoryRegion, PageRange, Window};
+use crate::plain::Plain;
 use crate::{GlassRamError, Result};
 
 /// Rows of a row group: readers hold one at a time.
@@ -196,6 +197,6 @@ fn pages_in(ranges: &[PageRange], region: &MemoryRegion, page_size: u64) -> u64 
 
 impl fmt::Display for ExportReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {} rows from {} windows", self.file.display(), self.rows, self.windows)
+        writeln!(f, "{}: {} rows from {} windows", Plain(self.file.display()), self.rows, self.windows)
     }
 }

@@ -19,6 +19,7 @@ use crate::capture::{
     SecurityConfig, TargetMetrics, WindowSource,
 };
 use crate::map::HilbertConfig;
+use crate::plain::Plain;
 use crate::render::{ColorPalette, Gpu, MapTarget, Painter};
 use crate::sensing::AccuracyEstimate;
 use crate::telemetry::{Avalanche, GlassRamTelemetry, PhaseChange, TimedAdjustment};
@@ -228,7 +229,7 @@ fn progress(time: Duration, does: &str, pipeline: &Pipeline) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {msg}") {
         progress.set_style(style);
     }
-    progress.set_prefix(format!("{does} {} {}", pipeline.target().comm, pipeline.target().pid));
+    progress.set_prefix(format!("{does} {} {}", Plain(&pipeline.target().comm), pipeline.target().pid));
     progress
 }
 
@@ -322,7 +323,11 @@ impl fmt::Display for SnapshotReport {
         writeln!(
             f,
             "{} {}: {} windows over {} pages by {}",
-            self.comm, self.pid, self.windows, self.pages, self.rung
+            Plain(&self.comm),
+            self.pid,
+            self.windows,
+            self.pages,
+            self.rung
         )?;
         writeln!(
             f,
@@ -354,13 +359,13 @@ impl fmt::Display for SnapshotReport {
             writeln!(f, "  armed     {governing}")?;
         }
         for lost in &self.lost {
-            writeln!(f, "  without   {lost}")?;
+            writeln!(f, "  without   {}", Plain(lost))?;
         }
         if let Some(ended) = &self.ended {
-            writeln!(f, "  ended     {ended}")?;
+            writeln!(f, "  ended     {}", Plain(ended))?;
         }
         for file in &self.files {
-            writeln!(f, "  wrote     {}", file.display())?;
+            writeln!(f, "  wrote     {}", Plain(file.display()))?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::colors::ColorDepth;
+use crate::plain::plain;
 use crate::render::{Caption, ColorPalette};
 use crate::sensing::DensityMap;
 use crate::system::words::{ago, bytes, clock, thousands};
@@ -105,13 +106,15 @@ fn split(body: Rect) -> (Rect, Rect) {
 
 fn title_line(view: &View) -> Line<'static> {
     let state = match (&view.complaint, &view.ended) {
-        (Some(complaint), _) => complaint.clone(),
-        (None, Some(ended)) => ended.clone(),
+        (Some(complaint), _) => plain(complaint).into_owned(),
+        (None, Some(ended)) => plain(ended).into_owned(),
         (None, None) if view.held => "held".into(),
         (None, None) => String::new(),
     };
-    let mut spans =
-        vec![Span::from(view.caption.target.clone()).bold(), Span::from(format!(" by {}", view.rung))];
+    let mut spans = vec![
+        Span::from(plain(&view.caption.target).into_owned()).bold(),
+        Span::from(format!(" by {}", view.rung)),
+    ];
     if let Some(play) = &view.play {
         spans.push(Span::from(format!(
             " · recording {} of {}{}",
@@ -236,7 +239,7 @@ fn targets(frame: &mut Frame<'_>, lines: &[String], chosen: usize) {
     let rows = usize::from(frame.area().height.saturating_sub(4)).max(1);
     let first = chosen.saturating_sub(rows / 2).min(lines.len().saturating_sub(rows));
     let shown = lines.iter().enumerate().skip(first).take(rows).map(|(index, line)| {
-        let line = Line::from(line.clone());
+        let line = Line::from(plain(line).into_owned());
         if index == chosen { line.reversed() } else { line }
     });
     window(frame, " ↑ ↓ choose · Enter watch · Esc back ", shown.collect(), 60);
