@@ -25,5 +25,6 @@ pub mod render;
 pub mod sensing;
 pub mod system;
 pub mod telemetry;
+mod whole_file;
 
 pub use error::{GlassRamError, Result};

@@ -14,7 +14,6 @@
 //! | `threads` | int32 | threads of the process that ran in the window |
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -30,6 +29,7 @@ use parquet::schema::parser::parse_message_type;
 use crate::capture::recording::Recording;
 use crate::capture::{MemoryRegion, PageRange, Window};
 use crate::plain::Plain;
+use crate::whole_file::WholeFile;
 use crate::{GlassRamError, Result};
 
 /// Rows of a row group: readers hold one at a time.
@@ -66,17 +66,17 @@ pub fn run(from: &Path, to: &Path) -> Result<ExportReport> {
     let failed = |error: &dyn fmt::Display| GlassRamError::FeatureNotSupported {
         feature: format!("{} cannot be written ({error}): choose a place that can", to.display()),
     };
-    let file = File::create_new(to).map_err(|error| failed(&error))?;
-    let rows = write(&recording, file);
-    if rows.is_err() {
-        // Half a table is none; that it cannot be removed either changes nothing about the error.
-        let _ = std::fs::remove_file(to);
+    // Asked before an hour of reading, and again when the table takes its place.
+    if to.symlink_metadata().is_ok() {
+        return Err(failed(&std::io::Error::from(std::io::ErrorKind::AlreadyExists)));
     }
-    let (rows, windows) = rows.map_err(|error| failed(&error))?;
+    let mut file = WholeFile::begin(to).map_err(|error| failed(&error))?;
+    let (rows, windows) = write(&recording, &mut file).map_err(|error| failed(&error))?;
+    file.keep_new().map_err(|error| failed(&error))?;
     Ok(ExportReport { file: to.to_owned(), rows, windows })
 }
 
-fn write(recording: &Recording, file: File) -> Result<(u64, u64), ParquetError> {
+fn write(recording: &Recording, file: &mut WholeFile) -> Result<(u64, u64), ParquetError> {
     let schema = Arc::new(parse_message_type(SCHEMA)?);
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -148,7 +148,7 @@ impl Columns {
     }
 
     /// Writes them, in the order of the schema, and begins anew.
-    fn write(&mut self, mut group: SerializedRowGroupWriter<'_, File>) -> Result<(), ParquetError> {
+    fn write(&mut self, mut group: SerializedRowGroupWriter<'_, &mut WholeFile>) -> Result<(), ParquetError> {
         let Self { time, window, window_ns, region_start, region_end, .. } = &*self;
         for column in [time, window, window_ns, region_start, region_end] {
             numbers(&mut group, column)?;
@@ -168,7 +168,10 @@ impl Columns {
     }
 }
 
-fn numbers(group: &mut SerializedRowGroupWriter<'_, File>, values: &[i64]) -> Result<(), ParquetError> {
+fn numbers(
+    group: &mut SerializedRowGroupWriter<'_, &mut WholeFile>,
+    values: &[i64],
+) -> Result<(), ParquetError> {
     if let Some(mut column) = group.next_column()? {
         column.typed::<Int64Type>().write_batch(values, None, None)?;
         column.close()?;
@@ -177,7 +180,7 @@ fn numbers(group: &mut SerializedRowGroupWriter<'_, File>, values: &[i64]) -> Re
 }
 
 fn texts(
-    group: &mut SerializedRowGroupWriter<'_, File>,
+    group: &mut SerializedRowGroupWriter<'_, &mut WholeFile>,
     values: &[ByteArray],
     present: Option<&[i16]>,
 ) -> Result<(), ParquetError> {

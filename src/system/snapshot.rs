@@ -1,7 +1,6 @@
 //! One picture and one set of numbers, without a display.
 
 use std::fmt;
-use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,6 +22,7 @@ use crate::plain::Plain;
 use crate::render::{ColorPalette, Gpu, MapTarget, Painter};
 use crate::sensing::AccuracyEstimate;
 use crate::telemetry::{Avalanche, GlassRamTelemetry, PhaseChange, TimedAdjustment};
+use crate::whole_file::WholeFile;
 use crate::{GlassRamError, Result};
 
 /// What to watch, for how long, and what to write.
@@ -174,13 +174,12 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
         files.push(path.clone());
     }
     if let Some(path) = &options.density {
-        let file = create(path)?;
-        pipeline.density().write_npy(BufWriter::new(file)).map_err(|error| cannot_write(path, &error))?;
+        let density = pipeline.density();
+        write_whole(path, |file| density.write_npy(file))?;
         files.push(path.clone());
     }
     if let Some(path) = &options.layout {
-        serde_json::to_writer(BufWriter::new(create(path)?), &pipeline.layout())
-            .map_err(|error| cannot_write(path, &error))?;
+        write_whole(path, |file| serde_json::to_writer(file, &pipeline.layout()))?;
         files.push(path.clone());
     }
     let recorder = pipeline.recorder();
@@ -307,8 +306,15 @@ pub(super) fn loop_failed(error: impl fmt::Display) -> GlassRamError {
     }
 }
 
-fn create(path: &Path) -> Result<File> {
-    File::create(path).map_err(|error| cannot_write(path, &error))
+/// The file is there whole, or not at all.
+fn write_whole<E: fmt::Display>(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<WholeFile>) -> Result<(), E>,
+) -> Result<()> {
+    let mut file = BufWriter::new(WholeFile::begin(path).map_err(|error| cannot_write(path, &error))?);
+    write(&mut file).map_err(|error| cannot_write(path, &error))?;
+    let kept = file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(WholeFile::keep);
+    kept.map_err(|error| cannot_write(path, &error))
 }
 
 fn cannot_write(path: &Path, error: &dyn fmt::Display) -> GlassRamError {
