@@ -16,7 +16,7 @@ pub(super) struct TopArgs {
     start: StartArgs,
     #[command(flatten)]
     attach: AttachArgs,
-    /// Colours that the terminal has [default: as $COLORTERM says, otherwise 256]
+    /// Colours that the terminal has [default: none under $NO_COLOR, as $COLORTERM says, otherwise 256]
     #[arg(long, value_enum)]
     colors: Option<Colors>,
     #[command(flatten)]
@@ -29,6 +29,7 @@ enum Colors {
     True,
     #[value(name = "256")]
     Indexed,
+    None,
 }
 
 impl TopArgs {
@@ -41,6 +42,7 @@ impl TopArgs {
             depth: self.colors.map(|colors| match colors {
                 Colors::True => top::ColorDepth::True,
                 Colors::Indexed => top::ColorDepth::Indexed,
+                Colors::None => top::ColorDepth::None,
             }),
         })?;
         Ok(ExitCode::SUCCESS)

@@ -59,6 +59,8 @@ pub fn run(options: &TopOptions) -> Result<()> {
     let source = options.subject.open(&attacher, MonitorConfig::exact())?;
     let handle = event_loop.handle();
     let depth = options.depth.unwrap_or_else(ColorDepth::of_environment);
+    // What was decided here is not decided again by what writes it.
+    ratatui::crossterm::style::force_color_output(depth != ColorDepth::None);
     let mut app = App::new(handle.clone(), attacher, options.hilbert.clone(), options.palette, depth);
     app.watch(source)?;
     handle.insert_source(signals, |_, (), app| app.quit()).map_err(loop_failed)?;
