@@ -23,6 +23,7 @@ pub mod map;
 pub mod plain;
 pub mod render;
 pub mod sensing;
+mod standard_error;
 pub mod system;
 pub mod telemetry;
 mod whole_file;

@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::plain::plain;
+use crate::standard_error;
 
 /// A pipe that is ready takes so many bytes without waiting (PIPE_BUF).
 const AT_ONCE: usize = 4096;
@@ -73,6 +74,7 @@ impl State {
         match send(to.as_fd(), text.as_bytes(), patience) {
             Ok(()) => *self = State { lost: 0, torn: false },
             Err(written) => {
+                standard_error::keep_usable();
                 self.lost += 1;
                 // Of what was owed nothing else is known to be whole.
                 self.torn |= written > 0;

@@ -7,6 +7,8 @@ use calloop::{EventSource, Poll, PostAction, Readiness, Token, TokenFactory};
 use smithay::backend::winit::{WinitEvent, WinitEventLoop};
 use smithay::reexports::winit::platform::pump_events::PumpStatus;
 
+use crate::standard_error;
+
 /// One thing that the desktop says.
 pub(super) enum HostEvent {
     /// It is there, and says this.
@@ -34,6 +36,8 @@ impl HostEvents {
         if self.gone {
             return;
         }
+        // The library says there that the connection has ended.
+        standard_error::keep_usable();
         let Self { source, pending, .. } = self;
         self.gone = matches!(source.dispatch_new_events(|event| pending.push(event)), PumpStatus::Exit(_));
     }
