@@ -34,6 +34,8 @@ use crate::{GlassRamError, Result};
 
 /// Rows of a row group: readers hold one at a time.
 const ROWS: usize = 1 << 17;
+/// Or as many as have so many bytes of names.
+const NAMES: usize = 16 << 20;
 
 const SCHEMA: &str = "message memory_glass {
     required int64 time (TIMESTAMP(NANOS, true));
@@ -93,7 +95,7 @@ fn write(recording: &Recording, file: &mut WholeFile) -> Result<(u64, u64), Parq
         rows += regions.len() as u64;
         windows += 1;
         columns.push(recording, &window, &regions);
-        if columns.time.len() >= ROWS {
+        if columns.time.len() >= ROWS || columns.name_bytes >= NAMES {
             columns.write(writer.next_row_group()?)?;
         }
         progress.set_position(recording.offset(&window).as_millis() as u64);
@@ -118,6 +120,7 @@ struct Columns {
     /// Those that are not null, and for every row whether it has one.
     region_name: Vec<ByteArray>,
     named: Vec<i16>,
+    name_bytes: usize,
     written_pages: Vec<i64>,
     observed_pages: Vec<i64>,
     pages: Vec<i64>,
@@ -138,6 +141,7 @@ impl Columns {
             self.region_start.push(region.start as i64);
             self.region_end.push(region.end as i64);
             self.region_kind.push(region.kind().to_string().as_str().into());
+            self.name_bytes += region.pathname.as_ref().map_or(0, String::len);
             self.region_name.extend(region.pathname.as_deref().map(ByteArray::from));
             self.named.push(i16::from(region.pathname.is_some()));
             self.written_pages.push(pages_in(&window.written, region, page_size) as i64);
