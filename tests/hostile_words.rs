@@ -115,7 +115,7 @@ fn a_session_shows_and_logs_a_name_as_it_is_written() {
                 there.then_some(())
             });
         }
-        assert_plain("a refusal", &session.refused(&["watch", name]));
+        assert_plain("a refusal", &session.refused(&["watch", &format!("no {name}")]));
         let state = session.state();
         assert_eq!(
             state.target.expect("it is watched").name,
