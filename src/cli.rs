@@ -1,8 +1,10 @@
 //! The command line as plain typed data, and the one place that prints.
 
 mod evaluate;
+mod log;
 mod machine;
 mod msg;
+pub mod print;
 mod recording;
 mod session;
 mod snapshot;
@@ -11,7 +13,7 @@ mod top;
 mod values;
 
 use std::fmt::Display;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +27,7 @@ use self::session::{ReplayArgs, SessionArgs};
 use self::snapshot::SnapshotArgs;
 use self::top::TopArgs;
 use crate::Result;
+use crate::plain;
 
 /// Live memory introspection on the screen itself: a map of where another process writes its memory.
 #[derive(Debug, Parser)]
@@ -73,7 +76,7 @@ impl Cli {
             if error.use_stderr() && msg::wants_json(&words) {
                 msg::refuse(&error);
             }
-            error.exit()
+            std::process::exit(usage(&error, &words))
         })
     }
 
@@ -90,12 +93,15 @@ impl Cli {
             ) => "info,wgpu_core=warn,wgpu_hal=off,naga=warn,smithay=warn,calloop=error",
             Some(_) => "warn,wgpu_hal=off,calloop=error",
         };
+        let colours = std::io::stderr().is_terminal();
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
         tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
+            // A log that nobody takes is not told to stderr, which is where it would have gone.
+            .log_internal_errors(false)
+            .with_writer(log::Log { colours })
+            .with_ansi(colours)
             .init();
     }
 
@@ -118,13 +124,39 @@ impl Cli {
     }
 }
 
-/// What came of a command, on stdout: one JSON object, or words.
-fn print_report(report: &(impl Serialize + Display), json: bool) {
-    if json {
-        println!("{}", serde_json::to_string(report).expect("numbers and strings are JSON"));
-    } else {
-        print!("{report}");
+/// Says what is wrong with the command line, or what was asked of it, and with which status the program ends.
+fn usage(error: &clap::Error, words: &[std::ffi::OsString]) -> i32 {
+    let hostile = words.iter().any(|word| plain::plain(&word.to_string_lossy()) != word.to_string_lossy());
+    if error.use_stderr() {
+        // Styles, where stderr shows some; but a word that came from elsewhere is repeated as one that can be seen.
+        let text = error.render().to_string();
+        let _ = if hostile {
+            std::io::stderr().lock().write_all(plain::plain_lines(&text).as_bytes())
+        } else {
+            error.print()
+        };
+        return error.exit_code();
     }
+    match error.print() {
+        Ok(()) => error.exit_code(),
+        Err(failed) => {
+            if failed.kind() != std::io::ErrorKind::BrokenPipe {
+                print::error(&format_args!(
+                    "stdout cannot be written ({failed}): send it to a place that can"
+                ));
+            }
+            1
+        }
+    }
+}
+
+/// What came of a command, on stdout: one JSON object, or words. The command has failed where they could not be written.
+fn print_report(report: &(impl Serialize + Display), json: bool) -> ExitCode {
+    print::status(if json {
+        print::json(&serde_json::to_string(report).expect("numbers and strings are JSON"))
+    } else {
+        print::words(&report.to_string())
+    })
 }
 
 #[cfg(test)]

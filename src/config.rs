@@ -204,9 +204,25 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
+    /// Reads what a file holds; `path` is for the error only.
+    pub fn parse_bytes(bytes: &[u8], path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(file::utf8(bytes, path)?, path)
+    }
+
     /// Reads the text of a file; `path` is for the error only.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error| ConfigError::of_toml(&error, text, path))
+        let config = toml::from_str(text).map_err(|error| ConfigError::of_toml(&error, text, path))?;
+        // Texts become names for libraries in C, and none of these can have one.
+        let nul =
+            toml::de::DeTable::parse(text).ok().and_then(|table| table.get_ref().values().find_map(nul_in));
+        match nul {
+            Some(at) => Err(ConfigError {
+                path: path.to_owned(),
+                place: Some(place(text, at)),
+                reason: "a text holds \\u0000, which ends a name: leave it out".into(),
+            }),
+            None => Ok(config),
+        }
     }
 
     /// The file's own options with those of the command line over them.
@@ -276,6 +292,16 @@ impl Config {
     }
 }
 
+/// Where the first text with a NUL in it begins.
+fn nul_in(value: &toml::Spanned<toml::de::DeValue<'_>>) -> Option<usize> {
+    match value.get_ref() {
+        toml::de::DeValue::String(text) => text.contains('\0').then(|| value.span().start),
+        toml::de::DeValue::Array(values) => values.iter().find_map(nul_in),
+        toml::de::DeValue::Table(values) => values.values().find_map(nul_in),
+        _ => None,
+    }
+}
+
 /// Line and column of a byte, both from 1, the column in characters.
 fn place(text: &str, byte: usize) -> (usize, usize) {
     let before = text.get(..byte).unwrap_or(text);
@@ -342,6 +368,13 @@ mod tests {
         );
         assert!(error("[hotkeys]\nquit = \"Super+O\"").contains("Super+O is there twice"));
         assert!(error("[[output]]\nconector = \"DP-1\"").contains("did you mean `connector`?"));
+        let nul = "c.toml:3:11: a text holds \\u0000, which ends a name: leave it out";
+        assert_eq!(error("# é\n[keyboard]\n layout = \"us\\u0000de\""), nul);
+        assert!(error("terminal = [\"foot\", \"a\\u0000\"]").starts_with("c.toml:1:21: "));
+        assert!(error("[[output]]\nconnector = \"D\\u0000\"").starts_with("c.toml:2:13: "));
+        let bytes = Config::parse_bytes(b"palette = \"inferno\"\n# \xff", Path::new("c.toml"));
+        let said = bytes.expect_err("not UTF-8").to_string();
+        assert_eq!(said, "c.toml:2:3: this is not UTF-8: save the file as that");
         let broken = error("placement = \"over\"\npalette =\n");
         assert!(broken.starts_with("c.toml:2:") && !broken.contains('\n'), "{broken}");
     }

@@ -20,9 +20,12 @@ pub mod display;
 pub mod error;
 pub mod ipc;
 pub mod map;
+pub mod plain;
 pub mod render;
 pub mod sensing;
+mod standard_error;
 pub mod system;
 pub mod telemetry;
+mod whole_file;
 
 pub use error::{GlassRamError, Result};

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use memory_glass::cli::Cli;
+use memory_glass::cli::{Cli, print};
 
 fn main() -> ExitCode {
     let cli = Cli::read();
@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match cli.run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("memory-glass: {error}");
+            print::error(&error);
             ExitCode::FAILURE
         }
     }

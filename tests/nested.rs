@@ -188,6 +188,36 @@ fn in_a_window_of_a_wayland_desktop() {
 }
 
 #[test]
+fn a_desktop_that_is_gone_ends_the_session_which_says_so() {
+    let runtime = tempfile::Builder::new().prefix("glass-desktop-").tempdir().expect("a directory");
+    let child = Command::new("weston")
+        .args(["--backend=headless-backend.so", "--socket=desktop", "--idle-time=0", "--use-pixman"])
+        .args(["--width=800", "--height=600", "--no-config"])
+        .env("XDG_RUNTIME_DIR", runtime.path())
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("DISPLAY")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("weston is installed");
+    let desktop = Desktop { child };
+    let socket = runtime.path().join("desktop");
+    until("the desktop", || socket.exists().then_some(()));
+    let socket = socket.to_str().expect("a name");
+    let target = session::Exercise::start("block", 4);
+    let pid = target.pid().to_string();
+    let arguments = ["--backend", "winit", "--target", &pid];
+    let mut session = Session::start_in("", &arguments, &[("WAYLAND_DISPLAY", socket)]);
+    until("it is watched", || session.state().target.is_some().then_some(()));
+    // Killed, and not asked.
+    drop(desktop);
+    assert_eq!(session.wait().code(), Some(1), "{}", session.log());
+    let log = session.log();
+    assert!(log.lines().last().is_some_and(|last| last.contains("is gone")), "{log}");
+    target.assert_as_found();
+}
+
+#[test]
 fn no_desktop_is_said_in_one_line() {
     let runtime = tempfile::tempdir().expect("a directory");
     let output = session::glass()

@@ -22,6 +22,81 @@ use serde_json::Value;
 use session::{Exercise, Session, glass, until};
 use tempfile::tempdir;
 
+/// A window of so many ranges of one page, every second page: sixteen bytes each in memory, next to nothing in the file.
+fn heavy(origin: std::time::Instant, index: u64, ranges: u64) -> Window {
+    use memory_glass::capture::{MemoryRegion, PageRange};
+    const PAGE: u64 = 4096;
+    let region = MemoryRegion {
+        start: PAGE,
+        end: PAGE * (2 * ranges + 2),
+        permissions: "rw-p".into(),
+        offset: 0,
+        device: "00:00".into(),
+        inode: 0,
+        pathname: None,
+    };
+    let at = |page: u64| PAGE * (1 + 2 * page);
+    Window {
+        index,
+        started: origin + Duration::from_millis(index),
+        length: Duration::from_millis(1),
+        written: (0..ranges).map(|page| PageRange::new(at(page), at(page) + PAGE)).collect(),
+        unseen: Vec::new(),
+        regions: (index == 0).then(|| vec![region].into()),
+        writable_pages: 2 * ranges,
+        active_threads: 1,
+        threads: Vec::new(),
+        forked: Vec::new(),
+        events: Vec::new(),
+        dropped: 0,
+    }
+}
+
+/// Windows of 48 MiB each in memory, all of them in the run-up of a seek.
+#[test]
+fn whatever_a_file_says_a_reader_holds_no_more_than_is_stated() {
+    use memory_glass::capture::recording::{Recorder, RecordingError, Replay, ReplayStart, RingLimits};
+    const VARIABLE: &str = "GLASS_HEAVY_RECORDING";
+    const WINDOWS: u64 = 24;
+    const RANGES: u64 = 3 << 20;
+    if let Some(file) = std::env::var_os(VARIABLE) {
+        let mut replay = Replay::open(Path::new(&file), ReplayStart::default()).expect("it can be read");
+        let run_up = replay.seek(Duration::from_secs(1));
+        assert!(run_up[0].regions.is_some() && run_up.len() >= 2 && run_up.len() < 4, "{}", run_up.len());
+        assert_eq!(run_up.last().expect("some").index, WINDOWS - 1);
+        assert!(run_up.iter().all(|window| window.written.len() as u64 == RANGES));
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("heavy.mgr");
+    let origin = std::time::Instant::now();
+    let target = memory_glass::capture::TargetInfo { pid: 1, comm: "heavy".into(), page_size: 4096 };
+    let rung = memory_glass::capture::Rung::WpAsync;
+    let mut recorder = Recorder::create(&file, &target, rung, origin, RingLimits::default()).unwrap();
+    for index in 0..WINDOWS {
+        recorder.window(&heavy(origin, index, RANGES)).unwrap();
+    }
+    // What a reader would not take is not written.
+    let refused = recorder.window(&heavy(origin, WINDOWS, 9 << 20));
+    assert!(matches!(refused, Err(RecordingError::TooLarge { .. })), "{refused:?}");
+    recorder.finish(None).unwrap();
+    let bytes = fs::metadata(&file).unwrap().len();
+    assert!(bytes < 4 << 20, "{bytes} bytes say {} MiB", WINDOWS * RANGES * 16 >> 20);
+    let name = "whatever_a_file_says_a_reader_holds_no_more_than_is_stated";
+    let before = children_peak();
+    let mut reader = Command::new(std::env::current_exe().expect("known"));
+    let reader = reader.args(["--exact", name]).env(VARIABLE, &file).output().expect("it runs");
+    assert!(reader.status.success(), "{}", String::from_utf8_lossy(&reader.stdout));
+    let peak = children_peak().max(before);
+    assert!(peak < 512 << 20, "{} MiB", peak >> 20);
+}
+
+/// The most that any child of this process, which is ended by now, has had in memory at a time.
+fn children_peak() -> u64 {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN);
+    usage.expect("it is told").max_rss().unsigned_abs() * 1024
+}
+
 /// What a command says that has to succeed.
 fn said(output: Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -331,6 +331,52 @@ fn without_vulkan_or_a_display_the_remedy_is_named() {
     assert!(last.contains("no window on this desktop") && last.contains("Ctrl+Alt+F3"), "{message}");
 }
 
+/// A disk that is full, as far as the writer can tell: no file may be larger than a few kilobytes.
+#[test]
+fn of_a_file_that_cannot_be_written_whole_nothing_stays() {
+    let (target, announced) = start_exercise("block", 8);
+    let folder = tempfile::tempdir().expect("a folder");
+    // From a recording: attaching writes files, too.
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let recording = elsewhere.path().join("block.mgr");
+    let recorded = glass()
+        .args(["record", &announced.pid.to_string(), "--seconds", "0.5", "-o"])
+        .arg(&recording)
+        .output()
+        .expect("it runs");
+    assert!(recorded.status.success(), "{}", String::from_utf8_lossy(&recorded.stderr));
+    drop(target);
+    for (option, name) in [("-o", "map.png"), ("--density", "map.npy"), ("--layout", "map.json")] {
+        let file = folder.path().join(name);
+        for before in [None, Some("before")] {
+            if let Some(before) = before {
+                std::fs::write(&file, before).expect("written");
+            }
+            // One block of 512 bytes, or of 1024: as the shell has it.
+            let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+            let output = Command::new("sh")
+                .args(["-c", script, env!("CARGO_BIN_EXE_memory-glass"), "snapshot", "--replay"])
+                .arg(&recording)
+                .args(["--order", "8", option])
+                .arg(&file)
+                .output()
+                .expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            if name == "map.json" && output.status.success() {
+                // A layout may be short enough.
+                std::fs::remove_file(&file).expect("it was written");
+                continue;
+            }
+            assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+            assert!(said.contains(name), "{said}");
+            let left: Vec<_> = std::fs::read_dir(folder.path()).expect("there").flatten().collect();
+            assert_eq!(left.len(), usize::from(before.is_some()), "{left:?}");
+            assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), before, "{name}");
+            let _ = std::fs::remove_file(&file);
+        }
+    }
+}
+
 #[test]
 fn wrong_usage_ends_with_two() {
     for wrong in [

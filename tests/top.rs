@@ -23,9 +23,12 @@ struct Top {
 impl Top {
     fn start(arguments: &str) -> Top {
         let binary = env!("CARGO_BIN_EXE_memory-glass");
-        let command = format!("stty rows 24 cols 80; exec {binary} top {arguments}");
+        Self::run(&format!("stty rows 24 cols 80; exec {binary} top {arguments}"))
+    }
+
+    fn run(command: &str) -> Top {
         let mut script = Command::new("script")
-            .args(["-qfec", &command, "/dev/null"])
+            .args(["-qfec", command, "/dev/null"])
             .env("TERM", "xterm-256color")
             .env_remove("COLORTERM")
             .stdin(Stdio::piped())
@@ -119,6 +122,48 @@ fn a_signal_leaves_the_terminal_and_the_target_as_they_were() {
         assert_eq!(top.ended(), (Some(0), true), "{signal}");
         target.assert_as_found();
     }
+}
+
+/// Both where the hang-up is a signal and where that is ignored, as under nohup(1).
+#[test]
+fn a_terminal_that_is_closed_ends_it_and_lets_the_target_go() {
+    for trap in [":", ""] {
+        let target = Exercise::start("stride", 4);
+        let folder = tempfile::tempdir().expect("a folder");
+        let status = folder.path().join("status");
+        let binary = env!("CARGO_BIN_EXE_memory-glass");
+        let command = format!(
+            "stty rows 24 cols 80; trap '{trap}' HUP; {binary} top {}; echo $? > {}.new; mv {}.new {}",
+            target.pid(),
+            status.display(),
+            status.display(),
+            status.display()
+        );
+        let mut top = Top::run(&command);
+        top.until_drawn("pages/s");
+        top.script.kill().expect("it runs");
+        top.script.wait().expect("our own child");
+        let code = until("top ends", || std::fs::read_to_string(&status).ok());
+        assert_eq!(code.trim(), "1", "trap {trap:?}");
+        target.assert_as_found();
+    }
+}
+
+#[test]
+fn without_colours_the_map_is_told_by_characters() {
+    let target = Exercise::start("block", 4);
+    let binary = env!("CARGO_BIN_EXE_memory-glass");
+    let mut top = Top::run(&format!("stty rows 24 cols 80; NO_COLOR=1 exec {binary} top {}", target.pid()));
+    top.until_drawn("pages/s");
+    top.until_drawn("░");
+    top.until_drawn("█");
+    let cells = (0..24).flat_map(|row| (0..80).map(move |column| (row, column)));
+    let coloured = cells
+        .filter_map(|(row, column)| top.screen().cell(row, column))
+        .any(|cell| cell.fgcolor() != vt100::Color::Default || cell.bgcolor() != vt100::Color::Default);
+    assert!(!coloured, "{}", top.screen().contents());
+    top.type_keys("q");
+    assert_eq!(top.ended(), (Some(0), true));
 }
 
 #[test]

@@ -77,7 +77,9 @@ impl EvaluateArgs {
         };
         for file in &self.files {
             let report = evaluate::run(file, &options)?;
-            print_report(&report, self.json);
+            if print_report(&report, self.json) == ExitCode::FAILURE {
+                return Ok(ExitCode::FAILURE);
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -21,8 +21,8 @@ pub(super) struct DoctorArgs {
 impl DoctorArgs {
     pub(super) fn run(&self) -> Result<ExitCode> {
         let findings = doctor::examine();
-        print_report(&findings, self.json);
-        Ok(if findings.session_can_run() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let printed = print_report(&findings, self.json);
+        Ok(if findings.session_can_run() { printed } else { ExitCode::FAILURE })
     }
 }
 

@@ -3,19 +3,22 @@
 mod words;
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde::de::DeserializeOwned;
 
 use self::words::{event_words, words};
+use super::print;
 use super::values::{parse_position, parse_speed};
 use crate::ipc::{
     Event, Mode, Overlay, Palette, Placement, ReplayAction, Reply, Request, SOCKET_NAME, SOCKET_VARIABLE,
     Scale,
 };
+use crate::plain::plain_values;
 use crate::{GlassRamError, Result};
 
 #[derive(Debug, Args)]
@@ -223,7 +226,7 @@ pub(super) fn refuse(error: &clap::Error) {
     let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let words = words.join(" ");
     let reply: Reply = Err(words.strip_prefix("error: ").unwrap_or(&words).to_owned());
-    print(&format!("{}\n", serde_json::to_string(&reply).expect("strings are JSON")));
+    print::json(&serde_json::to_string(&reply).expect("strings are JSON"));
 }
 
 impl MsgArgs {
@@ -235,13 +238,14 @@ impl MsgArgs {
             && json
         {
             let reply: Reply = Err(error.to_string());
-            print(&format!("{}\n", serde_json::to_string(&reply).expect("strings are JSON")));
+            print::json(&serde_json::to_string(&reply).expect("strings are JSON"));
             return Ok(ExitCode::FAILURE);
         }
-        outcome.map(|()| ExitCode::SUCCESS)
+        outcome.map(print::status)
     }
 
-    fn ask(self) -> Result<()> {
+    /// Whether the answer was printed.
+    fn ask(self) -> Result<bool> {
         let all = matches!(self.message, Message::Targets { all: true });
         let request = self.message.request()?;
         let path = socket(self.socket)?;
@@ -252,26 +256,24 @@ impl MsgArgs {
         stream.write_all(line.as_bytes()).map_err(failed)?;
         let mut lines = BufReader::new(stream).lines();
         let answer = lines.next().unwrap_or(Err(ErrorKind::UnexpectedEof.into())).map_err(failed)?;
-        let reply: Reply = serde_json::from_str(&answer).map_err(|error| foreign(&error))?;
-        let text = match reply {
+        let printed = match shown::<Reply>(&answer)? {
             Err(reason) => return Err(refused(reason)),
-            Ok(_) if self.json && request != Request::EventStream => format!("{answer}\n"),
-            Ok(response) => words(&response, all),
+            Ok(_) if self.json && request != Request::EventStream => print::json(&answer),
+            Ok(response) => print::words(&words(&response, all)),
         };
-        if !print(&text) {
-            return Ok(());
+        if !printed {
+            return Ok(false);
         }
         if request == Request::EventStream {
             for line in lines {
                 let line = line.map_err(failed)?;
-                let event: Event = serde_json::from_str(&line).map_err(|error| foreign(&error))?;
-                let text = if self.json { format!("{line}\n") } else { event_words(&event) };
-                if !print(&text) {
-                    break;
+                let event: Event = shown(&line)?;
+                if !(if self.json { print::json(&line) } else { print::words(&event_words(&event)) }) {
+                    return Ok(false);
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -382,8 +384,9 @@ fn foreign(error: &serde_json::Error) -> GlassRamError {
     ))
 }
 
-/// False when nobody reads any more, as in `… | head`.
-fn print(text: &str) -> bool {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+/// What the session says, with the names that others have given as they can be shown: a line of it is a line on the terminal.
+fn shown<T: DeserializeOwned>(line: &str) -> Result<T> {
+    let mut value = serde_json::from_str(line).map_err(|error| foreign(&error))?;
+    plain_values(&mut value);
+    serde_json::from_value(value).map_err(|error| foreign(&error))
 }

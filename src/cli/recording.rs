@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::print_report;
 use super::subject::{AttachArgs, ConfigArgs};
 use super::values::{parse_age, parse_bytes, parse_seconds};
+use super::{print, print_report};
 use crate::Result;
 use crate::capture::recording::RingLimits;
 use crate::system::{export, record};
@@ -60,8 +60,7 @@ impl RecordArgs {
             security: self.config.security(self.anonymize)?,
             follow_forks: self.follow_forks,
         })?;
-        print_report(&report, self.json);
-        Ok(ExitCode::SUCCESS)
+        Ok(print_report(&report, self.json))
     }
 }
 
@@ -77,7 +76,6 @@ pub(super) struct ExportArgs {
 
 impl ExportArgs {
     pub(super) fn run(&self) -> Result<ExitCode> {
-        print!("{}", export::run(&self.file, &self.output)?);
-        Ok(ExitCode::SUCCESS)
+        Ok(print::status(print::words(&export::run(&self.file, &self.output)?.to_string())))
     }
 }

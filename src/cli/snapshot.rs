@@ -83,7 +83,6 @@ impl SnapshotArgs {
             palette: self.picture.palette(),
             security: self.config.security(self.anonymize)?,
         })?;
-        print_report(&report, self.json);
-        Ok(ExitCode::SUCCESS)
+        Ok(print_report(&report, self.json))
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct TopArgs {
     attach: AttachArgs,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Colours that the terminal has [default: as $COLORTERM says, otherwise 256]
+    /// Colours that the terminal has [default: none under $NO_COLOR, as $COLORTERM says, otherwise 256]
     #[arg(long, value_enum)]
     colors: Option<Colors>,
     #[command(flatten)]
@@ -31,6 +31,7 @@ enum Colors {
     True,
     #[value(name = "256")]
     Indexed,
+    None,
 }
 
 impl TopArgs {
@@ -44,6 +45,7 @@ impl TopArgs {
             depth: self.colors.map(|colors| match colors {
                 Colors::True => top::ColorDepth::True,
                 Colors::Indexed => top::ColorDepth::Indexed,
+                Colors::None => top::ColorDepth::None,
             }),
         })?;
         Ok(ExitCode::SUCCESS)

@@ -1,16 +1,16 @@
-//! The text of a configuration file: the one that was asked for, or the usual one, which need not be there.
+//! What a configuration file holds: the one that was asked for, or the usual one, which need not be there.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, SecurityConfig, security};
+use super::{Config, ConfigError, SecurityConfig, place, security};
 
-/// What it says; none where there is none. One that is there and cannot be read is an error, a link that leads nowhere, too.
-pub(super) fn text(path: &Path) -> Result<Option<String>, ConfigError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+/// What it holds; none where there is none. One that is there and cannot be read is an error, a link that leads nowhere, too.
+fn bytes(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error)
             if is_missing(&error) && fs::symlink_metadata(path).is_err_and(|error| is_missing(&error)) =>
         {
@@ -22,6 +22,18 @@ pub(super) fn text(path: &Path) -> Result<Option<String>, ConfigError> {
             Err(ConfigError { path: path.to_owned(), place: None, reason })
         }
     }
+}
+
+/// The same as text.
+pub(super) fn utf8<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a str, ConfigError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        ConfigError {
+            path: path.to_owned(),
+            place: Some(place(&before, before.len())),
+            reason: "this is not UTF-8: save the file as that".into(),
+        }
+    })
 }
 
 fn is_missing(error: &std::io::Error) -> bool {
@@ -39,22 +51,22 @@ fn is_of_others(path: &Path) -> bool {
 }
 
 impl Config {
-    /// The file's text, as [`security`](Self::security) and [`parse`](Self::parse) take it; none where there is no such file.
+    /// What the file holds; none where there is no such file.
     ///
     /// # Errors
     ///
     /// There is one, and it cannot be read.
-    pub fn text_of(path: &Path) -> Result<Option<String>, ConfigError> {
-        text(path)
+    pub fn bytes_of(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
+        bytes(path)
     }
 
-    /// What a text says under `[security]`, whatever else is wrong in it.
+    /// What a file that holds this says under `[security]`, whatever else is wrong in it.
     ///
     /// # Errors
     ///
     /// It cannot be understood. Then nothing may be done that depends on it: the default may be looser.
-    pub fn security(text: &str, path: &Path) -> Result<SecurityConfig, ConfigError> {
-        security::parse(text, path)
+    pub fn security(bytes: &[u8], path: &Path) -> Result<SecurityConfig, ConfigError> {
+        security::parse(utf8(bytes, path)?, path)
     }
 
     /// What the file that was asked for, or the usual one, says under `[security]`.
@@ -66,8 +78,8 @@ impl Config {
         let Some(path) = asked_for.map(Path::to_owned).or_else(Self::usual_path) else {
             return Ok(SecurityConfig::default());
         };
-        match text(&path)? {
-            Some(text) => security::parse(&text, &path),
+        match bytes(&path)? {
+            Some(bytes) => Self::security(&bytes, &path),
             None if asked_for.is_some() => {
                 Err(ConfigError { path, place: None, reason: "there is no such file".into() })
             }

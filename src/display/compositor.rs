@@ -191,6 +191,18 @@ impl Compositor {
         clients::spawn(handle, socket, environment, command, prepare, Box::new(|_, _, _| ()))
     }
 
+    /// Ends the event loop because of this, which [`Self::failure`] tells afterwards.
+    pub(crate) fn end_with(&mut self, failure: DisplayError) {
+        error!("{failure}");
+        self.desk.failure.get_or_insert(failure);
+        self.stop();
+    }
+
+    /// Why it was ended, if nobody wanted that.
+    pub fn failure(&self) -> Option<DisplayError> {
+        self.desk.failure.clone()
+    }
+
     /// Ends the event loop after what it is doing now.
     pub fn stop(&mut self) {
         self.desk.kiosk.end();

@@ -35,6 +35,8 @@ pub(crate) struct Desk {
     pub(crate) display: DisplayHandle,
     pub(crate) handle: LoopHandle<'static, Compositor>,
     pub(crate) signal: LoopSignal,
+    /// Why the loop was ended, if nobody wanted that.
+    pub(crate) failure: Option<DisplayError>,
     pub(crate) clock: Clock<Monotonic>,
     pub(crate) config: CompositorConfig,
     pub(crate) socket: String,
@@ -126,6 +128,7 @@ impl Desk {
             display,
             handle,
             signal,
+            failure: None,
             clock: Clock::new(),
             config,
             socket,

@@ -20,6 +20,10 @@ pub enum DisplayError {
         reason: String,
     },
 
+    /// The desktop that the window was on has ended.
+    #[error("the desktop that the window was on is gone: start again on another, or on a text console")]
+    DesktopGone,
+
     /// There is no `/dev/dri/card*` on this seat.
     #[error(
         "no DRM device on seat {seat}: load a display driver (`ls /dev/dri` should list card0), or use `--backend headless`"
@@ -147,6 +151,7 @@ mod tests {
     fn every_message_is_one_line_and_holds_a_remedy() {
         let all = [
             DisplayError::Window { reason: "EGL error".into() },
+            DisplayError::DesktopGone,
             DisplayError::NoDrmDevice { seat: "seat0".into() },
             DisplayError::NoSeat { reason: "Operation not permitted".into() },
             DisplayError::Input { seat: "seat0".into() },

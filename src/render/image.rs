@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::RenderError;
+use crate::whole_file::WholeFile;
 
 /// A finished picture in ordinary memory.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,8 +32,9 @@ impl Image {
     }
 
     fn encode_png(&self, path: &Path) -> Result<(), png::EncodingError> {
-        let file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        let mut encoder = png::Encoder::new(file, self.width, self.height);
+        // No half of a picture stays where the disk is full.
+        let mut file = std::io::BufWriter::new(WholeFile::begin(path)?);
+        let mut encoder = png::Encoder::new(&mut file, self.width, self.height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         encoder.set_source_srgb(png::SrgbRenderingIntent::Perceptual);
@@ -43,6 +45,8 @@ impl Image {
             .flat_map(|&pixel| [(pixel >> 16) as u8, (pixel >> 8) as u8, pixel as u8])
             .collect();
         writer.write_image_data(&bytes)?;
-        writer.finish()
+        writer.finish()?;
+        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.keep()?;
+        Ok(())
     }
 }

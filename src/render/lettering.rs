@@ -12,6 +12,7 @@ use cosmic_text::{
 };
 
 use super::layout::Rect;
+use crate::plain::plain;
 
 /// Coverage of the words that matter most.
 pub(crate) const LOUD: u8 = 255;
@@ -140,9 +141,8 @@ impl Lettering {
         buffer.set_size(room, None);
         let weight = if family == TEXT { fontdb::Weight::LIGHT } else { fontdb::Weight::NORMAL };
         let attrs = Attrs::new().family(Family::Name(family)).weight(weight);
-        // Line breaks and other control characters in a process name must not make a second line.
-        let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        buffer.set_text(&text, &attrs, Shaping::Advanced, Some(align));
+        // A line break in a process name must not make a second line, nor a mark of direction turn the numbers around it.
+        buffer.set_text(&plain(text), &attrs, Shaping::Advanced, Some(align));
         buffer.shape_until_scroll(&mut self.fonts, false);
         buffer
     }

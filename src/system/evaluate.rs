@@ -11,6 +11,7 @@ use super::pipeline::HALF_LIFE;
 use crate::Result;
 use crate::capture::recording::Recording;
 use crate::map::HilbertConfig;
+use crate::plain::Plain;
 use crate::render::ColorPalette;
 use crate::sensing::{AccuracyEstimate, Cells, ReplayOptions, Score, SolverKind, WriteTrace, replay};
 
@@ -197,7 +198,7 @@ impl fmt::Display for EvaluateReport {
         writeln!(
             f,
             "{}: {} windows of {:.0} ms over {} pages, order {}, {}",
-            self.file.display(),
+            Plain(self.file.display()),
             self.windows,
             self.window_ms,
             self.pages,

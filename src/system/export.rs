@@ -14,8 +14,6 @@
 //! | `threads` | int32 | threads of the process that ran in the window |
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -30,10 +28,14 @@ use parquet::schema::parser::parse_message_type;
 
 use crate::capture::recording::Recording;
 use crate::capture::{MemoryRegion, PageRange, Window};
+use crate::plain::Plain;
+use crate::whole_file::WholeFile;
 use crate::{GlassRamError, Result};
 
 /// Rows of a row group: readers hold one at a time.
 const ROWS: usize = 1 << 17;
+/// Or as many as have so many bytes of names.
+const NAMES: usize = 16 << 20;
 
 const SCHEMA: &str = "message memory_glass {
     required int64 time (TIMESTAMP(NANOS, true));
@@ -66,19 +68,19 @@ pub fn run(from: &Path, to: &Path) -> Result<ExportReport> {
     let failed = |error: &dyn fmt::Display| GlassRamError::FeatureNotSupported {
         feature: format!("{} cannot be written ({error}): choose a place that can", to.display()),
     };
-    // A recording is its owner's only, and so is what is made of it.
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
-    let file = made.map_err(|error| failed(&error))?;
-    let rows = write(&recording, file);
-    if rows.is_err() {
-        // Half a table is none; that it cannot be removed either changes nothing about the error.
-        let _ = std::fs::remove_file(to);
+    // Asked before an hour of reading, and again when the table takes its place.
+    if to.symlink_metadata().is_ok() {
+        return Err(failed(&std::io::Error::from(std::io::ErrorKind::AlreadyExists)));
     }
-    let (rows, windows) = rows.map_err(|error| failed(&error))?;
+    // A recording is its owner's only, and so is what is made of it.
+    let file = WholeFile::begin(to).and_then(WholeFile::for_its_owner);
+    let mut file = file.map_err(|error| failed(&error))?;
+    let (rows, windows) = write(&recording, &mut file).map_err(|error| failed(&error))?;
+    file.keep_new().map_err(|error| failed(&error))?;
     Ok(ExportReport { file: to.to_owned(), rows, windows })
 }
 
-fn write(recording: &Recording, file: File) -> Result<(u64, u64), ParquetError> {
+fn write(recording: &Recording, file: &mut WholeFile) -> Result<(u64, u64), ParquetError> {
     let schema = Arc::new(parse_message_type(SCHEMA)?);
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -95,7 +97,7 @@ fn write(recording: &Recording, file: File) -> Result<(u64, u64), ParquetError> 
         rows += regions.len() as u64;
         windows += 1;
         columns.push(recording, &window, &regions);
-        if columns.time.len() >= ROWS {
+        if columns.time.len() >= ROWS || columns.name_bytes >= NAMES {
             columns.write(writer.next_row_group()?)?;
         }
         progress.set_position(recording.offset(&window).as_millis() as u64);
@@ -120,6 +122,7 @@ struct Columns {
     /// Those that are not null, and for every row whether it has one.
     region_name: Vec<ByteArray>,
     named: Vec<i16>,
+    name_bytes: usize,
     written_pages: Vec<i64>,
     observed_pages: Vec<i64>,
     pages: Vec<i64>,
@@ -140,6 +143,7 @@ impl Columns {
             self.region_start.push(region.start as i64);
             self.region_end.push(region.end as i64);
             self.region_kind.push(region.kind().to_string().as_str().into());
+            self.name_bytes += region.pathname.as_ref().map_or(0, String::len);
             self.region_name.extend(region.pathname.as_deref().map(ByteArray::from));
             self.named.push(i16::from(region.pathname.is_some()));
             self.written_pages.push(pages_in(&window.written, region, page_size) as i64);
@@ -150,7 +154,7 @@ impl Columns {
     }
 
     /// Writes them, in the order of the schema, and begins anew.
-    fn write(&mut self, mut group: SerializedRowGroupWriter<'_, File>) -> Result<(), ParquetError> {
+    fn write(&mut self, mut group: SerializedRowGroupWriter<'_, &mut WholeFile>) -> Result<(), ParquetError> {
         let Self { time, window, window_ns, region_start, region_end, .. } = &*self;
         for column in [time, window, window_ns, region_start, region_end] {
             numbers(&mut group, column)?;
@@ -170,7 +174,10 @@ impl Columns {
     }
 }
 
-fn numbers(group: &mut SerializedRowGroupWriter<'_, File>, values: &[i64]) -> Result<(), ParquetError> {
+fn numbers(
+    group: &mut SerializedRowGroupWriter<'_, &mut WholeFile>,
+    values: &[i64],
+) -> Result<(), ParquetError> {
     if let Some(mut column) = group.next_column()? {
         column.typed::<Int64Type>().write_batch(values, None, None)?;
         column.close()?;
@@ -179,7 +186,7 @@ fn numbers(group: &mut SerializedRowGroupWriter<'_, File>, values: &[i64]) -> Re
 }
 
 fn texts(
-    group: &mut SerializedRowGroupWriter<'_, File>,
+    group: &mut SerializedRowGroupWriter<'_, &mut WholeFile>,
     values: &[ByteArray],
     present: Option<&[i16]>,
 ) -> Result<(), ParquetError> {
@@ -199,6 +206,6 @@ fn pages_in(ranges: &[PageRange], region: &MemoryRegion, page_size: u64) -> u64 
 
 impl fmt::Display for ExportReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {} rows from {} windows", self.file.display(), self.rows, self.windows)
+        writeln!(f, "{}: {} rows from {} windows", Plain(self.file.display()), self.rows, self.windows)
     }
 }

@@ -22,6 +22,7 @@ use crate::capture::{
     TargetInfo, TargetMetrics, shortage,
 };
 use crate::channel::Event as ChannelEvent;
+use crate::plain::Plain;
 use crate::{GlassRamError, Result};
 
 /// What to record, for how long, and where to.
@@ -352,7 +353,7 @@ fn progress(comm: &str, pid: u32) -> ProgressBar {
         progress.set_style(style);
     }
     let stop = if std::io::stdin().is_terminal() { " (Ctrl+C ends it)" } else { "" };
-    progress.set_prefix(format!("recording {comm} {pid}{stop}"));
+    progress.set_prefix(format!("recording {} {pid}{stop}", Plain(comm)));
     progress
 }
 
@@ -362,9 +363,13 @@ impl fmt::Display for RecordReport {
         writeln!(
             f,
             "{} {}: {:.1} s in {} windows by {}",
-            self.comm, self.pid, self.seconds, self.windows, self.rung
+            Plain(&self.comm),
+            self.pid,
+            self.seconds,
+            self.windows,
+            self.rung
         )?;
-        writeln!(f, "  wrote     {} ({})", self.file.display(), bytes(self.bytes as f64))?;
+        writeln!(f, "  wrote     {} ({})", Plain(self.file.display()), bytes(self.bytes as f64))?;
         if self.dropped > 0 {
             writeln!(f, "  dropped   the first {} windows, to keep within the bounds", self.dropped)?;
         }
@@ -374,7 +379,7 @@ impl fmt::Display for RecordReport {
             target.overhead_percent, target.slow_down_factor, target.memory_overhead_mb
         )?;
         if let Some(ended) = &self.ended {
-            writeln!(f, "  ended     {ended}")?;
+            writeln!(f, "  ended     {}", Plain(ended))?;
         }
         if let Some(missed @ 1..) = self.missed {
             writeln!(f, "  missed    {missed} of the processes that it has forked")?;

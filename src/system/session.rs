@@ -142,7 +142,7 @@ pub fn run(options: SessionOptions) -> Result<()> {
     environment::notify(sd_notify::NotifyState::Stopping);
     session.borrow_mut().let_all_go()?;
     outcome.map_err(|error| setup("the event loop", &error))?;
-    Ok(())
+    compositor.failure().map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 /// The configuration to start with, and what is wrong with the file, if anything. A file that was asked for has to be there; a

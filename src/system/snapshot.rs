@@ -1,7 +1,6 @@
 //! One picture and one set of numbers, without a display.
 
 use std::fmt;
-use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,9 +18,11 @@ use crate::capture::{
     SecurityConfig, TargetMetrics, WindowSource,
 };
 use crate::map::HilbertConfig;
+use crate::plain::Plain;
 use crate::render::{ColorPalette, Gpu, MapTarget, Painter};
 use crate::sensing::AccuracyEstimate;
 use crate::telemetry::{Avalanche, GlassRamTelemetry, PhaseChange, TimedAdjustment};
+use crate::whole_file::WholeFile;
 use crate::{GlassRamError, Result};
 
 /// What to watch, for how long, and what to write.
@@ -173,13 +174,12 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
         files.push(path.clone());
     }
     if let Some(path) = &options.density {
-        let file = create(path)?;
-        pipeline.density().write_npy(BufWriter::new(file)).map_err(|error| cannot_write(path, &error))?;
+        let density = pipeline.density();
+        write_whole(path, |file| density.write_npy(file))?;
         files.push(path.clone());
     }
     if let Some(path) = &options.layout {
-        serde_json::to_writer(BufWriter::new(create(path)?), &pipeline.layout())
-            .map_err(|error| cannot_write(path, &error))?;
+        write_whole(path, |file| serde_json::to_writer(file, &pipeline.layout()))?;
         files.push(path.clone());
     }
     let recorder = pipeline.recorder();
@@ -228,7 +228,7 @@ fn progress(time: Duration, does: &str, pipeline: &Pipeline) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {msg}") {
         progress.set_style(style);
     }
-    progress.set_prefix(format!("{does} {} {}", pipeline.target().comm, pipeline.target().pid));
+    progress.set_prefix(format!("{does} {} {}", Plain(&pipeline.target().comm), pipeline.target().pid));
     progress
 }
 
@@ -306,8 +306,15 @@ pub(super) fn loop_failed(error: impl fmt::Display) -> GlassRamError {
     }
 }
 
-fn create(path: &Path) -> Result<File> {
-    File::create(path).map_err(|error| cannot_write(path, &error))
+/// The file is there whole, or not at all.
+fn write_whole<E: fmt::Display>(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<WholeFile>) -> Result<(), E>,
+) -> Result<()> {
+    let mut file = BufWriter::new(WholeFile::begin(path).map_err(|error| cannot_write(path, &error))?);
+    write(&mut file).map_err(|error| cannot_write(path, &error))?;
+    let kept = file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(WholeFile::keep);
+    kept.map_err(|error| cannot_write(path, &error))
 }
 
 fn cannot_write(path: &Path, error: &dyn fmt::Display) -> GlassRamError {
@@ -322,7 +329,11 @@ impl fmt::Display for SnapshotReport {
         writeln!(
             f,
             "{} {}: {} windows over {} pages by {}",
-            self.comm, self.pid, self.windows, self.pages, self.rung
+            Plain(&self.comm),
+            self.pid,
+            self.windows,
+            self.pages,
+            self.rung
         )?;
         writeln!(
             f,
@@ -354,13 +365,13 @@ impl fmt::Display for SnapshotReport {
             writeln!(f, "  armed     {governing}")?;
         }
         for lost in &self.lost {
-            writeln!(f, "  without   {lost}")?;
+            writeln!(f, "  without   {}", Plain(lost))?;
         }
         if let Some(ended) = &self.ended {
-            writeln!(f, "  ended     {ended}")?;
+            writeln!(f, "  ended     {}", Plain(ended))?;
         }
         for file in &self.files {
-            writeln!(f, "  wrote     {}", file.display())?;
+            writeln!(f, "  wrote     {}", Plain(file.display()))?;
         }
         Ok(())
     }

@@ -61,24 +61,40 @@ pub fn run(options: &TopOptions) -> Result<()> {
     let source = options.subject.open(&attacher, app::monitor_config(&attacher))?;
     let handle = event_loop.handle();
     let depth = options.depth.unwrap_or_else(ColorDepth::of_environment);
+    // What was decided here is not decided again by what writes it.
+    ratatui::crossterm::style::force_color_output(depth != ColorDepth::None);
     let mut app = App::new(handle.clone(), attacher, options.hilbert.clone(), options.palette, depth);
     app.watch(source)?;
     handle.insert_source(signals, |_, (), app| app.quit()).map_err(loop_failed)?;
-    let mut screen = Screen::enter()?;
     handle
-        .insert_source(terminal::keyboard()?, |event, (), app| match event {
+        .insert_source(terminal::hang_up()?, |_, _, app: &mut App| {
+            app.quit();
+            Ok(calloop::PostAction::Remove)
+        })
+        .map_err(loop_failed)?;
+    let shown = show(&mut event_loop, &mut app);
+    // Whatever became of the terminal.
+    let let_go = app.let_go();
+    shown.and(let_go)
+}
+
+/// Draws, until the person has seen enough or nobody can see it any more.
+fn show(event_loop: &mut EventLoop<'static, App>, app: &mut App) -> Result<()> {
+    let mut screen = Screen::enter()?;
+    event_loop
+        .handle()
+        .insert_source(terminal::keyboard()?, |event, (), app: &mut App| match event {
             ChannelEvent::Msg(event) => app.input(event),
             // The terminal is gone.
             ChannelEvent::Closed => app.quit(),
         })
         .map_err(loop_failed)?;
-    screen.draw(&app.view())?;
-    while !app.done() {
-        event_loop.dispatch(None, &mut app).map_err(loop_failed)?;
-        if app.take_changed() {
-            screen.draw(&app.view())?;
+    let mut drawn = screen.draw(&app.view());
+    while drawn.is_ok() && !app.done() {
+        event_loop.dispatch(None, app).map_err(loop_failed)?;
+        if app.take_changed() && !app.done() {
+            drawn = screen.draw(&app.view());
         }
     }
-    drop(screen);
-    app.let_go()
+    if terminal::is_gone() { Err(terminal::gone()) } else { drawn }
 }

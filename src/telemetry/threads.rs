@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 const REMEMBERED: usize = 600;
 /// A thread that has not written for so many windows is forgotten.
 const FORGOTTEN: u64 = 600;
+/// Threads that are followed at a time: those that wrote last, and of one window those that wrote the most.
+const FOLLOWED: usize = 2048;
 
 /// Writes of one thread to one page in a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,6 +60,14 @@ impl ThreadTracker {
             *writes += f64::from(sample.writes);
             *moment += f64::from(sample.writes) * (sample.place as f64 + 0.5) * scale;
         }
+        if sums.len() > FOLLOWED {
+            // Those that write the most; no window of a program has so many, but a file may say so.
+            let mut busy: Vec<(f64, u32)> = sums.iter().map(|(tid, (writes, _))| (*writes, *tid)).collect();
+            busy.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            for (_, tid) in &busy[FOLLOWED..] {
+                sums.remove(tid);
+            }
+        }
         let window = self.window;
         self.window += 1;
         for (tid, (writes, moment)) in sums {
@@ -75,6 +85,15 @@ impl ThreadTracker {
             }
         }
         self.threads.retain(|_, series| series.back().is_some_and(|last| window - last.window < FORGOTTEN));
+        if self.threads.len() > FOLLOWED {
+            let last = |series: &VecDeque<ThreadMotion>| series.back().map_or(0, |motion| motion.window);
+            let mut known: Vec<(u64, u32)> =
+                self.threads.iter().map(|(tid, series)| (last(series), *tid)).collect();
+            known.sort_unstable_by(|a, b| b.cmp(a));
+            for (_, tid) in &known[FOLLOWED..] {
+                self.threads.remove(tid);
+            }
+        }
     }
 
     /// What each thread that wrote in the last window did in it, by number.

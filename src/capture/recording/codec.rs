@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Damaged;
 use super::numbers::{Bytes, put, put_text};
+use super::weight::{self, Budget};
 use crate::capture::{MemoryRegion, PageRange, ThreadWrites, Window, range};
 
 /// The written ranges.
@@ -27,6 +28,8 @@ const MAX_WRITTEN: u64 = 1 << 31;
 
 /// No table has more regions: sixteen times what the kernel lets a process have, unless it is told otherwise.
 const MAX_REGIONS: usize = 1 << 20;
+/// In no window do more threads write: as many as a kernel runs at all unless it is told otherwise, twice.
+pub(super) const MAX_THREADS: usize = 1 << 16;
 
 /// What a window is encoded against.
 #[derive(Debug, Clone, Copy)]
@@ -103,22 +106,23 @@ pub(super) fn decode(content: &[u8], context: Context) -> Result<Decoded, Damage
         events: Vec::new(),
         dropped: 0,
     };
+    let mut budget = Budget::of_window();
     let mut table = None;
     while !bytes.is_empty() {
         let tag = bytes.number()?;
         let mut content = bytes.part()?;
         match tag {
             WRITTEN => {
-                window.written = spans(&mut content, context.page_size)?;
+                window.written = spans(&mut content, context.page_size, &mut budget)?;
                 if range::pages(&window.written, context.page_size) > MAX_WRITTEN {
                     return Err(Damaged("more is written than any memory has"));
                 }
             }
-            UNSEEN => window.unseen = spans(&mut content, context.page_size)?,
-            THREADS => window.threads = threads(&mut content, context.page_size)?,
+            UNSEEN => window.unseen = spans(&mut content, context.page_size, &mut budget)?,
+            THREADS => window.threads = threads(&mut content, context.page_size, &mut budget)?,
             REGIONS => {
                 let changed = content.number()? != 0;
-                table = Some((regions(&mut content, context.page_size)?, changed));
+                table = Some((regions(&mut content, context.page_size, &mut budget)?, changed));
             }
             _ => {}
         }
@@ -177,8 +181,9 @@ impl Spans {
     }
 }
 
-fn spans(bytes: &mut Bytes<'_>, page_size: u64) -> Result<Vec<PageRange>, Damaged> {
+fn spans(bytes: &mut Bytes<'_>, page_size: u64, budget: &mut Budget) -> Result<Vec<PageRange>, Damaged> {
     let count = count(bytes, 2)?;
+    budget.take(weight::spans(count))?;
     let mut spans = Spans { at: 0, page_size };
     let mut ranges = Vec::with_capacity(count);
     for _ in 0..count {
@@ -209,15 +214,19 @@ fn put_threads(bytes: &mut Vec<u8>, threads: &[ThreadWrites], page_size: u64) {
     }
 }
 
-fn threads(bytes: &mut Bytes<'_>, page_size: u64) -> Result<Vec<ThreadWrites>, Damaged> {
+fn threads(bytes: &mut Bytes<'_>, page_size: u64, budget: &mut Budget) -> Result<Vec<ThreadWrites>, Damaged> {
     const OUT_OF_RANGE: Damaged = Damaged("an address is out of range");
     let number = count(bytes, 4)?;
+    if number > MAX_THREADS {
+        return Err(Damaged("it has more threads than write in any window"));
+    }
     let mut threads = Vec::with_capacity(number);
     for _ in 0..number {
         let tid = bytes.number_u32()?;
-        let name = bytes.text()?.into();
+        let name: Arc<str> = bytes.text()?.into();
         let faults = bytes.number()? as f64 / FAULT_PARTS;
         let number = count(bytes, 1)?;
+        budget.take(weight::thread(&name, number))?;
         let mut pages = Vec::with_capacity(number);
         let mut at = 0u64;
         for _ in 0..number {
@@ -245,11 +254,16 @@ fn put_regions(bytes: &mut Vec<u8>, table: &[MemoryRegion], page_size: u64) {
     }
 }
 
-fn regions(bytes: &mut Bytes<'_>, page_size: u64) -> Result<Arc<[MemoryRegion]>, Damaged> {
+fn regions(
+    bytes: &mut Bytes<'_>,
+    page_size: u64,
+    budget: &mut Budget,
+) -> Result<Arc<[MemoryRegion]>, Damaged> {
     let count = count(bytes, 8)?;
     if count > MAX_REGIONS {
         return Err(Damaged("it has more regions than any process"));
     }
+    budget.take(weight::regions(count))?;
     let mut spans = Spans { at: 0, page_size };
     let mut table = Vec::with_capacity(count);
     for _ in 0..count {
@@ -260,6 +274,7 @@ fn regions(bytes: &mut Bytes<'_>, page_size: u64) -> Result<Arc<[MemoryRegion]>,
         let inode = bytes.number()?;
         let named = bytes.number()? != 0;
         let name = bytes.text()?;
+        budget.take(weight::texts(&permissions, &device, &name))?;
         let PageRange { start, end } = range;
         let pathname = named.then_some(name);
         table.push(MemoryRegion { start, end, permissions, offset, device, inode, pathname });

@@ -22,7 +22,12 @@
 //! is removed. Each is a recording of its own. No byte is ever written twice, so there is no instant at which being killed loses
 //! more than the window that was being written.
 //!
-//! Whoever reads trusts nothing: lengths are checked against what is there, and decompressed sizes against [`MAX_WINDOW`].
+//! Whoever reads trusts nothing: lengths are checked against what is there, decompressed sizes against [`MAX_WINDOW`], and what is made of
+//! them against [`MAX_DECODED`] (`weight`), before it is allocated. So whatever a file says, a reader never holds more than **512 MiB**:
+//! the window that was read last and the one that follows (twice `MAX_DECODED`), as much again of those before it in the run-up of a
+//! seek (one `MAX_DECODED`: where they are larger, the run-up is shorter), and a record on its way (one `MAX_DECODED`: 33 MiB as it
+//! is in the file, 64 MiB for what it is unpacked into, 1 MiB of zstd's own, and 32 MiB of an index). What a
+//! recorder would not read back, it does not write.
 
 mod codec;
 mod error;
@@ -32,6 +37,7 @@ mod numbers;
 mod reader;
 mod replay;
 mod segments;
+mod weight;
 mod writer;
 
 pub use error::RecordingError;
@@ -40,6 +46,7 @@ pub use header::RecordingInfo;
 pub use reader::{Cursor, Recording};
 pub use replay::{Replay, ReplayStart, SPEEDS};
 pub use segments::RingLimits;
+pub use weight::MAX_DECODED;
 pub use writer::{Recorded, Recorder};
 
 #[cfg(test)]

@@ -18,6 +18,10 @@ use super::segments;
 use super::writer::{WINDOW_LOG, exit_code};
 use crate::capture::{ExitReason, MemoryRegion, Window};
 
+/// No recording has more chunks: at two seconds each, 48 days of them; what follows is not read.
+const MAX_CHUNKS: usize = 1 << 21;
+/// No header is longer: it is a few numbers and a name.
+const MAX_HEADER: usize = 64 << 10;
 /// The end of a window stands before its content.
 const END_TIME: usize = 8;
 
@@ -38,14 +42,17 @@ pub struct Recording {
 struct Segment {
     file: File,
     length: u64,
+    /// The first of its chunks.
+    first_chunk: usize,
 }
 
 /// A place where reading can begin.
 #[derive(Debug, Clone, Copy)]
 struct Chunk {
-    file: usize,
+    /// In its file.
     offset: u64,
-    start: Duration,
+    /// Nanoseconds.
+    start: u64,
 }
 
 impl Recording {
@@ -80,13 +87,14 @@ impl Recording {
             origin: Instant::now(),
         };
         for (_, file, offset) in found {
-            recording.files.push(file);
+            recording.files.push(Segment { first_chunk: recording.chunks.len(), ..file });
             recording.outcome = None;
             // A full file has no end of its own: only the last one can lack it.
             recording.damage = recording.index(offset).err().map(|Damaged(what)| what);
         }
-        if recording.cursor_at(Duration::ZERO).next_window().is_none() {
-            let reason = recording.damage.unwrap_or("nothing follows");
+        let mut place = recording.place_at(Duration::ZERO);
+        if recording.next_at(&mut place).is_none() {
+            let reason = place.damage.or(recording.damage).unwrap_or("nothing follows");
             return Err(RecordingError::Empty { path: path.to_owned(), reason });
         }
         Ok(recording)
@@ -105,7 +113,7 @@ impl Recording {
 
     /// When its first window began: not 0 when the ring has dropped older ones.
     pub fn begin(&self) -> Duration {
-        self.chunks.first().map_or(Duration::ZERO, |chunk| chunk.start)
+        self.chunks.first().map_or(Duration::ZERO, |chunk| Duration::from_nanos(chunk.start))
     }
 
     /// When its last window ended.
@@ -134,6 +142,7 @@ impl Recording {
     }
 
     pub(super) fn place_at(&self, offset: Duration) -> Place {
+        let offset = codec::nanoseconds(offset);
         let after = self.chunks.partition_point(|chunk| chunk.start <= offset);
         Place::new(after.saturating_sub(1))
     }
@@ -147,13 +156,20 @@ impl Recording {
                 Ok(Step::Window(window)) => return Some(*window),
                 Ok(Step::Passed) => {}
                 // What is left of this chunk cannot be had; the next one stands alone.
-                Ok(Step::Over) | Err(Damaged(_)) => place.turn_to(place.chunk + 1),
+                Ok(Step::Over) => place.turn_to(place.chunk + 1),
+                Err(Damaged(what)) => {
+                    place.damage.get_or_insert(what);
+                    place.turn_to(place.chunk + 1);
+                }
             }
         }
     }
 
     fn read(&self, chunk: Chunk, offset: u64, place: &mut Place) -> Result<Step, Damaged> {
-        let Segment { file, length } = &self.files[chunk.file];
+        let file = self.files.partition_point(|file| file.first_chunk <= place.chunk);
+        let Some(Segment { file, length, .. }) = file.checked_sub(1).map(|file| &self.files[file]) else {
+            return Ok(Step::Over);
+        };
         if offset + FRAME as u64 > *length {
             return Ok(Step::Over);
         }
@@ -191,8 +207,7 @@ impl Recording {
 
     /// Finds the chunks of the file that was added last, from its first record after the header on.
     fn index(&mut self, mut offset: u64) -> Result<(), Damaged> {
-        let number = self.files.len() - 1;
-        let Segment { file, length } = &self.files[number];
+        let Some(Segment { file, length, .. }) = self.files.last() else { return Ok(()) };
         let length = *length;
         let cut = |_| Damaged("the last record is cut off");
         let mut reader = BufReader::new(file);
@@ -225,6 +240,9 @@ impl Recording {
                     reader.seek_relative(rest as i64).map_err(cut)?;
                 }
                 Kind::Chunk | Kind::End => {
+                    if frame.length > MAX_HEADER {
+                        return Err(Damaged("a record is longer than any of its kind"));
+                    }
                     let mut content = vec![0; frame.length];
                     reader.read_exact(&mut content).map_err(cut)?;
                     frame.check(&content)?;
@@ -236,11 +254,14 @@ impl Recording {
                             .find(|reason| exit_code(*reason) == first);
                         return Ok(());
                     }
-                    let start = codec::time(bytes.number()?)?;
+                    let start = codec::nanoseconds(codec::time(bytes.number()?)?);
+                    if self.chunks.len() >= MAX_CHUNKS {
+                        return Err(Damaged("it has more chunks than any can"));
+                    }
                     if self.chunks.last().is_some_and(|chunk| start < chunk.start) {
                         return Err(Damaged("time goes backwards"));
                     }
-                    self.chunks.push(Chunk { file: number, offset, start });
+                    self.chunks.push(Chunk { offset, start });
                 }
             }
             offset = next;
@@ -278,6 +299,8 @@ pub(super) struct Place {
     /// What the last window's were.
     regions: Option<Arc<[MemoryRegion]>>,
     buffer: Vec<u8>,
+    /// Why the first of the chunks was left that could not be read to its end.
+    damage: Option<&'static str>,
 }
 
 enum Step {
@@ -290,7 +313,7 @@ enum Step {
 
 impl Place {
     pub fn new(chunk: usize) -> Self {
-        Self { chunk, offset: None, decoder: None, regions: None, buffer: Vec::new() }
+        Self { chunk, offset: None, decoder: None, regions: None, buffer: Vec::new(), damage: None }
     }
 
     fn turn_to(&mut self, chunk: usize) {
@@ -319,6 +342,9 @@ fn open_file(path: &Path) -> Result<(Header, Segment, u64), RecordingError> {
     let mut head = [0; FRAME];
     file.read_exact(&mut head).map_err(cut)?;
     let frame = Frame::parse(&head).map_err(empty)?;
+    if frame.length > MAX_HEADER {
+        return Err(empty(Damaged("the header is longer than any can be")));
+    }
     let first = (MAGIC.len() + FRAME + frame.length) as u64;
     if first > length {
         return Err(empty(Damaged("the header is cut off")));
@@ -327,7 +353,7 @@ fn open_file(path: &Path) -> Result<(Header, Segment, u64), RecordingError> {
     file.read_exact(&mut content).map_err(cut)?;
     frame.check(&content).map_err(empty)?;
     let header = Header::decode(&content).map_err(empty)?;
-    Ok((header, Segment { file, length }, first))
+    Ok((header, Segment { file, length, first_chunk: 0 }, first))
 }
 
 /// What the next piece of a stream adds.

@@ -1,5 +1,6 @@
 //! A recording as a source of windows, at the pace at which they came or at another.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use calloop::{EventSource, Poll, PostAction, Readiness, Token, TokenFactory};
 use super::error::RecordingError;
 use super::header::RecordingInfo;
 use super::reader::{Place, Recording};
+use super::weight::{self, MAX_DECODED};
 use crate::capture::{CaptureEvent, ExitReason, Window};
 
 /// The speeds that a replay can have, as factors.
@@ -135,16 +137,17 @@ impl Replay {
     }
 
     /// Goes to `position`. The answer is what was written shortly before it: whoever shows the recording forgets all it
-    /// has seen, takes these windows at once, and is where it would be had it seen everything.
+    /// has seen, takes these windows at once, and is where it would be had it seen everything. Where windows are very large, there are
+    /// fewer of them: all together take no more than one may ([`MAX_DECODED`]).
     pub fn seek(&mut self, position: Duration) -> Vec<Window> {
         let position = position.min(self.length());
         self.stand_before(position);
-        let mut windows = Vec::new();
+        let mut windows = RunUp::default();
         while let Some(window) = self.take_until(position) {
             windows.push(window);
         }
         self.reschedule();
-        windows
+        windows.kept.into()
     }
 
     /// What comes next, at once.
@@ -216,6 +219,38 @@ impl Replay {
     fn reschedule(&mut self) {
         self.wake.0.ping();
     }
+}
+
+/// The newest windows of many, as many as may be held at once.
+#[derive(Default)]
+struct RunUp {
+    kept: VecDeque<Window>,
+    bytes: usize,
+}
+
+impl RunUp {
+    fn push(&mut self, window: Window) {
+        self.bytes += weight_of(&window);
+        self.kept.push_back(window);
+        while self.bytes > MAX_DECODED
+            && self.kept.len() > 1
+            && let Some(oldest) = self.kept.pop_front()
+        {
+            self.bytes -= weight_of(&oldest);
+            // The first of them has the regions.
+            if let Some(next) = self.kept.front_mut()
+                && let (Some(table), None) = (oldest.regions, &next.regions)
+            {
+                self.bytes -= weight_of(next);
+                next.regions = Some(table);
+                self.bytes += weight_of(next);
+            }
+        }
+    }
+}
+
+fn weight_of(window: &Window) -> usize {
+    weight::window(window, window.regions.as_deref())
 }
 
 impl EventSource for Replay {

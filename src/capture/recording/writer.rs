@@ -16,6 +16,7 @@ use super::frame::{Kind, MAGIC, MAX_WINDOW, frame};
 use super::header::{Header, RecordingInfo};
 use super::numbers::put;
 use super::segments::{self, RingLimits};
+use super::weight;
 use crate::capture::{ExitReason, MemoryRegion, Rung, TargetInfo, Window};
 
 /// zstd's own default: three times as fast as the next that is noticeably smaller.
@@ -124,7 +125,7 @@ impl Recorder {
         let key = (chunk.bytes == 0).then_some(self.regions.as_deref()).flatten();
         let mut content = Vec::new();
         codec::encode(window, key, self.context, &mut content);
-        if content.len() > MAX_WINDOW {
+        if content.len() > MAX_WINDOW || !weight::fits(window, window.regions.as_deref().or(key)) {
             return Err(RecordingError::TooLarge { bytes: content.len() });
         }
         chunk.bytes += content.len();

@@ -2,6 +2,7 @@
 //! asks the same of each.
 
 mod headless;
+mod host;
 mod nested;
 mod tty;
 

@@ -24,6 +24,7 @@ use smithay::wayland::presentation::Refresh;
 use tracing::{debug, info, warn};
 
 use super::Backend;
+use super::host::{HostEvent, HostEvents};
 use crate::display::compositor::Notice;
 use crate::display::desk::Desk;
 use crate::display::error::chain;
@@ -83,7 +84,10 @@ impl Nested {
         set_size(&output, backend.window_size(), refresh);
         let shape = (backend.window_size(), backend.scale_factor(), Transform::Normal);
         handle
-            .insert_source(events, |event, (), compositor: &mut Compositor| compositor.window_event(event))
+            .insert_source(HostEvents::new(events), |event, (), compositor: &mut Compositor| match event {
+                HostEvent::Of(event) => compositor.window_event(event),
+                HostEvent::Gone => compositor.host_is_gone(),
+            })
             .map_err(|error| DisplayError::Setup {
                 what: "watching the window",
                 reason: error.to_string(),
@@ -237,6 +241,11 @@ impl Compositor {
                 self.stop();
             }
         }
+    }
+
+    /// The desktop has ended, or has closed the connection.
+    fn host_is_gone(&mut self) {
+        self.end_with(DisplayError::DesktopGone);
     }
 
     fn window_resized(&mut self, size: Size<i32, Physical>) {

@@ -66,7 +66,7 @@ impl Desk {
 
 fn words(window: &Window) -> (String, String) {
     if let Some(x11) = window.x11_surface() {
-        return (x11.title(), x11.class());
+        return (without_nul(&x11.title()), without_nul(&x11.class()));
     }
     let Some(surface) = window.wl_surface() else { return Default::default() };
     with_states(&surface, |states| {
@@ -75,4 +75,9 @@ fn words(window: &Window) -> (String, String) {
         data.map(|data| (data.title.clone().unwrap_or_default(), data.app_id.clone().unwrap_or_default()))
             .unwrap_or_default()
     })
+}
+
+/// A property of X11 may hold a NUL, a text on the wire of Wayland may not.
+fn without_nul(text: &str) -> String {
+    text.split('\0').next().unwrap_or_default().to_owned()
 }

@@ -70,7 +70,9 @@ impl Compositor {
     }
 
     /// An X11 program has copied something.
-    pub(super) fn offer_from_x11(&mut self, target: SelectionTarget, types: Vec<String>) {
+    pub(super) fn offer_from_x11(&mut self, target: SelectionTarget, mut types: Vec<String>) {
+        // An atom may hold a NUL, a text on the wire of Wayland may not.
+        types.retain(|name| !name.contains('\0'));
         let (display, seat) = (&self.desk.display, &self.desk.seat);
         match target {
             SelectionTarget::Clipboard => set_data_device_selection::<Self>(display, seat, types, ()),

@@ -99,10 +99,12 @@ impl WriteTrace {
             if let Some(table) = &window.regions {
                 regions.extend(table.iter().map(MemoryRegion::range));
                 range::merge(&mut regions);
+                few(path, &regions)?;
             }
             if known.touch(&window.written) {
                 touched.extend_from_slice(&window.written);
                 range::merge(&mut touched);
+                few(path, &touched)?;
             }
         }
         let line = AddressLayout::new(page_size, regions.iter().map(|region| region.start..region.end));
@@ -142,6 +144,17 @@ impl WriteTrace {
             _ => Duration::from_millis(100),
         }
     }
+}
+
+/// Whether so many stretches of memory may be taken together from the windows of a recording.
+fn few(path: &Path, ranges: &[PageRange]) -> Result<(), SensingError> {
+    /// 128 MiB of them.
+    const MOST: usize = 1 << 23;
+    let reason = || format!("it has more than {MOST} stretches of memory: take a part of it");
+    if ranges.len() <= MOST {
+        return Ok(());
+    }
+    Err(SensingError::Trace { path: path.to_owned(), reason: reason() })
 }
 
 /// The size of a page where only its number is known.

@@ -16,7 +16,8 @@ use crate::display::Compositor;
 #[derive(Debug)]
 pub(super) struct ConfigFile {
     path: Option<PathBuf>,
-    text: Option<String>,
+    /// All of it, text or not.
+    bytes: Option<Vec<u8>>,
 }
 
 impl ConfigFile {
@@ -24,7 +25,7 @@ impl ConfigFile {
     pub(super) fn new(path: Option<PathBuf>) -> Self {
         // Watching a directory needs a whole path.
         let path = path.map(|path| std::path::absolute(&path).unwrap_or(path)).or_else(Config::usual_path);
-        Self { path, text: None }
+        Self { path, bytes: None }
     }
 
     pub(super) fn path(&self) -> Option<&Path> {
@@ -34,26 +35,26 @@ impl ConfigFile {
     /// What the file says now. One that is not there says nothing when it never did.
     pub(super) fn read(&mut self) -> Result<Config, ConfigError> {
         let Some(path) = &self.path else { return Ok(Config::default()) };
-        let Some(text) = Config::text_of(path)? else {
-            if self.text.is_none() {
+        let Some(bytes) = Config::bytes_of(path)? else {
+            if self.bytes.is_none() {
                 return Ok(Config::default());
             }
             return Err(ConfigError { path: path.clone(), place: None, reason: "it is gone".into() });
         };
-        let config = Config::parse(&text, path);
-        self.text = Some(text);
+        let config = Config::parse_bytes(&bytes, path);
+        self.bytes = Some(bytes);
         config
     }
 
     /// What a file that is wrong otherwise says under `[security]`.
     pub(super) fn security(&self) -> Option<Result<SecurityConfig, ConfigError>> {
-        Some(Config::security(self.text.as_deref()?, self.path.as_deref()?))
+        Some(Config::security(self.bytes.as_deref()?, self.path.as_deref()?))
     }
 
     /// Whether the file says something else than when it was read last.
     pub(super) fn changed(&self) -> bool {
-        let now = self.path.as_ref().and_then(|path| fs::read_to_string(path).ok());
-        now.is_some() && now != self.text
+        let now = self.path.as_ref().and_then(|path| fs::read(path).ok());
+        now.is_some() && now != self.bytes
     }
 }
 
@@ -105,11 +106,12 @@ impl Places {
         fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.is_symlink())
     }
 
-    /// The directory that the file is in, or the nearest above it that exists; and where a link leads.
+    /// The directory that the file is in, or the nearest above it that exists; where links lead; and where each link is, on the way
+    /// to the file and on the ways that these links take: turning one is a change, too.
     fn wanted(&self) -> Vec<PathBuf> {
         let nearest = self.path.ancestors().skip(1).find(|path| path.is_dir());
         let real = fs::canonicalize(&self.path).ok().and_then(|path| path.parent().map(Path::to_owned));
-        nearest.map(Path::to_owned).into_iter().chain(real).collect()
+        nearest.map(Path::to_owned).into_iter().chain(real).chain(places_of_links(&self.path)).collect()
     }
 
     /// Watches what is there now. Returns whether that is something else than before.
@@ -138,5 +140,56 @@ impl Places {
             }
         }
         changed
+    }
+}
+
+/// The directories of all links that are followed from the root to `path`.
+fn places_of_links(path: &Path) -> Vec<PathBuf> {
+    /// As many as the kernel follows.
+    const MOST: usize = 40;
+    let steps = |path: &Path| -> Vec<PathBuf> {
+        path.components().rev().map(|component| PathBuf::from(component.as_os_str())).collect()
+    };
+    let (mut at, mut left, mut places) = (PathBuf::new(), steps(path), Vec::new());
+    while let Some(step) = left.pop() {
+        if step.as_os_str() == ".." {
+            at.pop();
+            continue;
+        }
+        // A step that is "/" begins anew.
+        let next = at.join(step);
+        match fs::read_link(&next) {
+            Ok(target) if places.len() < MOST => {
+                places.push(at.clone());
+                left.extend(steps(&target));
+            }
+            _ => at = next,
+        }
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn every_link_on_the_way_has_its_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = fs::canonicalize(folder.path()).expect("there");
+        for name in ["store/one", "home/dots"] {
+            fs::create_dir_all(root.join(name)).expect("made");
+        }
+        fs::write(root.join("store/one/config.toml"), "").expect("written");
+        symlink("one", root.join("store/current")).expect("linked");
+        symlink("../../store/current", root.join("home/dots/glass")).expect("linked");
+        symlink(root.join("home/dots"), root.join("config")).expect("linked");
+        let file = root.join("config/glass/config.toml");
+        let places = places_of_links(&file);
+        assert_eq!(places, [root.clone(), root.join("home/dots"), root.join("store")]);
+        assert_eq!(places_of_links(&root.join("store/one/config.toml")), [PathBuf::new(); 0]);
+        symlink("round", root.join("round")).expect("linked");
+        assert_eq!(places_of_links(&root.join("round/x")).len(), 40);
     }
 }

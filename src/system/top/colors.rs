@@ -9,14 +9,28 @@ pub enum ColorDepth {
     True,
     /// xterm's 256: a cube of 6 × 6 × 6, and 24 greys.
     Indexed,
+    /// None: values are told apart by how much of a character is ink.
+    None,
+}
+
+/// Characters with ever more ink; only what is nothing has none.
+const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+
+/// How a value from 0 to 1 looks without colours.
+pub(super) fn shade(value: f32) -> char {
+    if value > 0.0 { SHADES[1 + ((value * 4.0) as usize).min(3)] } else { SHADES[0] }
 }
 
 /// The steps of the cube's edges.
 const CUBE: [u8; 6] = [0, 95, 135, 175, 215, 255];
 
 impl ColorDepth {
-    /// As `COLORTERM` says, which terminals with true colour set.
+    /// None where the person wants none (`NO_COLOR`, see no-color.org); otherwise as `COLORTERM` says, which terminals with true
+    /// colour set.
     pub fn of_environment() -> Self {
+        if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+            return Self::None;
+        }
         match std::env::var("COLORTERM").as_deref() {
             Ok("truecolor" | "24bit") => Self::True,
             _ => Self::Indexed,
@@ -29,6 +43,7 @@ impl ColorDepth {
         match self {
             Self::True => Color::Rgb(red, green, blue),
             Self::Indexed => Color::Indexed(nearest([red, green, blue])),
+            Self::None => Color::Reset,
         }
     }
 }
@@ -51,6 +66,12 @@ fn nearest(wanted: [u8; 3]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shades_get_darker_and_only_nothing_has_none() {
+        let shades = [0.0, 0.001, 0.3, 0.6, 0.9, 1.0].map(shade);
+        assert_eq!(shades, [' ', '░', '▒', '▓', '█', '█']);
+    }
 
     #[test]
     fn the_nearest_of_the_256_is_taken() {

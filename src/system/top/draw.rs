@@ -10,7 +10,8 @@ use ratatui::style::{Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
-use super::colors::ColorDepth;
+use super::colors::{ColorDepth, shade};
+use crate::plain::plain;
 use crate::render::{Caption, ColorPalette};
 use crate::sensing::DensityMap;
 use crate::system::words::{ago, bytes, clock, thousands};
@@ -105,13 +106,15 @@ fn split(body: Rect) -> (Rect, Rect) {
 
 fn title_line(view: &View) -> Line<'static> {
     let state = match (&view.complaint, &view.ended) {
-        (Some(complaint), _) => complaint.clone(),
-        (None, Some(ended)) => ended.clone(),
+        (Some(complaint), _) => plain(complaint).into_owned(),
+        (None, Some(ended)) => plain(ended).into_owned(),
         (None, None) if view.held => "held".into(),
         (None, None) => String::new(),
     };
-    let mut spans =
-        vec![Span::from(view.caption.target.clone()).bold(), Span::from(format!(" by {}", view.rung))];
+    let mut spans = vec![
+        Span::from(plain(&view.caption.target).into_owned()).bold(),
+        Span::from(format!(" by {}", view.rung)),
+    ];
     if let Some(play) = &view.play {
         spans.push(Span::from(format!(
             " · recording {} of {}{}",
@@ -163,7 +166,10 @@ fn legend(view: &View, width: u16) -> [Line<'static>; 3] {
     let bar: Vec<Span<'static>> = (0..width)
         .map(|x| {
             let value = f32::from(x) / f32::from(width - 1);
-            Span::from("█").fg(view.depth.color(colors[index(value)]))
+            match view.depth {
+                ColorDepth::None => Span::from(shade(value).to_string()),
+                depth => Span::from("█").fg(depth.color(colors[index(value)])),
+            }
         })
         .collect();
     let gap = usize::from(width).saturating_sub("0 %".len() + "50 %".len() + "100 %".len());
@@ -189,7 +195,11 @@ fn paint(view: &View, area: Rect, buffer: &mut Buffer) {
     for row in 0..area.height {
         for column in 0..area.width {
             let (x, y) = (usize::from(column), 2 * usize::from(row));
-            if let Some(cell) = buffer.cell_mut((area.x + column, area.y + row)) {
+            let Some(cell) = buffer.cell_mut((area.x + column, area.y + row)) else { continue };
+            if view.depth == ColorDepth::None {
+                let both = [y, y + 1].map(|y| pixel(&view.density, side, x, y));
+                cell.set_char(shade((both[0] + both[1]) / 2.0));
+            } else {
                 cell.set_char('▀').set_style(Style::new().fg(color(x, y)).bg(color(x, y + 1)));
             }
         }
@@ -236,7 +246,7 @@ fn targets(frame: &mut Frame<'_>, lines: &[String], chosen: usize) {
     let rows = usize::from(frame.area().height.saturating_sub(4)).max(1);
     let first = chosen.saturating_sub(rows / 2).min(lines.len().saturating_sub(rows));
     let shown = lines.iter().enumerate().skip(first).take(rows).map(|(index, line)| {
-        let line = Line::from(line.clone());
+        let line = Line::from(plain(line).into_owned());
         if index == chosen { line.reversed() } else { line }
     });
     window(frame, " ↑ ↓ choose · Enter watch · Esc back ", shown.collect(), 60);
@@ -348,6 +358,10 @@ mod tests {
             let cell = &buffer[(column, row)];
             assert_eq!((cell.symbol(), cell.fg, cell.bg), ("▀", upper, lower), "{column}, {row}");
         }
+        let plain = drawn(&View { depth: ColorDepth::None, ..view() }, 80, 24);
+        let plain = plain.backend().buffer();
+        assert_eq!([(0, 1), (22, 1)].map(|at| plain[at].symbol()), ["█", " "]);
+        assert!(plain.content().iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
         let indexed = drawn(&View { depth: ColorDepth::Indexed, ..view() }, 80, 24);
         assert_eq!(indexed.backend().buffer()[(0, 1)].fg, Color::Indexed(229));
     }
