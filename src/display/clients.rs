@@ -19,6 +19,7 @@ use smithay::wayland::security_context::SecurityContext;
 use smithay::wayland::socket::ListeningSocketSource;
 use tracing::{debug, info, warn};
 
+use super::limits::Counts;
 use super::{Compositor, DisplayError};
 use crate::capture::shortage;
 
@@ -28,6 +29,8 @@ pub(crate) struct ClientState {
     pub(crate) compositor: CompositorClientState,
     /// The sandbox that it comes from, if any.
     pub(crate) confined: Option<SecurityContext>,
+    /// What it has of what is limited.
+    pub(crate) counts: Counts,
     /// The process that has connected.
     pid: Option<u32>,
 }
@@ -36,6 +39,11 @@ impl ClientState {
     /// Of a client that a sandbox lets in.
     pub(crate) fn of_sandbox(context: SecurityContext) -> Self {
         Self { confined: Some(context), ..Self::default() }
+    }
+
+    /// The process that has connected, where the kernel says.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.pid
     }
 }
 
@@ -114,7 +122,11 @@ impl WaylandSource {
 
     pub(crate) fn insert(self, handle: &LoopHandle<'static, Compositor>) -> Result<(), DisplayError> {
         handle
-            .insert_source(self, |(), display, compositor| display.dispatch_clients(compositor).map(drop))
+            .insert_source(self, |(), display, compositor| {
+                let dispatched = display.dispatch_clients(compositor).map(drop);
+                compositor.end_turn();
+                dispatched
+            })
             .map(drop)
             .map_err(|error| DisplayError::Setup { what: "watching the clients", reason: error.to_string() })
     }

@@ -14,7 +14,7 @@ use smithay::wayland::input_method::{
     InputMethodHandler, InputMethodKeyboardUserData, InputMethodManagerGlobalData, InputMethodManagerState,
     InputMethodPopupSurfaceUserData, InputMethodUserData, PopupSurface,
 };
-use smithay::{delegate_text_input_manager, delegate_virtual_keyboard_manager};
+use smithay::delegate_text_input_manager;
 use tracing::debug;
 
 use crate::display::Compositor;
@@ -83,5 +83,3 @@ impl Dispatch<ZwpInputMethodManagerV2, ()> for Compositor {
         }
     }
 }
-
-delegate_virtual_keyboard_manager!(Compositor);
