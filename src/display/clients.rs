@@ -19,7 +19,9 @@ use smithay::wayland::security_context::SecurityContext;
 use smithay::wayland::socket::ListeningSocketSource;
 use tracing::{debug, info, warn};
 
+use super::desk::Desk;
 use super::limits::Counts;
+use super::relay::relay;
 use super::{Compositor, DisplayError};
 use crate::capture::shortage;
 
@@ -85,7 +87,7 @@ pub(crate) fn listen(
     let name = socket.socket_name().to_string_lossy().into_owned();
     handle
         .insert_source(socket, |stream: UnixStream, (), compositor: &mut Compositor| {
-            if let Err(error) = admit(&mut compositor.desk.display, stream, ClientState::default()) {
+            if let Err(error) = admit(&mut compositor.desk, stream, ClientState::default()) {
                 warn!(%error, "a client could not be let in");
             }
         })
@@ -97,14 +99,11 @@ pub(crate) fn listen(
 }
 
 /// Lets a client in.
-pub(crate) fn admit(
-    display: &mut DisplayHandle,
-    stream: UnixStream,
-    mut state: ClientState,
-) -> std::io::Result<Client> {
+pub(crate) fn admit(desk: &mut Desk, stream: UnixStream, mut state: ClientState) -> std::io::Result<Client> {
     let peer = getsockopt(&stream, PeerCredentials).ok();
     state.pid = peer.and_then(|peer| u32::try_from(peer.pid()).ok());
-    display.insert_client(stream, Arc::new(state))
+    let stream = relay(&desk.handle, stream)?;
+    desk.display.insert_client(stream, Arc::new(state))
 }
 
 /// Reads what clients ask, and sends what they are told right before the loop sleeps: whoever runs the loop needs to know
