@@ -5,10 +5,11 @@
 //! objects is disconnected with `wl_display.error no_memory`, and the log says why.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use smithay::reexports::wayland_server::backend::{ObjectId, protocol::ProtocolError};
+use smithay::reexports::wayland_server::backend::ObjectId;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{Client, DisplayHandle};
 use smithay::wayland::compositor::{get_children, get_parent, with_states};
@@ -89,8 +90,20 @@ pub(crate) fn refuse(client: &Client, display: &DisplayHandle, what: &str, most:
     let message = format!("more than {most} {what}");
     let pid = client.get_data::<ClientState>().and_then(ClientState::process);
     warn!(pid, reason = message, "a client takes too much, and is disconnected");
-    let object_interface = "wl_display".to_owned();
-    client.kill(display, ProtocolError { code: NO_MEMORY, object_id: 1, object_interface, message });
+    // An error of the client itself is one of its first object, which has no type here.
+    let backend = display.backend_handle();
+    let mut own = None;
+    let all = backend.with_all_objects_for(client.id(), |object| {
+        if object.protocol_id() == 1 {
+            own = Some(object);
+        }
+    });
+    if all.is_err() {
+        return;
+    }
+    if let (Some(own), Ok(message)) = (own, CString::new(message)) {
+        backend.post_error(own, NO_MEMORY, message);
+    }
 }
 
 /// Whether this surface may become a subsurface of that one: the tree does not get too deep.
