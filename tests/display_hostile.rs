@@ -357,6 +357,28 @@ fn many_windows_close_at_once() {
 }
 
 #[test]
+fn a_text_field_of_a_kind_that_nobody_knows() {
+    let mut hostile = Hostile::new();
+    let buffer = hostile.buffer();
+    let seat = hostile.bind("wl_seat");
+    let methods = hostile.bind("zwp_input_method_manager_v2");
+    let method = hostile.bare.id();
+    hostile.send(methods, 0, &[Number(seat), Number(method)]);
+    let fields = hostile.bind("zwp_text_input_manager_v3");
+    let field = hostile.make(fields, 1, &[Number(seat)]);
+    let (surface, _, _) = hostile.toplevel();
+    hostile.show(surface, buffer);
+    assert!(hostile.round_trip());
+    assert!(hostile.bare.count(field, 0) > 0, "it has the keyboard");
+    hostile.send(field, 1, &[]);
+    hostile.send(field, 4, &[Number(77)]);
+    hostile.send(field, 5, &[Number(u32::MAX), Number(u32::MAX)]);
+    hostile.send(field, 7, &[]);
+    assert!(hostile.round_trip(), "{:?}", hostile.bare.told);
+    hostile.others_are_answered();
+}
+
+#[test]
 fn a_client_that_never_stops_asking_is_not_the_only_one_that_is_heard() {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
