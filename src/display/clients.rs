@@ -18,6 +18,9 @@ use smithay::wayland::security_context::SecurityContext;
 use smithay::wayland::socket::ListeningSocketSource;
 use tracing::{debug, info, warn};
 
+use super::desk::Desk;
+use super::limits::Counts;
+use super::relay::relay;
 use super::{Compositor, DisplayError};
 use crate::capture::{rights, shortage};
 
@@ -27,6 +30,8 @@ pub(crate) struct ClientState {
     pub(crate) compositor: CompositorClientState,
     /// The sandbox that it comes from, if any.
     pub(crate) confined: Option<SecurityContext>,
+    /// What it has of what is limited.
+    pub(crate) counts: Counts,
     /// The process that has connected.
     pid: Option<u32>,
 }
@@ -35,6 +40,11 @@ impl ClientState {
     /// Of a client that a sandbox lets in.
     pub(crate) fn of_sandbox(context: SecurityContext) -> Self {
         Self { confined: Some(context), ..Self::default() }
+    }
+
+    /// The process that has connected, where the kernel says.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.pid
     }
 }
 
@@ -76,7 +86,7 @@ pub(crate) fn listen(
     let name = socket.socket_name().to_string_lossy().into_owned();
     handle
         .insert_source(socket, |stream: UnixStream, (), compositor: &mut Compositor| {
-            if let Err(error) = admit(&mut compositor.desk.display, stream, ClientState::default()) {
+            if let Err(error) = admit(&mut compositor.desk, stream, ClientState::default()) {
                 warn!(%error, "a client could not be let in");
             }
         })
@@ -88,14 +98,11 @@ pub(crate) fn listen(
 }
 
 /// Lets a client in.
-pub(crate) fn admit(
-    display: &mut DisplayHandle,
-    stream: UnixStream,
-    mut state: ClientState,
-) -> std::io::Result<Client> {
+pub(crate) fn admit(desk: &mut Desk, stream: UnixStream, mut state: ClientState) -> std::io::Result<Client> {
     let peer = getsockopt(&stream, PeerCredentials).ok();
     state.pid = peer.and_then(|peer| u32::try_from(peer.pid()).ok());
-    display.insert_client(stream, Arc::new(state))
+    let stream = relay(&desk.handle, stream)?;
+    desk.display.insert_client(stream, Arc::new(state))
 }
 
 /// Reads what clients ask, and sends what they are told right before the loop sleeps: whoever runs the loop needs to know
@@ -113,7 +120,11 @@ impl WaylandSource {
 
     pub(crate) fn insert(self, handle: &LoopHandle<'static, Compositor>) -> Result<(), DisplayError> {
         handle
-            .insert_source(self, |(), display, compositor| display.dispatch_clients(compositor).map(drop))
+            .insert_source(self, |(), display, compositor| {
+                let dispatched = display.dispatch_clients(compositor).map(drop);
+                compositor.end_turn();
+                dispatched
+            })
             .map(drop)
             .map_err(|error| DisplayError::Setup { what: "watching the clients", reason: error.to_string() })
     }

@@ -376,8 +376,19 @@ impl Compositor {
         }
     }
 
+    /// All that clients have asked for in this turn of the loop was answered: what was put off meanwhile is done.
+    pub(crate) fn end_turn(&mut self) {
+        let unsettled = self.desk.is_unsettled();
+        self.desk.end_turn();
+        if unsettled {
+            self.apply_focus();
+            self.refresh_pointer();
+        }
+    }
+
     /// Once per turn of the loop in which something changed.
     fn tidy_and_redraw(&mut self) {
+        self.end_turn();
         self.apply_focus();
         self.desk.space.refresh();
         self.desk.popups.cleanup();

@@ -84,9 +84,12 @@ impl Desk {
 impl Compositor {
     /// Carries out what was asked for. Setting the focus calls back into the whole compositor, so it is done here.
     pub(crate) fn apply_focus(&mut self) {
-        if !std::mem::take(&mut self.desk.focus.changed) {
+        if !self.desk.focus.changed {
             return;
         }
+        // Who has it may be gone.
+        self.desk.settle_windows();
+        self.desk.focus.changed = false;
         let target = self.desk.keyboard_target();
         let Some(keyboard) = self.desk.seat.get_keyboard() else { return };
         if let Some(target) = &target {

@@ -33,7 +33,7 @@ impl Compositor {
 impl Puppet<'_> {
     /// Lets a client in over this stream, as if it had come over the socket.
     pub fn connect(&mut self, stream: UnixStream) -> Result<PuppetClient, DisplayError> {
-        clients::admit(&mut self.0.desk.display, stream, ClientState::default())
+        clients::admit(&mut self.0.desk, stream, ClientState::default())
             .map(PuppetClient)
             .map_err(|error| DisplayError::Setup { what: "letting a client in", reason: error.to_string() })
     }

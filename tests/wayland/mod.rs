@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unsafe_code)]
 
+pub mod bare;
 mod capture;
 mod events;
 
@@ -214,7 +215,8 @@ impl Bench {
 
     /// Until everything that was asked has been answered.
     pub fn settle(&mut self) {
-        for _ in 0..8 {
+        // What is asked and what is answered each stop once on their way.
+        for _ in 0..24 {
             self.turn();
         }
     }

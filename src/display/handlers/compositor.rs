@@ -2,14 +2,14 @@
 
 use calloop::EventSource;
 use smithay::backend::renderer::utils::{on_commit_buffer_handler, with_renderer_surface_state};
-use smithay::delegate_compositor;
 use smithay::input::pointer::{CursorImageAttributes, CursorImageStatus};
 use smithay::reexports::calloop::Interest;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{Client, Resource};
+use smithay::utils::Rectangle;
 use smithay::wayland::compositor::{
-    Blocker, BufferAssignment, CompositorClientState, CompositorHandler, CompositorState, SurfaceAttributes,
-    add_blocker, add_pre_commit_hook, is_sync_subsurface, with_states,
+    Blocker, BufferAssignment, CompositorClientState, CompositorHandler, CompositorState, Damage,
+    SurfaceAttributes, add_blocker, add_pre_commit_hook, is_sync_subsurface, with_states,
 };
 use smithay::wayland::dmabuf::get_dmabuf;
 use smithay::wayland::drm_syncobj::DrmSyncobjCachedState;
@@ -19,6 +19,7 @@ use smithay::xwayland::XWaylandClientData;
 use super::subsurface;
 use crate::display::Compositor;
 use crate::display::clients::ClientState;
+use crate::display::limits;
 
 impl CompositorHandler for Compositor {
     fn compositor_state(&mut self) -> &mut CompositorState {
@@ -37,7 +38,13 @@ impl CompositorHandler for Compositor {
     }
 
     fn new_surface(&mut self, surface: &WlSurface) {
+        if let Some(client) = surface.client()
+            && limits::counts_of(&client).is_some_and(|counts| !counts.add_surface())
+        {
+            limits::refuse(&client, &self.desk.display, "surfaces", limits::SURFACES);
+        }
         add_pre_commit_hook::<Self, _>(surface, |compositor, _, surface| {
+            compositor.bound_commit(surface);
             compositor.wait_for_buffer(surface);
             compositor.note_moment(surface);
             subsurface::about_to_commit(surface);
@@ -50,12 +57,16 @@ impl CompositorHandler for Compositor {
 
     fn commit(&mut self, surface: &WlSurface) {
         subsurface::committed(surface);
-        on_commit_buffer_handler::<Self>(surface);
-        if !is_sync_subsurface(surface) {
-            let root = self.desk.root_of(surface);
-            self.commit_toplevel(&root);
-            self.commit_layer(&root);
+        self.bound_current(surface);
+        if is_sync_subsurface(surface) {
+            // It changes with the surface that it is in step with, which is committed after it: what is for the whole tree is done
+            // once, then.
+            return;
         }
+        on_commit_buffer_handler::<Self>(surface);
+        let root = self.desk.root_of(surface);
+        self.commit_toplevel(&root);
+        self.commit_layer(&root);
         self.desk.popups.commit(surface);
         self.commit_popup(surface);
         self.commit_pointer(surface);
@@ -67,6 +78,11 @@ impl CompositorHandler for Compositor {
     }
 
     fn destroyed(&mut self, surface: &WlSurface) {
+        if let Some(client) = surface.client()
+            && let Some(counts) = limits::counts_of(&client)
+        {
+            counts.drop_surface();
+        }
         if self.desk.drag_icon.as_ref().is_some_and(|icon| icon.surface == *surface) {
             self.desk.drag_icon = None;
         }
@@ -76,9 +92,29 @@ impl CompositorHandler for Compositor {
     }
 }
 
-delegate_compositor!(Compositor);
-
 impl Compositor {
+    /// What a commit carries is worked through for every frame, some of it in the square of its length.
+    fn bound_commit(&mut self, surface: &WlSurface) {
+        with_states(surface, |states| {
+            bound_damage(states.cached_state.get::<SurfaceAttributes>().pending());
+        });
+    }
+
+    /// The same of what commits of a subsurface have added up to.
+    fn bound_current(&mut self, surface: &WlSurface) {
+        let waiting = with_states(surface, |states| {
+            let mut attributes = states.cached_state.get::<SurfaceAttributes>();
+            let attributes = attributes.current();
+            bound_damage(attributes);
+            attributes.frame_callbacks.len()
+        });
+        if waiting > limits::CALLBACKS
+            && let Some(client) = surface.client()
+        {
+            limits::refuse(&client, &self.desk.display, "frames awaited with one surface", limits::CALLBACKS);
+        }
+    }
+
     /// A client's GPU may still be drawing what the client commits. The commit waits for it, so that the screen never does.
     fn wait_for_buffer(&mut self, surface: &WlSurface) {
         let acquire = with_states(surface, |states| {
@@ -199,5 +235,14 @@ impl Compositor {
         for output in outputs {
             self.desk.queue_redraw(&output);
         }
+    }
+}
+
+/// More than a few damaged rectangles are as good as all.
+fn bound_damage(attributes: &mut SurfaceAttributes) {
+    if attributes.damage.len() > limits::DAMAGE {
+        let all = Rectangle::from_size((i32::MAX, i32::MAX).into());
+        attributes.damage.clear();
+        attributes.damage.push(Damage::Buffer(all));
     }
 }

@@ -5,6 +5,7 @@ mod commit_timing;
 mod compositor;
 mod constraints;
 mod dmabuf;
+mod foreign;
 mod idle;
 mod layer_shell;
 mod output;
@@ -12,11 +13,14 @@ mod seat;
 mod security_context;
 mod selection;
 mod session_lock;
+mod shm;
 mod shortcuts;
 mod small;
 mod subsurface;
+mod surface_objects;
 mod text;
 mod toplevel_list;
+mod virtual_keyboard;
 mod virtual_pointer;
 mod xdg_objects;
 mod xdg_shell;
@@ -65,8 +69,8 @@ use smithay::wayland::viewporter::ViewporterState;
 use smithay::wayland::xwayland_shell::XWaylandShellState;
 use smithay::wayland::virtual_keyboard::VirtualKeyboardManagerState;
 use smithay::wayland::xdg_activation::XdgActivationState;
-use smithay::wayland::xdg_foreign::XdgForeignState;
 
+use self::foreign::Foreign;
 use super::Compositor;
 use super::clients::is_unconfined;
 
@@ -91,7 +95,7 @@ pub(crate) struct Protocols {
     pub(crate) toplevel_list: ForeignToplevelListState,
     pub(crate) shortcuts_inhibit: KeyboardShortcutsInhibitState,
     pub(crate) kde_decoration: KdeDecorationState,
-    pub(crate) xdg_foreign: XdgForeignState,
+    pub(crate) xdg_foreign: Foreign,
     pub(crate) xwayland_shell: XWaylandShellState,
     _globals: Globals,
 }
@@ -161,7 +165,7 @@ impl Protocols {
             toplevel_list: ForeignToplevelListState::new_with_filter::<Compositor>(display, is_unconfined),
             shortcuts_inhibit: KeyboardShortcutsInhibitState::new::<Compositor>(display),
             kde_decoration: KdeDecorationState::new::<Compositor>(display, KdeMode::Server),
-            xdg_foreign: XdgForeignState::new::<Compositor>(display),
+            xdg_foreign: Foreign::new(display),
             xwayland_shell: XWaylandShellState::new::<Compositor>(display),
             _globals: Globals::new(display),
         }

@@ -18,7 +18,7 @@ impl SecurityContextHandler for Compositor {
         );
         let listening = self.desk.handle.insert_source(source, move |stream, (), compositor| {
             let client = ClientState::of_sandbox(context.clone());
-            if let Err(error) = admit(&mut compositor.desk.display, stream, client) {
+            if let Err(error) = admit(&mut compositor.desk, stream, client) {
                 warn!(%error, "a confined client could not be let in");
             }
         });

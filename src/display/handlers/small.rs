@@ -7,30 +7,18 @@ use smithay::reexports::wayland_protocols_misc::server_decoration::server::org_k
 };
 use smithay::reexports::wayland_server::WEnum;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
-use smithay::wayland::buffer::BufferHandler;
 use smithay::wayland::compositor::{send_surface_state, with_states};
 use smithay::wayland::fractional_scale::{FractionalScaleHandler, with_fractional_scale};
 use smithay::wayland::shell::kde::decoration::{KdeDecorationHandler, KdeDecorationState};
 use smithay::wayland::shell::xdg::dialog::XdgDialogHandler;
-use smithay::wayland::shm::{ShmHandler, ShmState};
-use smithay::wayland::xdg_foreign::{XdgForeignHandler, XdgForeignState};
 use smithay::{
     delegate_alpha_modifier, delegate_content_type, delegate_fifo, delegate_fractional_scale,
-    delegate_kde_decoration, delegate_presentation, delegate_shm, delegate_single_pixel_buffer,
-    delegate_viewporter, delegate_xdg_dialog, delegate_xdg_foreign,
+    delegate_kde_decoration, delegate_presentation, delegate_single_pixel_buffer, delegate_viewporter,
+    delegate_xdg_dialog,
 };
 
 use crate::display::Compositor;
 use crate::display::desk::Desk;
-
-impl ShmHandler for Compositor
-where
-    Compositor: BufferHandler,
-{
-    fn shm_state(&self) -> &ShmState {
-        &self.desk.protocols.shm
-    }
-}
 
 impl FractionalScaleHandler for Compositor {
     fn new_fractional_scale(&mut self, surface: WlSurface) {
@@ -60,12 +48,6 @@ impl KdeDecorationHandler for Compositor {
     }
 }
 
-impl XdgForeignHandler for Compositor {
-    fn xdg_foreign_state(&mut self) -> &mut XdgForeignState {
-        &mut self.desk.protocols.xdg_foreign
-    }
-}
-
 // A dialog floats, modal or not.
 impl XdgDialogHandler for Compositor {}
 
@@ -92,7 +74,6 @@ impl Desk {
     }
 }
 
-delegate_shm!(Compositor);
 delegate_viewporter!(Compositor);
 delegate_presentation!(Compositor);
 delegate_fractional_scale!(Compositor);
@@ -101,5 +82,4 @@ delegate_alpha_modifier!(Compositor);
 delegate_fifo!(Compositor);
 delegate_content_type!(Compositor);
 delegate_xdg_dialog!(Compositor);
-delegate_xdg_foreign!(Compositor);
 delegate_kde_decoration!(Compositor);

@@ -5,6 +5,11 @@ use smithay::reexports::wayland_protocols_misc::zwp_input_method_v2::server::zwp
 use smithay::reexports::wayland_protocols_misc::zwp_input_method_v2::server::zwp_input_method_manager_v2::ZwpInputMethodManagerV2;
 use smithay::reexports::wayland_protocols_misc::zwp_input_method_v2::server::zwp_input_method_v2::ZwpInputMethodV2;
 use smithay::reexports::wayland_protocols_misc::zwp_input_method_v2::server::zwp_input_popup_surface_v2::ZwpInputPopupSurfaceV2;
+use smithay::reexports::wayland_protocols::wp::text_input::zv3::server::zwp_text_input_manager_v3::ZwpTextInputManagerV3;
+use smithay::reexports::wayland_protocols::wp::text_input::zv3::server::zwp_text_input_v3::{
+    self, ZwpTextInputV3,
+};
+use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{
     Client, DataInit, Dispatch, DisplayHandle, Resource, delegate_dispatch, delegate_global_dispatch,
@@ -14,7 +19,7 @@ use smithay::wayland::input_method::{
     InputMethodHandler, InputMethodKeyboardUserData, InputMethodManagerGlobalData, InputMethodManagerState,
     InputMethodPopupSurfaceUserData, InputMethodUserData, PopupSurface,
 };
-use smithay::{delegate_text_input_manager, delegate_virtual_keyboard_manager};
+use smithay::wayland::text_input::{TextInputManagerState, TextInputUserData};
 use tracing::debug;
 
 use crate::display::Compositor;
@@ -52,7 +57,39 @@ fn below_the_text(popup: &PopupSurface) {
     popup.set_location(Point::from((text.loc.x, text.loc.y + text.size.h)));
 }
 
-delegate_text_input_manager!(Compositor);
+// What `delegate_text_input_manager!` would write, but for the last one.
+delegate_global_dispatch!(Compositor: [ZwpTextInputManagerV3: ()] => TextInputManagerState);
+delegate_dispatch!(Compositor: [ZwpTextInputManagerV3: ()] => TextInputManagerState);
+
+impl Dispatch<ZwpTextInputV3, TextInputUserData> for Compositor {
+    fn request(
+        compositor: &mut Self,
+        client: &Client,
+        field: &ZwpTextInputV3,
+        request: zwp_text_input_v3::Request,
+        data: &TextInputUserData,
+        display: &DisplayHandle,
+        init: &mut DataInit<'_, Self>,
+    ) {
+        // Smithay takes every number for one that it knows.
+        let known = match &request {
+            zwp_text_input_v3::Request::SetTextChangeCause { cause } => cause.into_result().is_ok(),
+            zwp_text_input_v3::Request::SetContentType { hint, purpose } => {
+                hint.into_result().is_ok() && purpose.into_result().is_ok()
+            }
+            _ => true,
+        };
+        if known {
+            <TextInputManagerState as Dispatch<_, _, Self>>::request(
+                compositor, client, field, request, data, display, init,
+            );
+        }
+    }
+
+    fn destroyed(compositor: &mut Self, id: ClientId, field: &ZwpTextInputV3, data: &TextInputUserData) {
+        <TextInputManagerState as Dispatch<_, _, Self>>::destroyed(compositor, id, field, data);
+    }
+}
 
 // What `delegate_input_method_manager!` would write, but for the manager's own requests.
 delegate_global_dispatch!(Compositor: [ZwpInputMethodManagerV2: InputMethodManagerGlobalData] => InputMethodManagerState);
@@ -83,5 +120,3 @@ impl Dispatch<ZwpInputMethodManagerV2, ()> for Compositor {
         }
     }
 }
-
-delegate_virtual_keyboard_manager!(Compositor);

@@ -6,6 +6,7 @@ use smithay::input::Seat;
 use smithay::output::Output;
 use smithay::reexports::wayland_protocols::xdg::decoration::zv1::server::zxdg_toplevel_decoration_v1::Mode;
 use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel::{ResizeEdge, State};
+use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_wm_base;
 use smithay::reexports::wayland_server::Resource;
 use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
 use smithay::reexports::wayland_server::protocol::wl_seat::WlSeat;
@@ -14,9 +15,11 @@ use smithay::wayland::shell::xdg::decoration::XdgDecorationHandler;
 use smithay::wayland::shell::xdg::{
     PopupSurface, PositionerState, ToplevelSurface, XdgShellHandler, XdgShellState,
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::display::Compositor;
+use crate::display::clients::process_of;
+use crate::display::limits::{self, Hanging};
 use crate::display::shell::Held;
 
 impl XdgShellHandler for Compositor {
@@ -33,8 +36,11 @@ impl XdgShellHandler for Compositor {
             self.desk.unlist_window(&window);
         }
         self.desk.unmap_window(surface.wl_surface(), true);
-        self.apply_focus();
-        self.refresh_pointer();
+        // At the end of the turn otherwise.
+        if !self.desk.is_unsettled() {
+            self.apply_focus();
+            self.refresh_pointer();
+        }
     }
 
     fn fullscreen_request(&mut self, surface: ToplevelSurface, output: Option<WlOutput>) {
@@ -64,7 +70,7 @@ impl XdgShellHandler for Compositor {
     }
 
     fn parent_changed(&mut self, _surface: ToplevelSurface) {
-        self.desk.arrange_windows();
+        self.desk.arrange_soon(false);
     }
 
     fn move_request(&mut self, surface: ToplevelSurface, _seat: WlSeat, serial: Serial) {
@@ -76,6 +82,23 @@ impl XdgShellHandler for Compositor {
     }
 
     fn new_popup(&mut self, surface: PopupSurface, positioner: PositionerState) {
+        match limits::hanging(surface.wl_surface()) {
+            Hanging::Fine => {}
+            Hanging::Ring => {
+                limits::take_down(surface.wl_surface());
+                let error = xdg_wm_base::Error::InvalidPopupParent;
+                return surface.wl_surface().post_error(error, "a popup cannot hang on itself");
+            }
+            Hanging::TooDeep => {
+                let pid = surface.wl_surface().client().and_then(|client| process_of(&client));
+                warn!(
+                    pid,
+                    levels = limits::POPUP_DEPTH,
+                    "a client nests popups too deep, and what is beyond is not shown"
+                );
+                return surface.send_popup_done();
+            }
+        }
         surface.with_pending_state(|state| {
             state.geometry = positioner.get_geometry();
             state.positioner = positioner;
@@ -87,6 +110,9 @@ impl XdgShellHandler for Compositor {
     }
 
     fn reposition_request(&mut self, surface: PopupSurface, positioner: PositionerState, token: u32) {
+        if limits::hanging(surface.wl_surface()) != Hanging::Fine {
+            return;
+        }
         surface.with_pending_state(|state| {
             state.geometry = positioner.get_geometry();
             state.positioner = positioner;
@@ -96,6 +122,9 @@ impl XdgShellHandler for Compositor {
     }
 
     fn grab(&mut self, surface: PopupSurface, seat: WlSeat, serial: Serial) {
+        if limits::hanging(surface.wl_surface()) != Hanging::Fine {
+            return surface.send_popup_done();
+        }
         if let Some(seat) = Seat::<Compositor>::from_resource(&seat) {
             self.grab_popup(surface, &seat, serial);
         }

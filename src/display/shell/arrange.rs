@@ -1,5 +1,7 @@
 //! Brings the windows to their places: into the space, and by configures to the clients.
 
+use std::collections::HashSet;
+
 use smithay::desktop::Window;
 use smithay::output::Output;
 use smithay::reexports::wayland_protocols::xdg::decoration::zv1::server::zxdg_toplevel_decoration_v1::Mode;
@@ -53,15 +55,22 @@ impl Desk {
         self.windows.forget_dead();
         let screens = self.screens();
         let places = self.places(&screens, None);
+        let there: HashSet<u32> = places.iter().map(|place| place.id).collect();
         for placed in &mut self.windows.list {
-            if !places.iter().any(|place| place.id == placed.id) {
+            if placed.shown.is_some() && !there.contains(&placed.id) {
                 placed.shown = None;
                 self.space.unmap_elem(&placed.window);
             }
         }
+        let positions = self.windows.positions();
+        let mut laid = std::mem::take(&mut self.windows.laid);
+        laid.retain(|(id, _)| there.contains(id));
+        let mut now = Vec::with_capacity(places.len());
         // Back to front: what is mapped last is in front.
         for place in places {
-            let Some(placed) = self.windows.get_mut(place.id) else { continue };
+            let Some(placed) = positions.get(&place.id).and_then(|at| self.windows.list.get_mut(*at)) else {
+                continue;
+            };
             let screen = &screens[place.screen];
             placed.shown = Some(screen.name.clone());
             let geometry = placed.window.geometry();
@@ -86,10 +95,58 @@ impl Desk {
             };
             let window = placed.window.clone();
             tell(&window, told, at);
-            self.space.map_element(window, at, false);
+            // The space is searched for each window that is put there: those that lie right are left alone, up to the first one
+            // that does not. What is put there anew comes to the front.
+            if laid.get(now.len()) != Some(&(place.id, at)) {
+                laid.truncate(now.len());
+                self.space.map_element(window, at, false);
+            }
+            now.push((place.id, at));
         }
+        self.windows.laid = now;
         self.space.refresh();
         self.queue_redraw_all();
+    }
+
+    /// A client has changed something of its windows, or some are `gone`. The first time in a turn of the loop it is seen to at
+    /// once, and what comes after that in the same turn is seen to once, at its end: a program that closes a thousand windows is no
+    /// thousand arrangements.
+    pub(crate) fn arrange_soon(&mut self, gone: bool) {
+        self.windows.due.gone |= gone;
+        if std::mem::replace(&mut self.windows.due.arranged, true) {
+            self.windows.due.again = true;
+            self.wake.ping();
+        } else {
+            self.arrange_anew();
+        }
+    }
+
+    fn arrange_anew(&mut self) {
+        self.windows.due.again = false;
+        let gone = std::mem::take(&mut self.windows.due.gone);
+        self.arrange_windows();
+        if gone {
+            self.refocus();
+            self.windows_changed();
+        }
+    }
+
+    /// Whether something was put off.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.windows.due.again
+    }
+
+    /// What was put off is done.
+    pub(crate) fn settle_windows(&mut self) {
+        if self.is_unsettled() {
+            self.arrange_anew();
+        }
+    }
+
+    /// A turn of the loop has ended.
+    pub(crate) fn end_turn(&mut self) {
+        self.settle_windows();
+        self.windows.due.arranged = false;
     }
 
     /// A window has drawn itself otherwise than it was placed: one that floats may have to move for it.
@@ -98,7 +155,7 @@ impl Desk {
             placed.mapped && placed.floating() && placed.placed_as != window.geometry()
         });
         if resized {
-            self.arrange_windows();
+            self.arrange_soon(false);
         }
     }
 }

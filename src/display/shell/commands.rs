@@ -205,10 +205,11 @@ impl Desk {
 
     fn cycle(&mut self, by: isize) {
         let active = self.active_output().map(key);
+        let seen = self.seen();
         let here: Vec<u32> = self
             .windows
             .mapped()
-            .filter(|placed| placed.shown == active && self.is_seen(placed.id))
+            .filter(|placed| placed.shown == active && seen.contains(&placed.id))
             .map(|placed| placed.id)
             .collect();
         let count = here.len() as isize;
@@ -225,10 +226,11 @@ impl Desk {
         let Some(output) = self.space.output_geometry(&active) else { return };
         let focused = self.windows.focused();
         let from = focused.and_then(|placed| self.space.element_geometry(&placed.window)).unwrap_or(output);
+        let seen = self.seen();
         let others: Vec<(Window, Rectangle<i32, Logical>)> = self
             .windows
             .mapped()
-            .filter(|placed| Some(placed.id) != self.windows.focused && self.is_seen(placed.id))
+            .filter(|placed| Some(placed.id) != self.windows.focused && seen.contains(&placed.id))
             .filter_map(|placed| Some((placed.window.clone(), self.space.element_geometry(&placed.window)?)))
             .collect();
         if let Some(window) = nearest(from, direction, others) {

@@ -1,5 +1,7 @@
 //! Which window has the keyboard, if a window has it. Each output has its own focus, the window there that was used last; the active output's has the keys.
 
+use std::collections::HashSet;
+
 use smithay::desktop::{Window, find_popup_root_surface};
 use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
@@ -42,10 +44,11 @@ impl Desk {
     /// The keyboard goes to the window of the active output that was used last.
     pub(crate) fn refocus(&mut self) {
         let active = self.active_output().map(key);
+        let seen = self.seen();
         let last = self
             .windows
             .mapped()
-            .filter(|placed| placed.shown == active && self.is_seen(placed.id))
+            .filter(|placed| placed.shown == active && seen.contains(&placed.id))
             .max_by_key(|placed| placed.used)
             .map(|placed| placed.window.clone());
         self.wish_focus(last);
@@ -53,16 +56,23 @@ impl Desk {
 
     /// Whether something of this window can be seen: it is not behind a fullscreen one.
     pub(super) fn is_seen(&self, id: u32) -> bool {
-        let Some(shown) = self.windows.get(id).and_then(|placed| placed.shown.as_ref()) else { return false };
-        let places = self.places(&self.screens(), None);
-        let here =
-            |other: u32| self.windows.get(other).is_some_and(|placed| placed.shown.as_ref() == Some(shown));
-        let covered = places
-            .iter()
-            .skip_while(|place| place.id != id)
-            .skip(1)
-            .any(|place| place.layer == super::places::Layer::Fullscreen && here(place.id));
-        !covered
+        self.seen().contains(&id)
+    }
+
+    /// The windows of which something can be seen.
+    pub(super) fn seen(&self) -> HashSet<u32> {
+        let mut closed = HashSet::new();
+        let mut seen = HashSet::new();
+        // Front to back.
+        for place in self.places(&self.screens(), None).into_iter().rev() {
+            if !closed.contains(&place.screen) {
+                seen.insert(place.id);
+            }
+            if place.layer == super::places::Layer::Fullscreen {
+                closed.insert(place.screen);
+            }
+        }
+        seen
     }
 
     /// Tells the clients which window is the active one.

@@ -111,6 +111,8 @@ impl Desk {
         let was_mapped = std::mem::take(&mut self.windows.list[at].mapped);
         if was_mapped {
             self.space.unmap_elem(&self.windows.list[at].window);
+            let id = self.windows.list[at].id;
+            self.windows.laid.retain(|(laid, _)| *laid != id);
             // Shown again, it is where it was, and as large as it likes.
             let placed = &mut self.windows.list[at];
             (placed.size, placed.resizing, placed.shown) = (None, None, None);
@@ -119,9 +121,7 @@ impl Desk {
             self.windows.list.remove(at);
         }
         if was_mapped {
-            self.arrange_windows();
-            self.refocus();
-            self.windows_changed();
+            self.arrange_soon(true);
         }
     }
 }

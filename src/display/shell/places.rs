@@ -1,5 +1,7 @@
 //! Which window lies where, and what is in front of what. Pure: outputs and windows as data in, places out, back to front.
 
+use std::collections::{HashMap, HashSet};
+
 use smithay::utils::{Logical, Point, Rectangle, Size};
 
 use super::tiling::{Tiling, tiles};
@@ -55,6 +57,7 @@ pub(super) fn places(screens: &[Screen], pieces: &[Piece], no_guests: bool) -> V
         let away =
             |piece: &&Piece| at == 0 && !no_guests && !screens.iter().any(|other| other.name == piece.home);
         let here: Vec<&Piece> = own.chain(pieces.iter().filter(away)).collect();
+        let above = of_fullscreen(&here);
         let tiled = |piece: &&&Piece| !piece.fullscreen && !piece.floating;
         let mut free = tiles(screen.area, here.iter().filter(tiled).count(), &screen.tiling).into_iter();
         let mut all: Vec<(Layer, u64, Place)> = Vec::with_capacity(here.len());
@@ -63,7 +66,7 @@ pub(super) fn places(screens: &[Screen], pieces: &[Piece], no_guests: bool) -> V
                 Layer::Fullscreen
             } else if !piece.floating {
                 Layer::Tile
-            } else if belongs_to_fullscreen(piece, &here) {
+            } else if above.contains(&piece.id) {
                 Layer::Above
             } else {
                 Layer::Float
@@ -79,17 +82,27 @@ pub(super) fn places(screens: &[Screen], pieces: &[Piece], no_guests: bool) -> V
     placed
 }
 
-fn belongs_to_fullscreen(piece: &Piece, here: &[&Piece]) -> bool {
-    let mut next = piece.parent;
-    // A client may name its own grandchild as the parent.
-    for _ in 0..here.len() {
-        let Some(parent) = next.and_then(|id| here.iter().find(|other| other.id == id)) else { return false };
-        if parent.fullscreen {
-            return true;
-        }
-        next = parent.parent;
+/// The windows that are dialogs of fullscreen ones, directly or through others.
+fn of_fullscreen(here: &[&Piece]) -> HashSet<u32> {
+    let mut found = HashSet::new();
+    let mut open: Vec<u32> = here.iter().filter(|piece| piece.fullscreen).map(|piece| piece.id).collect();
+    if open.is_empty() {
+        return found;
     }
-    false
+    let mut dialogs: HashMap<u32, Vec<u32>> = HashMap::new();
+    for piece in here {
+        if let Some(parent) = piece.parent {
+            dialogs.entry(parent).or_default().push(piece.id);
+        }
+    }
+    while let Some(id) = open.pop() {
+        // Taken out, so that two that call each other their parent are seen once.
+        for dialog in dialogs.remove(&id).unwrap_or_default() {
+            found.insert(dialog);
+            open.push(dialog);
+        }
+    }
+    found
 }
 
 /// Where a floating window lies that wants to be at this place of the area: so that it can always be taken hold of.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use smithay::desktop::Window;
+use smithay::reexports::wayland_server::Resource;
+use smithay::reexports::wayland_server::backend::ObjectId;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::utils::{IsAlive, Logical, Point, Rectangle, Size};
 use smithay::wayland::compositor::with_states;
@@ -25,6 +27,20 @@ pub(crate) struct Windows {
     pub(super) focused: Option<u32>,
     /// Shares of the masters that were changed by hand, by output.
     pub(super) ratios: HashMap<String, f64>,
+    /// What is in the space, back to front.
+    pub(super) laid: Vec<(u32, Point<i32, Logical>)>,
+    pub(super) due: Due,
+}
+
+/// What clients have changed in this turn of the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Due {
+    /// The windows were arranged for it already.
+    pub(super) arranged: bool,
+    /// They have to be once more, at the end of the turn.
+    pub(super) again: bool,
+    /// Some are not shown any more.
+    pub(super) gone: bool,
 }
 
 /// One window.
@@ -204,6 +220,9 @@ impl Windows {
 
     /// What has to be known to give them their places. A window that is not mapped counts when it is `also`.
     pub(super) fn pieces(&self, also: Option<u32>) -> Vec<Piece> {
+        // Looked up once for all: a client may have windows by the thousand.
+        let surfaces: HashMap<ObjectId, u32> =
+            self.list.iter().filter_map(|placed| Some((placed.surface()?.id(), placed.id))).collect();
         self.list
             .iter()
             .filter(|placed| placed.mapped || Some(placed.id) == also)
@@ -212,9 +231,19 @@ impl Windows {
                 home: placed.home.clone(),
                 fullscreen: placed.fullscreen,
                 floating: placed.floating(),
-                parent: self.parent_of(placed).map(|parent| parent.id),
+                parent: match placed.window.toplevel() {
+                    Some(toplevel) => {
+                        toplevel.parent().and_then(|parent| surfaces.get(&parent.id()).copied())
+                    }
+                    None => self.parent_of(placed).map(|parent| parent.id),
+                },
                 used: placed.used,
             })
             .collect()
+    }
+
+    /// Where each window is in the list, by its number.
+    pub(super) fn positions(&self) -> HashMap<u32, usize> {
+        self.list.iter().enumerate().map(|(at, placed)| (placed.id, at)).collect()
     }
 }
