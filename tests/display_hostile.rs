@@ -379,46 +379,6 @@ fn a_text_field_of_a_kind_that_nobody_knows() {
 }
 
 #[test]
-fn a_client_that_never_stops_asking_is_not_the_only_one_that_is_heard() {
-    use std::os::unix::net::UnixStream;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    let mut bench = Bench::new();
-    let stop = Arc::new(AtomicBool::new(false));
-    let (mut ours, theirs) = UnixStream::pair().expect("a pair of sockets");
-    bench.compositor.puppet().connect(theirs).expect("let in");
-    let flood = std::thread::spawn({
-        let stop = stop.clone();
-        move || {
-            // wl_display.get_registry, wl_registry.bind of nothing would end it: an endless row of wl_display.sync with numbers that
-            // are free again, each answered, and every answer read.
-            let mut answers = ours.try_clone().expect("cloned");
-            let reading = std::thread::spawn(move || std::io::copy(&mut answers, &mut std::io::sink()));
-            let mut piece = Vec::new();
-            for _ in 0..512 {
-                for word in [1_u32, 12 << 16, 2] {
-                    piece.extend(word.to_ne_bytes());
-                }
-            }
-            while !stop.load(Ordering::Relaxed) && ours.write_all(&piece).is_ok() {}
-            let ended = ours.shutdown(std::net::Shutdown::Both);
-            reading.join().expect("read").ok();
-            ended
-        }
-    });
-    for _ in 0..3 {
-        let other = bench.program();
-        bench.window(other, RED);
-    }
-    stop.store(true, Ordering::Relaxed);
-    while !flood.is_finished() {
-        bench.turn();
-    }
-    flood.join().expect("ended").expect("it was connected to the end");
-}
-
-#[test]
 fn a_client_that_does_not_listen_is_let_go_of() {
     let mut hostile = Hostile::new();
     let display = 1;

@@ -20,7 +20,6 @@ use tracing::{debug, info, warn};
 
 use super::desk::Desk;
 use super::limits::Counts;
-use super::relay::relay;
 use super::{Compositor, DisplayError};
 use crate::capture::{rights, shortage};
 
@@ -101,7 +100,6 @@ pub(crate) fn listen(
 pub(crate) fn admit(desk: &mut Desk, stream: UnixStream, mut state: ClientState) -> std::io::Result<Client> {
     let peer = getsockopt(&stream, PeerCredentials).ok();
     state.pid = peer.and_then(|peer| u32::try_from(peer.pid()).ok());
-    let stream = relay(&desk.handle, stream)?;
     desk.display.insert_client(stream, Arc::new(state))
 }
 

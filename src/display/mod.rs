@@ -46,7 +46,6 @@ mod popups;
 mod power;
 mod puppet;
 mod redraw;
-mod relay;
 mod render_element;
 mod scene;
 mod screen_copy;

@@ -215,8 +215,7 @@ impl Bench {
 
     /// Until everything that was asked has been answered.
     pub fn settle(&mut self) {
-        // What is asked and what is answered each stop once on their way.
-        for _ in 0..24 {
+        for _ in 0..8 {
             self.turn();
         }
     }
