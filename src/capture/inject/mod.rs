@@ -69,7 +69,7 @@ use plan::Plan;
 
 /// How long whoever asked waits for a helper that holds a thread. The helper itself waits as long as it
 /// takes.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Helpers that were not waited for, to be reaped.
 static LEFT: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
