@@ -14,7 +14,7 @@ use memory_glass::capture::{GlassRamMonitor, MonitorConfig};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::work::Worker;
-use support::{PAGE, ROLE, Target, assert_untouched, exact, status, window, within};
+use support::{PAGE, ROLE, Target, assert_untouched, exact, status, userfaultfds, window, within};
 
 const GLASS: &str = env!("CARGO_BIN_EXE_memory-glass");
 const HUGE: u64 = 2 << 20;
