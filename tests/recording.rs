@@ -81,7 +81,7 @@ fn whatever_a_file_says_a_reader_holds_no_more_than_is_stated() {
     assert!(matches!(refused, Err(RecordingError::TooLarge { .. })), "{refused:?}");
     recorder.finish(None).unwrap();
     let bytes = fs::metadata(&file).unwrap().len();
-    assert!(bytes < 4 << 20, "{bytes} bytes say {} MiB", WINDOWS * RANGES * 16 >> 20);
+    assert!(bytes < 4 << 20, "{bytes} bytes say {} MiB", (WINDOWS * RANGES * 16) >> 20);
     let name = "whatever_a_file_says_a_reader_holds_no_more_than_is_stated";
     let before = children_peak();
     let mut reader = Command::new(std::env::current_exe().expect("known"));

@@ -33,6 +33,7 @@ fn reserved(tib: u64) -> (Target, u64) {
 }
 
 /// What a command printed, and the most memory that it took, KiB.
+#[allow(clippy::zombie_processes)] // wait4(2) waits for it, and says what it took
 fn peak(command: &mut Command) -> (String, u64) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut text = [String::new(), String::new()];
@@ -196,7 +197,7 @@ fn whoever_watches_is_the_first_to_go_when_memory_is_short() {
 #[test]
 fn what_a_session_starts_is_as_safe_as_the_session_was() {
     let own = score(std::process::id()).expect("ours");
-    let session = Session::start(&["--", "sleep", "1000"]);
+    let session = Session::start(&["--size", "320x240", "--backend", "headless", "--", "sleep", "1000"]);
     until("it says so", || (score(session.pid()) == Some(1000)).then_some(()));
     let children = format!("/proc/{0}/task/{0}/children", session.pid());
     let sleeper = until("the program runs", || {

@@ -53,11 +53,11 @@ pub struct ProcessAttach {
 #[derive(Debug)]
 enum Held {
     /// A process of its own: asynchronously, one can watch without having it.
-    ByKeeper(Keeper),
+    Keeper(Keeper),
     /// We do: on the synchronous rungs, events are read from it.
-    ByUs(UserfaultFd),
+    Us(UserfaultFd),
     /// Nobody, on the rung that goes without.
-    ByNobody,
+    Nobody,
 }
 
 impl ProcessAttach {
@@ -85,7 +85,7 @@ impl ProcessAttach {
     /// rungs than the asynchronous: a userfaultfd is not handed over.
     pub(super) fn to_parts(&self) -> Option<(Attached, [BorrowedFd<'_>; 4])> {
         let AttachMetrics { stop, total } = self.metrics;
-        let (stop, Held::ByKeeper(keeper)) = (stop?, &self.uffd) else { return None };
+        let (stop, Held::Keeper(keeper)) = (stop?, &self.uffd) else { return None };
         let facts = Attached {
             pid: self.info.pid,
             comm: self.info.comm.clone(),
@@ -126,7 +126,7 @@ impl ProcessAttach {
             // The only one that is handed over.
             rung: Rung::WpAsync,
             pidfd,
-            uffd: Held::ByKeeper(Keeper::of(keeper, pid)),
+            uffd: Held::Keeper(Keeper::of(keeper, pid)),
             pagemap: Pagemap::new(pagemap.into()),
             maps,
             regions,
@@ -165,22 +165,22 @@ impl ProcessAttach {
     /// The userfaultfd, on the rungs where we have it.
     pub(super) fn uffd(&self) -> Option<&UserfaultFd> {
         match &self.uffd {
-            Held::ByUs(uffd) => Some(uffd),
-            Held::ByKeeper(_) | Held::ByNobody => None,
+            Held::Us(uffd) => Some(uffd),
+            Held::Keeper(_) | Held::Nobody => None,
         }
     }
 
     /// Its keeper, on the asynchronous rung.
     pub(super) fn keeper(&self) -> Option<&Keeper> {
         match &self.uffd {
-            Held::ByKeeper(keeper) => Some(keeper),
-            Held::ByUs(_) | Held::ByNobody => None,
+            Held::Keeper(keeper) => Some(keeper),
+            Held::Us(_) | Held::Nobody => None,
         }
     }
 
     /// Whether huge pages that watching splits are put together again at the end.
     pub(super) fn set_restoring(&mut self, restores: bool) {
-        if let Held::ByKeeper(keeper) = &mut self.uffd {
+        if let Held::Keeper(keeper) = &mut self.uffd {
             keeper.set_restoring(restores);
         }
     }
@@ -195,20 +195,20 @@ impl ProcessAttach {
         ranges: &[PageRange],
     ) -> std::result::Result<Vec<std::result::Result<(), Errno>>, CaptureError> {
         Ok(match &self.uffd {
-            Held::ByKeeper(keeper) => keeper.watch(ranges)?,
-            Held::ByUs(uffd) => ranges.iter().map(|range| uffd.watch(*range)).collect(),
-            Held::ByNobody => vec![Err(Errno::EOPNOTSUPP); ranges.len()],
+            Held::Keeper(keeper) => keeper.watch(ranges)?,
+            Held::Us(uffd) => ranges.iter().map(|range| uffd.watch(*range)).collect(),
+            Held::Nobody => vec![Err(Errno::EOPNOTSUPP); ranges.len()],
         })
     }
 
     /// Takes a range out of the watch.
     pub(super) fn unwatch(&self, range: PageRange) -> std::result::Result<(), Errno> {
         match &self.uffd {
-            Held::ByKeeper(keeper) => {
+            Held::Keeper(keeper) => {
                 keeper.unwatch(&[range]).map_err(|_| Errno::EPIPE)?.pop().unwrap_or(Err(Errno::EPIPE))
             }
-            Held::ByUs(uffd) => uffd.unwatch(range),
-            Held::ByNobody => Err(Errno::EOPNOTSUPP),
+            Held::Us(uffd) => uffd.unwatch(range),
+            Held::Nobody => Err(Errno::EOPNOTSUPP),
         }
     }
 
@@ -245,7 +245,7 @@ impl ProcessAttach {
                 CaptureError::NoSuchProcess { pid }
             });
         }
-        let (mut uffd, mut stop) = (Held::ByNobody, None);
+        let (mut uffd, mut stop) = (Held::Nobody, None);
         if rung.needs_uffd() {
             let injected = inject::userfaultfd_of(pid, pidfd.as_fd(), &regions)?;
             // The kernel's own accesses would fail instead of waiting.
@@ -256,9 +256,9 @@ impl ProcessAttach {
             let negotiated = negotiate(injected.uffd, pid, rung)?;
             uffd = if rung == Rung::WpAsync {
                 let (uffd, pagemap) = (negotiated.into(), pagemap.as_fd());
-                Held::ByKeeper(keeper::start(uffd, pidfd.as_fd(), pagemap, pid, regions.len())?)
+                Held::Keeper(keeper::start(uffd, pidfd.as_fd(), pagemap, pid, regions.len())?)
             } else {
-                Held::ByUs(negotiated)
+                Held::Us(negotiated)
             };
         }
         // A process that was executing a program when we came had the new memory before it had the new name.

@@ -94,7 +94,7 @@ mod tests {
                 let end = pieces.end(at, whole.end);
                 prop_assert!(at < end && end <= whole.end);
                 prop_assert!(end - at <= 4 * FIRST);
-                prop_assert!(end == whole.end || end % TABLE == 0, "no page table is walked twice");
+                prop_assert!(end == whole.end || end.is_multiple_of(TABLE), "no page table is walked twice");
                 pieces.took(end - at, Duration::from_micros(times[call % times.len()]));
                 (at, call) = (end, call + 1);
             }

@@ -74,7 +74,8 @@ mod tests {
         let table: toml::Table = toml::from_str(&text).expect("TOML");
         let mut names: Vec<&str> = table.keys().map(String::as_str).collect();
         let mut options = OPTIONS;
-        (names.sort_unstable(), options.sort_unstable());
+        names.sort_unstable();
+        options.sort_unstable();
         assert_eq!(names, options);
     }
 

@@ -33,8 +33,10 @@ pub fn real_time(seconds: &str) {
         let pinned = libc::sched_setaffinity(0, size_of_val(&last), &last) == 0;
         let allowed = pinned && libc::sched_setscheduler(0, libc::SCHED_FIFO, &urgent) == 0;
         programs::say(if allowed { "real-time" } else { "not allowed" });
-        while allowed {
-            std::hint::spin_loop();
+        if allowed {
+            loop {
+                std::hint::spin_loop();
+            }
         }
     }
 }

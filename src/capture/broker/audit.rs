@@ -9,10 +9,11 @@ mod auditor;
 mod log;
 mod own;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 
 use nix::libc::PIPE_BUF;
+use nix::sys::socket::{MsgFlags, send};
 use serde::{Deserialize, Serialize};
 
 use super::peer::Peer;
@@ -110,8 +111,6 @@ struct Journal(UnixDatagram);
 impl Journal {
     fn find() -> Option<Self> {
         let socket = UnixDatagram::unbound().ok()?;
-        // One that is busy is not waited for.
-        socket.set_nonblocking(true).ok()?;
         socket.connect(JOURNAL).ok()?;
         Some(Self(socket))
     }
@@ -119,7 +118,9 @@ impl Journal {
     /// Whether it has taken a line.
     fn takes(&self, line: &str) -> bool {
         let entry = format!("SYSLOG_IDENTIFIER=memory-glass-audit\nPRIORITY=5\nMESSAGE={line}\n");
-        self.0.send(entry.as_bytes()).is_ok()
+        // One that is busy is not waited for.
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        send(self.0.as_raw_fd(), entry.as_bytes(), flags).is_ok()
     }
 }
 

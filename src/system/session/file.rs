@@ -188,7 +188,7 @@ mod tests {
         let file = root.join("config/glass/config.toml");
         let places = places_of_links(&file);
         assert_eq!(places, [root.clone(), root.join("home/dots"), root.join("store")]);
-        assert_eq!(places_of_links(&root.join("store/one/config.toml")), [PathBuf::new(); 0]);
+        assert_eq!(places_of_links(&root.join("store/one/config.toml")), Vec::<PathBuf>::new());
         symlink("round", root.join("round")).expect("linked");
         assert_eq!(places_of_links(&root.join("round/x")).len(), 40);
     }

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{AuditLog, Event, Journal, Record, Target};
 use crate::Result;
@@ -54,6 +54,12 @@ fn note(note: &Note) {
     }
     let path = usual_audit_log();
     if let Err(error) = AuditLog::open(&path).and_then(|mut log| log.write(&line)) {
-        warn!(%error, path = %path.display(), "what is attached to is not written down");
+        let path = path.display();
+        // Said once for what is attached to; who is refused hears that, and nothing else.
+        if note.event == Event::Attach {
+            warn!(%error, %path, "what is attached to is not written down");
+        } else {
+            debug!(%error, %path, "not written down");
+        }
     }
 }
