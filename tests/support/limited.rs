@@ -106,6 +106,7 @@ unsafe fn drained(fd: i32) {
 
 /// Makes the call, and says: answer, errno, and how many milliseconds it took.
 pub fn limited(call: &str) {
+    // The last of six arguments of a system call lies on the stack, where all of a word counts.
     // SAFETY: this process has one thread and plays a target: descriptors, signals and memory are all its
     // own.
     unsafe {
@@ -205,11 +206,11 @@ pub fn limited(call: &str) {
             }
             "pselect" => {
                 start();
-                syscall(libc::SYS_pselect6, pipe[0] + 1, &mut set, 0, 0, &mut rest, 0)
+                syscall(libc::SYS_pselect6, pipe[0] + 1, &mut set, 0, 0, &mut rest, c_long::from(0))
             }
             "pselect-read-only" => {
                 start();
-                syscall(libc::SYS_pselect6, pipe[0] + 1, &mut set, 0, 0, read_only, 0)
+                syscall(libc::SYS_pselect6, pipe[0] + 1, &mut set, 0, 0, read_only, c_long::from(0))
             }
             "select" => {
                 let mut rest = brief;
@@ -226,11 +227,11 @@ pub fn limited(call: &str) {
             }
             "epoll_pwait" => {
                 start();
-                syscall(libc::SYS_epoll_pwait, epoll, &mut event, 1, 1500, 0, 8)
+                syscall(libc::SYS_epoll_pwait, epoll, &mut event, 1, 1500, 0, c_long::from(8))
             }
             "epoll_pwait2" => {
                 start();
-                syscall(libc::SYS_epoll_pwait2, epoll, &mut event, 1, &limit, 0, 8)
+                syscall(libc::SYS_epoll_pwait2, epoll, &mut event, 1, &limit, 0, c_long::from(8))
             }
             "nanosleep" => {
                 start();
@@ -255,22 +256,22 @@ pub fn limited(call: &str) {
             }
             "futex" => {
                 start();
-                syscall(libc::SYS_futex, &word, libc::FUTEX_WAIT, 0, &limit, 0, 0)
+                syscall(libc::SYS_futex, &word, libc::FUTEX_WAIT, 0, &limit, 0, c_long::from(0))
             }
             "futex-until" => {
                 start();
                 let end = until(libc::CLOCK_MONOTONIC);
-                syscall(libc::SYS_futex, &word, libc::FUTEX_WAIT_BITSET, 0, &end, 0, u32::MAX)
+                syscall(libc::SYS_futex, &word, libc::FUTEX_WAIT_BITSET, 0, &end, 0, c_long::from(u32::MAX))
             }
             "futex-woken" => {
                 let shared = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
                 let word = libc::mmap(none, 4096, 3, shared, -1, 0).cast::<u32>();
                 later(|| {
                     word.write_volatile(1);
-                    syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, 1, 0, 0, 0);
+                    syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, 1, 0, 0, c_long::from(0));
                 });
                 start();
-                syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, 0, 0, 0, 0)
+                syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, 0, 0, 0, c_long::from(0))
             }
             "sigtimedwait" => {
                 libc::sigaddset(&mut mask, libc::SIGUSR1);
@@ -298,7 +299,7 @@ pub fn limited(call: &str) {
                 let ring = syscall(libc::SYS_io_uring_setup, 8, bytes);
                 let extra: [u64; 3] = [0, 8, (&raw const limit) as u64];
                 start();
-                syscall(libc::SYS_io_uring_enter, ring, 0, 1, 1 | 8, &extra, 24)
+                syscall(libc::SYS_io_uring_enter, ring, 0, 1, 1 | 8, &extra, c_long::from(24))
             }
             "mq_timedreceive" => {
                 let name = std::ffi::CString::new(format!("/mg-{}", libc::getpid())).expect("no zero");
