@@ -138,8 +138,7 @@ impl ProcessAttach {
 
     /// Whether the target has ended.
     pub(super) fn has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
+        ended(self.pidfd.as_fd())
     }
 
     /// As `attach`, on this rung and no other.
@@ -256,7 +255,14 @@ impl ProcessAttach {
             let negotiated = negotiate(injected.uffd, pid, rung)?;
             uffd = if rung == Rung::WpAsync {
                 let (uffd, pagemap) = (negotiated.into(), pagemap.as_fd());
-                Held::Keeper(keeper::start(uffd, pidfd.as_fd(), pagemap, pid, regions.len())?)
+                let keeper = keeper::start(uffd, pidfd.as_fd(), pagemap, pid, regions.len());
+                Held::Keeper(keeper.map_err(|error| match error {
+                    // A target that ends takes its keeper along.
+                    CaptureError::KeeperDied { .. } if ended(pidfd.as_fd()) => {
+                        CaptureError::NoSuchProcess { pid }
+                    }
+                    error => error,
+                })?)
             } else {
                 Held::Us(negotiated)
             };
@@ -367,6 +373,12 @@ impl Maps {
             errno: Errno::EINVAL,
         })
     }
+}
+
+/// Whether the process that a pidfd stands for has ended.
+fn ended(pidfd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
 }
 
 /// Whether the process has an address space right now. After an exec it has a new one; while it ends it has none. Its size may

@@ -141,6 +141,10 @@ impl GlassRamMonitor {
         let tracker = Tracker::begin(&mut target, &mut governor, policy, config.window);
         let tracker = tracker.map_err(|stopped| match stopped {
             Stopped::Gone => CaptureError::Changed { pid },
+            // A target that ends takes its keeper along.
+            Stopped::Failed(CaptureError::KeeperDied { .. }) if target.has_ended() => {
+                CaptureError::NoSuchProcess { pid }
+            }
             Stopped::Failed(error) => error,
         })?;
         let load = Load::new(pid, tracker.vitals());
@@ -175,6 +179,9 @@ impl GlassRamMonitor {
         let mut look = match self.tracker.look(&mut self.target, &mut self.governor, length) {
             Ok(look) => look,
             Err(Stopped::Gone) => return Ok(CaptureEvent::Exited(self.why_gone())),
+            Err(Stopped::Failed(CaptureError::KeeperDied { .. })) if self.target.has_ended() => {
+                return Ok(CaptureEvent::Exited(ExitReason::Ended));
+            }
             Err(Stopped::Failed(error)) => return Err(error.into()),
         };
         // Without it nothing is registered any more, and a look finds nothing, whatever is written.
