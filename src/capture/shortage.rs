@@ -1,7 +1,7 @@
 //! When memory runs out, the monitor goes first: never the target for what we take, in its memory group or out of it.
 //!
 //! The kernel ends the process of the highest score (Documentation/filesystems/proc.rst, `oom_score_adj`). Whoever watches has the
-//! highest there is; what it starts, and what must not die half way, gets back what there was before ([`as_before`], [`original`]).
+//! highest there is; what it starts, and what must not die half way, gets back what there was before (`as_before`, `original`).
 
 #![allow(unsafe_code)]
 
