@@ -17,6 +17,8 @@ pub(super) struct Listening {
     pid: u32,
     perf: Result<Perf, Deaf>,
     children: Children,
+    /// Children that were found before perf told of them.
+    found: Vec<u32>,
     samples: Vec<Fault>,
     /// Children of the current window.
     forked: Vec<u32>,
@@ -39,6 +41,7 @@ impl Listening {
             pid,
             perf,
             children: Children::of(pid),
+            found: Vec::new(),
             samples: Vec::new(),
             forked: Vec::new(),
             untold: follow_forks.then(Vec::new),
@@ -53,11 +56,17 @@ impl Listening {
     /// Takes what was said since the last call; names go to `threads`.
     fn listen(&mut self, threads: &mut ThreadFaults) {
         let already = self.forked.len();
-        let (samples, forked) = (&mut self.samples, &mut self.forked);
+        let (samples, forked, found) = (&mut self.samples, &mut self.forked, &mut self.found);
         match &mut self.perf {
             Ok(perf) => perf.drain(|record| match record {
                 Record::Fault { tid, address, faults } => samples.push(Fault { tid, address, faults }),
-                Record::Forked { child } => forked.push(child),
+                Record::Forked { child } => match found.iter().position(|found| *found == child) {
+                    Some(at) => drop(found.swap_remove(at)),
+                    None => {
+                        self.children.know(self.pid, child);
+                        forked.push(child);
+                    }
+                },
                 Record::Named { tid, name, .. } => threads.named(tid, &name),
                 Record::Lost(records) => tracing::debug!(records, "perf records lost"),
                 // The table and the list of threads have the truth.
@@ -74,6 +83,19 @@ impl Listening {
     pub fn window(&mut self, threads: &mut ThreadFaults) -> (Vec<Fault>, Vec<u32>) {
         self.listen(threads);
         (std::mem::take(&mut self.samples), std::mem::take(&mut self.forked))
+    }
+
+    /// Children that the target has and nobody has told of, when there must be one: the kernel's event of a fork comes before its
+    /// record, and records get lost.
+    pub fn find_children(&mut self) -> Vec<u32> {
+        let new = self.children.look(self.pid);
+        if self.perf.is_ok() {
+            self.found.extend(&new);
+        }
+        if let Some(untold) = &mut self.untold {
+            untold.extend(&new);
+        }
+        new
     }
 
     /// The children that this has not told of before.

@@ -175,7 +175,7 @@ impl GlassRamMonitor {
         }
         let now = Instant::now();
         let length = now - self.since;
-        let (samples, forked) = self.listening.window(&mut self.faults);
+        let (samples, mut forked) = self.listening.window(&mut self.faults);
         let mut look = match self.tracker.look(&mut self.target, &mut self.governor, length) {
             Ok(look) => look,
             Err(Stopped::Gone) => return Ok(CaptureEvent::Exited(self.why_gone())),
@@ -187,6 +187,10 @@ impl GlassRamMonitor {
         // Without it nothing is registered any more, and a look finds nothing, whatever is written.
         if self.target.keeper().is_some_and(Keeper::is_gone) && !self.target.has_ended() {
             return Err(CaptureError::KeeperDied { pid: self.target.info.pid }.into());
+        }
+        let is_fork = |event: &&FaultEvent| matches!(event, FaultEvent::Fork { .. });
+        if look.events.iter().filter(is_fork).count() > forked.len() {
+            forked.extend(self.listening.find_children());
         }
         name_children(&mut look.events, &forked);
         let TargetInfo { pid, page_size, .. } = self.target.info;

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 
@@ -13,8 +14,9 @@ use super::CaptureError;
 use super::calls::{Call, Surroundings, Verdict};
 use super::target::{Status, proc_path, stat_fields, task_path};
 
-/// Threads looked at; a target with more has a cheap one among these.
-const LOOKED_AT: usize = 256;
+/// How long threads are looked at one after another. What was seen of the first is old by the end, and where
+/// many threads want the processors, looking takes its time: we are only one more of them.
+const LOOKING: Duration = Duration::from_millis(20);
 
 /// Longest first part of `/proc/PID/task/TID/syscall` that is kept: a number and eight addresses.
 pub(crate) const LINE: usize = 192;
@@ -65,14 +67,43 @@ pub(crate) struct Candidate {
     cost: u32,
 }
 
-/// The threads of a process, cheapest first.
-pub(crate) fn candidates(around: &Surroundings<'_>) -> Result<Vec<Candidate>, CaptureError> {
-    let pid = around.pid;
-    let tasks = fs::read_dir(proc_path(pid, "task")).map_err(|_| CaptureError::NoSuchProcess { pid })?;
-    let tids = tasks.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut threads: Vec<_> = tids.take(LOOKED_AT).filter_map(|tid| candidate(around, tid)).collect();
-    threads.sort_unstable_by_key(|thread| (thread.cost, thread.tid));
-    Ok(threads)
+/// A walk over the threads of a process, round and round.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    /// The thread that was looked at last.
+    last: u32,
+}
+
+impl Walk {
+    /// The next threads, cheapest first: up to one of which there is none better, or as many as can be looked
+    /// at while what is seen is fresh, but at least one that is `usable` if there is any.
+    pub fn next(
+        &mut self,
+        around: &Surroundings<'_>,
+        usable: impl Fn(&Candidate) -> bool,
+    ) -> Result<Vec<Candidate>, CaptureError> {
+        let pid = around.pid;
+        let tasks = fs::read_dir(proc_path(pid, "task")).map_err(|_| CaptureError::NoSuchProcess { pid })?;
+        let mut tids: Vec<u32> =
+            tasks.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        tids.sort_unstable();
+        let first = tids.partition_point(|tid| *tid <= self.last);
+        tids.rotate_left(first);
+        let begun = Instant::now();
+        let (mut threads, mut found) = (Vec::new(), false);
+        for tid in tids {
+            self.last = tid;
+            let Some(thread) = candidate(around, tid) else { continue };
+            let fits = usable(&thread);
+            found |= fits;
+            threads.push(thread);
+            if fits && thread.cost == BEST || found && begun.elapsed() > LOOKING {
+                break;
+            }
+        }
+        threads.sort_unstable_by_key(|thread| (thread.cost, thread.tid));
+        Ok(threads)
+    }
 }
 
 fn candidate(around: &Surroundings<'_>, tid: u32) -> Option<Candidate> {
@@ -148,12 +179,14 @@ fn ran_ns(schedstat: &Path) -> u64 {
     text.split_ascii_whitespace().next().and_then(|ran| ran.parse().ok()).unwrap_or(0)
 }
 
+/// What the kernel restarts costs least.
+const BEST: u32 = 5;
+
 /// Which of several is taken first.
 fn cost(moment: Moment, call: Option<Call>) -> u32 {
     match moment {
-        // What the kernel restarts costs least.
         Moment::Free if call.is_some_and(|call| call.answers_eintr()) => 8,
-        Moment::Free => 5,
+        Moment::Free => BEST,
         Moment::Running => 20,
         Moment::Traced => 40,
         Moment::Limited(_) => 50,
@@ -174,6 +207,41 @@ mod tests {
         let running = cost(Moment::Running, None);
         assert!(futex < epoll && epoll < running && running < cost(Moment::Limited(7), None));
         assert!(running < cost(Moment::Busy { call: 1, why: "" }, None));
+    }
+
+    #[test]
+    fn a_walk_takes_the_best_at_once_and_comes_to_every_thread() {
+        const WAITING: usize = 4;
+        let (tell, told) = std::sync::mpsc::channel();
+        let waiting: Vec<_> = (0..WAITING)
+            .map(|_| {
+                let tell = tell.clone();
+                std::thread::spawn(move || {
+                    tell.send(nix::unistd::gettid().as_raw()).expect("listened to");
+                    std::thread::park();
+                })
+            })
+            .collect();
+        let tids: Vec<i32> = told.iter().take(WAITING).collect();
+        let pid = std::process::id();
+        let pidfd = crate::capture::sys::pidfd_open(pid).expect("ourselves");
+        let around = Surroundings::new(pid, std::os::fd::AsFd::as_fd(&pidfd), &[]);
+        let mut walk = Walk::default();
+        let mut met = Vec::new();
+        let patience = Instant::now();
+        // Those of the test's own runner are met, too.
+        while !tids.iter().all(|tid| met.contains(tid)) && patience.elapsed() < Duration::from_secs(30) {
+            let threads = walk.next(&around, |thread| tids.contains(&thread.tid)).expect("there");
+            let best: Vec<_> =
+                threads.iter().filter(|thread| tids.contains(&thread.tid) && thread.cost == BEST).collect();
+            assert!(best.len() <= 1, "one that is as good as any is enough");
+            met.extend(best.iter().map(|thread| thread.tid));
+        }
+        assert!(tids.iter().all(|tid| met.contains(tid)), "{met:?} of {tids:?}");
+        for thread in waiting {
+            thread.thread().unpark();
+            thread.join().expect("parked");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::vitals::Vitals;
 
 /// Descriptors are read at least this often …
 const DESCRIPTORS_AGE: Duration = Duration::from_secs(1);
-/// … and reading them, where it takes longer than this, takes at most this part of our time.
+/// … and reading them, or the threads, where it takes longer than this, takes at most this part of our time.
 const CHEAP: Duration = Duration::from_millis(1);
 const SHARE: u32 = 50;
 
@@ -58,6 +58,8 @@ pub(super) struct Yielding {
 #[derive(Debug)]
 struct Spin {
     read: Instant,
+    /// How long it took to read the times of the threads.
+    took: Duration,
     kernel_time: u64,
     threads: HashMap<u32, Times>,
     trial: Option<Trial>,
@@ -83,6 +85,7 @@ impl Yielding {
         let now = Instant::now();
         let spin = Spin {
             read: now,
+            took: Duration::ZERO,
             kernel_time: u64::MAX,
             threads: HashMap::new(),
             trial: None,
@@ -171,7 +174,7 @@ impl Yielding {
         regions: &[MemoryRegion],
         marked: impl FnMut(&MemoryRegion) -> bool,
     ) -> bool {
-        if self.spin.read.elapsed() < READING {
+        if self.spin.read.elapsed() < READING.max(self.spin.took * SHARE) {
             return false;
         }
         let kernel_time = vitals.kernel_time().unwrap_or(0);
@@ -182,6 +185,7 @@ impl Yielding {
             return false;
         }
         let before = std::mem::replace(&mut self.spin.threads, running_threads(self.pid));
+        self.spin.took = self.spin.read.elapsed();
         let mut spinning = Vec::new();
         for (tid, now) in &self.spin.threads {
             if before.get(tid).is_some_and(|before| now.spun_since(before)) {

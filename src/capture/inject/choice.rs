@@ -12,17 +12,22 @@ use super::plan::{self, How, Plan};
 use super::{Failure, Injected, refusal, try_thread};
 use crate::capture::calls::{self, Surroundings};
 use crate::capture::error::Held;
-use crate::capture::threads::{self, Candidate, Moment};
+use crate::capture::threads::{Candidate, Moment, Walk};
 use crate::capture::{CaptureError, MemoryRegion, frozen, sys, target};
 
 /// How long a moment is waited for in which a thread can be stopped.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// On a machine on which we hardly get a processor ourselves, longer: until so many attempts were made …
+const ROUNDS: usize = 8;
+/// … or so much time has passed.
+const PATIENCE_AT_MOST: Duration = Duration::from_secs(20);
 /// After so long a wait, a call whose limit can be corrected is interrupted, or one that leaves a trace.
 const CORRECTED_AFTER: Duration = Duration::from_millis(500);
 /// After so long a wait, it is said.
 const SAID_AFTER: Duration = Duration::from_millis(800);
 /// How long one thread is given to stop, or to come to user space where there are others.
 const STOP: Duration = Duration::from_secs(1);
+const FIRST: Duration = Duration::from_millis(10);
 const SLICE: Duration = Duration::from_millis(100);
 /// Between two looks, where there is nothing to be waited for but time.
 const PAUSE: Duration = Duration::from_millis(3);
@@ -107,9 +112,14 @@ struct Search {
 
 impl Search {
     fn run(mut self, around: &Surroundings<'_>) -> Result<Injected, CaptureError> {
-        let first = threads::candidates(around)?;
-        let mut threads = first.clone();
+        let mut walk = Walk::default();
+        let mut seen: Vec<(i32, u64)> = Vec::new();
         loop {
+            let threads = walk.next(around, |thread| self.may_be_tried(thread))?;
+            let known = |tid| seen.iter().any(|(seen, _)| *seen == tid);
+            let new: Vec<_> = threads.iter().filter(|thread| !known(thread.tid)).collect();
+            seen.extend(new.into_iter().map(|thread| (thread.tid, thread.ran_ns)));
+            self.tell(&threads);
             if let Some(group) = frozen::group_of(self.pid) {
                 return Err(CaptureError::Frozen { pid: self.pid, group });
             }
@@ -122,26 +132,26 @@ impl Search {
                     Err(Failure::Said(outcome, errno)) => self.take_note(thread, outcome, errno)?,
                 }
             }
-            if self.begun.elapsed() >= PATIENCE {
-                return Err(self.why_not(&first, &threads));
+            if self.begun.elapsed() >= PATIENCE && self.round >= ROUNDS
+                || self.begun.elapsed() >= PATIENCE_AT_MOST
+            {
+                return Err(self.why_not(&seen, &threads));
             }
             if chosen.is_none() {
                 std::thread::sleep(PAUSE);
             }
-            threads = threads::candidates(around)?;
-            self.tell(&threads);
             self.round += 1;
         }
+    }
+
+    fn may_be_tried(&self, thread: &Candidate) -> bool {
+        (self.may_suspend || !thread.seccomp) && !self.unfit.contains(&thread.tid)
     }
 
     /// The threads that may be tried at all.
     fn usable<'a>(&self, threads: &'a [Candidate]) -> Result<Vec<&'a Candidate>, CaptureError> {
         let pid = self.pid;
-        let usable: Vec<_> = threads
-            .iter()
-            .filter(|thread| self.may_suspend || !thread.seccomp)
-            .filter(|thread| !self.unfit.contains(&thread.tid))
-            .collect();
+        let usable: Vec<_> = threads.iter().filter(|thread| self.may_be_tried(thread)).collect();
         if usable.is_empty() {
             return Err(match &self.last {
                 Some(error) => error.clone(),
@@ -172,19 +182,24 @@ impl Search {
         {
             return Some((thread, How::Anywhere, STOP));
         }
-        let watched: Vec<_> = threads
-            .iter()
-            .copied()
-            .filter(|thread| self.catching && thread.signal != 0 && thread.moment != Moment::Frozen)
-            .collect();
+        let caught =
+            |thread: &&Candidate| self.catching && thread.signal != 0 && thread.moment != Moment::Frozen;
+        let watched: Vec<_> = threads.iter().copied().filter(caught).collect();
         if !watched.is_empty() {
-            let left = PATIENCE.saturating_sub(waited);
-            let longest = if watched.len() == 1 { STOP } else { SLICE };
+            let left = PATIENCE.saturating_sub(waited).max(SLICE);
+            let thread = watched[self.round % watched.len()];
+            // Whoever waits for a processor gets it, after all others that want it.
+            let longest = match thread.moment {
+                Moment::Running => STOP,
+                _ if watched.len() == 1 => STOP,
+                _ => SLICE,
+            };
+            // It may have gone into a call in which it can be stopped, so the first attempts are short.
+            let longest = longest.min(FIRST * 2_u32.saturating_pow(self.round as u32));
             let until_corrected = CORRECTED_AFTER.saturating_sub(waited);
             let limited = of(|moment| matches!(moment, Moment::Traced | Moment::Limited(_))).is_some();
             let limit =
                 if limited && !until_corrected.is_zero() { longest.min(until_corrected) } else { longest };
-            let thread = watched[self.round % watched.len()];
             return Some((thread, How::InUserSpace, limit.min(left).max(PAUSE)));
         }
         // It may be in a call after all, which is put right then as far as that goes.
@@ -253,11 +268,9 @@ impl Search {
     }
 
     /// Why no thread could be stopped.
-    fn why_not(&self, first: &[Candidate], last: &[Candidate]) -> CaptureError {
+    fn why_not(&self, seen: &[(i32, u64)], last: &[Candidate]) -> CaptureError {
         let pid = self.pid;
-        let rests = |thread: &Candidate| {
-            first.iter().any(|before| before.tid == thread.tid && before.ran_ns == thread.ran_ns)
-        };
+        let rests = |thread: &Candidate| seen.contains(&(thread.tid, thread.ran_ns));
         if let Some(thread) = last.iter().find(|thread| !matches!(thread.moment, Moment::Uninterruptible)) {
             if thread.moment == Moment::Running && rests(thread) {
                 return CaptureError::DidNotStop { pid, why: Held::Starved };
