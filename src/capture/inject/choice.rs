@@ -31,6 +31,9 @@ const FIRST: Duration = Duration::from_millis(10);
 const SLICE: Duration = Duration::from_millis(100);
 /// Between two looks, where there is nothing to be waited for but time.
 const PAUSE: Duration = Duration::from_millis(3);
+/// A thread is traced by one process at a time, and the kernel's answer is then the same as where it may not be traced: asked so
+/// often, it is the latter.
+const DENIALS: u32 = 5;
 
 /// What the person wants of all attaches of this program.
 static INTERRUPT_CALLS: AtomicBool = AtomicBool::new(false);
@@ -73,6 +76,7 @@ pub(in crate::capture) fn userfaultfd_of(
         round: 0,
         catching: may_signal(pid),
         may_suspend: plan::may_suspend_seccomp(),
+        denied: 0,
         unfit: Vec::new(),
         last: None,
         told: false,
@@ -103,6 +107,8 @@ struct Search {
     /// Threads can be caught in user space here.
     catching: bool,
     may_suspend: bool,
+    /// How often the kernel did not let us trace one.
+    denied: u32,
     /// Threads that cannot make the call.
     unfit: Vec<i32>,
     /// Why not the last of them.
@@ -240,7 +246,17 @@ impl Search {
             }
             // A thread that is at its end may not be traced any more.
             Outcome::NOT_PERMITTED if !self.lives(thread) => Err(refusal(self.pid, Outcome::CHANGED, errno)),
-            outcome => Err(refusal(self.pid, outcome, errno)),
+            // The helper of another attach, whose monitor may have died, traces it for a moment.
+            Outcome::NOT_PERMITTED if self.denied < DENIALS => {
+                self.denied += 1;
+                std::thread::sleep(PAUSE * self.denied);
+                Ok(())
+            }
+            outcome => {
+                // A debugger's name is worth more than the kernel's number.
+                target::inspect(self.pid)?;
+                Err(refusal(self.pid, outcome, errno))
+            }
         }
     }
 
