@@ -255,7 +255,10 @@ impl ProcessAttach {
             let negotiated = negotiate(injected.uffd, pid, rung)?;
             uffd = if rung == Rung::WpAsync {
                 let (uffd, pagemap) = (negotiated.into(), pagemap.as_fd());
-                let keeper = keeper::start(uffd, pidfd.as_fd(), pagemap, pid, regions.len());
+                // Without it, whether the target has a userfaultfd of its own is not known, which is said.
+                let descriptors = open_proc(pid, "fd").ok();
+                let descriptors = descriptors.as_ref().map(AsFd::as_fd);
+                let keeper = keeper::start(uffd, pidfd.as_fd(), pagemap, descriptors, pid, regions.len());
                 Held::Keeper(keeper.map_err(|error| match error {
                     // A target that ends takes its keeper along.
                     CaptureError::KeeperDied { .. } if ended(pidfd.as_fd()) => {

@@ -28,8 +28,8 @@
 //!
 //! It is made by clone(2) as the attach helper is, of a program that may have many threads, so what runs in it calls nothing but the
 //! kernel ([`raw`]) and has all its memory from before ([`memory`]). It unmaps whatever else it has inherited: what the client frees is
-//! not kept alive in here. It has no descriptor but four, none of the client's rights but those that rebuilding huge pages takes, cannot
-//! be looked into, and a seccomp filter ([`filter`]) ties it to these four descriptors and the requests of its two tasks.
+//! not kept alive in here. It has no descriptor but five, none of the client's rights but those that rebuilding huge pages takes, cannot
+//! be looked into, and a seccomp filter ([`filter`]) ties it to these descriptors and the requests of its tasks.
 
 #![allow(unsafe_code)]
 
@@ -39,6 +39,7 @@ mod kernel;
 mod let_go;
 mod list;
 mod memory;
+mod own;
 mod raw;
 mod restore;
 mod serve;

@@ -25,6 +25,7 @@ pub(in crate::capture) fn start(
     uffd: OwnedFd,
     pidfd: BorrowedFd<'_>,
     pagemap: BorrowedFd<'_>,
+    descriptors: Option<BorrowedFd<'_>>,
     pid: u32,
     mappings: usize,
 ) -> Result<Keeper, CaptureError> {
@@ -36,6 +37,7 @@ pub(in crate::capture) fn start(
         uffd: uffd.as_raw_fd(),
         pidfd: pidfd.as_raw_fd(),
         pagemap: pagemap.as_raw_fd(),
+        descriptors: descriptors.map_or(-1, |descriptors| descriptors.as_raw_fd()),
     };
     let arena = Arena::with_plan(fds, most_ranges(mappings)).map_err(failed("preparing its memory"))?;
     arena.run().map_err(failed("starting it"))?;

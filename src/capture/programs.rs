@@ -1,0 +1,231 @@
+//! Whether a target could make a userfaultfd, known before anything of it is registered.
+//!
+//! One that is made, used and closed within a moment is never seen among the descriptors, and what it should have registered has failed by
+//! then. So the files that the target runs code of are read, each once, before the target's memory is registered, and those that it maps
+//! later with the table that has them: see [`program_file`](super::program_file) for what is looked for. The files are read as they lie
+//! on the disk, by the name that the kernel has for them; the target's memory is not. What cannot be read is said.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+
+use super::program_file::makes_userfaultfd;
+use super::region::MemoryRegion;
+use super::target::proc_path;
+
+/// How long one look may read files. What is left is read by the next one.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Files that are remembered for other targets.
+const REMEMBERED: usize = 4096;
+
+/// What the person wants of all watches of this program.
+static WATCH_ANYWAY: AtomicBool = AtomicBool::new(false);
+/// What was read, by device, inode, size and time of the last change.
+static READ: Mutex<Option<HashMap<[u64; 5], bool>>> = Mutex::new(None);
+
+/// Whether memory is watched of a program, too, whose files show that it could register it with a userfaultfd of its own. One that is seen to
+/// have one is let go of in any case.
+pub fn watch_own_userfaultfd(anyway: bool) {
+    WATCH_ANYWAY.store(anyway, Ordering::Relaxed);
+}
+
+/// What the files of one target say.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    /// By device and inode.
+    known: HashMap<(String, u64), Known>,
+    /// The first file that can.
+    can: Option<String>,
+}
+
+#[derive(Debug)]
+enum Known {
+    Read,
+    /// The file, and why it was not read.
+    Unread(String, String),
+    /// There was no time yet.
+    Late(String),
+}
+
+impl Programs {
+    /// Whether one of them can make a userfaultfd, and what it could register is to be left alone.
+    pub fn can(&self) -> bool {
+        self.can.is_some() && !WATCH_ANYWAY.load(Ordering::Relaxed)
+    }
+
+    /// The file that can.
+    pub fn which(&self) -> Option<&str> {
+        self.can.as_deref().filter(|_| self.can())
+    }
+
+    /// How many files are not known, and one of them with the reason.
+    pub fn unread(&self) -> Option<(usize, String)> {
+        let mut unread: Vec<String> = self
+            .known
+            .values()
+            .filter_map(|known| match known {
+                Known::Read => None,
+                Known::Unread(name, why) => Some(format!("{name}: {why}")),
+                Known::Late(name) => {
+                    Some(format!("{name}: it takes longer than {} ms", PATIENCE.as_millis()))
+                }
+            })
+            .collect();
+        unread.sort_unstable();
+        let first = unread.first()?.clone();
+        Some((unread.len(), first))
+    }
+
+    /// Reads those files of the table that are not known yet.
+    pub fn read(&mut self, pid: u32, table: &[MemoryRegion]) {
+        if WATCH_ANYWAY.load(Ordering::Relaxed) {
+            return;
+        }
+        let until = Instant::now() + PATIENCE;
+        for region in table.iter().filter(|region| region.is_executable() && region.inode != 0) {
+            let key = (region.device.clone(), region.inode);
+            if self.can.is_some() {
+                return;
+            }
+            if matches!(self.known.get(&key), Some(Known::Read | Known::Unread(..))) {
+                continue;
+            }
+            let name = region.pathname.clone().unwrap_or_default();
+            let known = match read(pid, region, until) {
+                Ok(Some(false)) => Known::Read,
+                Ok(Some(true)) => {
+                    tracing::info!(pid, "a program of the target can make a userfaultfd");
+                    self.can = Some(name);
+                    Known::Read
+                }
+                Ok(None) => Known::Late(name),
+                Err(error) => Known::Unread(name, error.to_string()),
+            };
+            self.known.insert(key, known);
+        }
+    }
+}
+
+fn read(pid: u32, region: &MemoryRegion, until: Instant) -> io::Result<Option<bool>> {
+    let file = open(pid, region)?;
+    let about = file.metadata()?;
+    let key = [about.dev(), about.ino(), about.size(), about.mtime() as u64, about.mtime_nsec() as u64];
+    let remembered = || READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = remembered().as_ref().and_then(|read| read.get(&key).copied()) {
+        return Ok(Some(found));
+    }
+    let found = makes_userfaultfd(&file, until)?;
+    if let Some(found) = found {
+        let mut read = remembered();
+        let read = read.get_or_insert_default();
+        if read.len() >= REMEMBERED {
+            read.clear();
+        }
+        read.insert(key, found);
+    }
+    Ok(found)
+}
+
+/// The file of a mapping: as we see it, as the target does, or by the mapping itself, as far as we may.
+fn open(pid: u32, region: &MemoryRegion) -> io::Result<File> {
+    let name = region.pathname.as_deref().unwrap_or_default();
+    let inside = name.strip_prefix('/').unwrap_or(name);
+    let ways = [
+        PathBuf::from(name),
+        proc_path(pid, "root").join(inside),
+        proc_path(pid, &format!("map_files/{:x}-{:x}", region.start, region.end)),
+    ];
+    let mut refused = None;
+    for way in ways {
+        match open_file(&way, region.inode) {
+            Ok(file) => return Ok(file),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
+/// Opens an ordinary file on a disk for which the kernel alone answers; another program's, or another machine's, could let us wait.
+fn open_file(path: &Path, inode: u64) -> io::Result<File> {
+    const REMOTE: [i64; 7] =
+        [0x6573_5546, 0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() || about.ino() != inode {
+        return Err(io::Error::other("another file has its name now"));
+    }
+    if nix::sys::statfs::fstatfs(&file).is_ok_and(|disk| REMOTE.contains(&disk.filesystem_type().0)) {
+        return Err(io::Error::other("it does not lie on a disk of this machine"));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// A file with code, which is none that any linker has made.
+    fn says(code: &[u8]) -> bool {
+        let mut file = tempfile::tempfile().expect("made");
+        file.write_all(code).expect("written");
+        makes_userfaultfd(&file, Instant::now() + Duration::from_secs(600)).expect("read").expect("in time")
+    }
+
+    #[test]
+    fn the_call_is_found_wherever_it_lies_and_the_number_alone_is_nothing() {
+        const EAX: &[u8] = &[0xb8, 0x43, 1, 0, 0, 0x31, 0xff, 0x0f, 0x05];
+        for before in [0, 1, 4096, (1 << 20) - 9, (1 << 20) - 4, (1 << 20) - 1, 1 << 20] {
+            assert!(says(&[&vec![0x90; before], EAX].concat()), "{before} bytes before");
+        }
+        assert!(says(&[0x48, 0xc7, 0xc0, 0x43, 1, 0, 0, 0x0f, 0x05]));
+        assert!(says(&[0x68, 0x43, 1, 0, 0, 0x58, 0x0f, 0x05]));
+        // Another number, another register, another instruction behind, or none.
+        assert!(!says(&[0xb8, 0x44, 1, 0, 0, 0x0f, 0x05]));
+        assert!(!says(&[0x41, 0xb8, 0x43, 1, 0, 0, 0x0f, 0x05]));
+        assert!(!says(&[0xbf, 0x43, 1, 0, 0, 0xe8, 0, 0, 0, 0, 0xc3]));
+        assert!(!says(&[0xb8, 0x43, 1, 0, 0, 0xc3]));
+        assert!(!says(b""));
+        // The library's function, linked in.
+        let function = [0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6, 0x0f, 0x05, 0xc3];
+        let call = [0xbf, 0x43, 1, 0, 0, 0x31, 0xc0, 0xe8, 1, 0, 0, 0, 0xc3];
+        assert!(says(&[&call[..], &function].concat()));
+    }
+
+    #[test]
+    fn the_name_of_the_device_is_an_argument_or_nothing() {
+        let lea = |to: u8| [&[0x48, 0x8d, 0x3d, to, 0, 0, 0, 0xc3][..], b"/dev/userfaultfd\0"].concat();
+        assert!(says(&lea(1)));
+        assert!(!says(&lea(2)));
+        assert!(!says(b"/dev/kvm\0/dev/userfaultfd\0"));
+    }
+
+    #[test]
+    fn damaged_files_are_read_to_their_end() {
+        let own = std::fs::read("/proc/self/exe").expect("our own");
+        let mut head = own.get(..4096.min(own.len())).expect("so long").to_vec();
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..300 {
+            let at = random.usize(16..head.len());
+            head[at] = random.u8(..);
+            let mut file = tempfile::tempfile().expect("made");
+            file.write_all(&head).expect("written");
+            let _ = makes_userfaultfd(&file, Instant::now() + Duration::from_secs(600));
+        }
+    }
+
+    #[test]
+    fn a_file_that_takes_too_long_is_not_known() {
+        let file = File::open("/proc/self/exe").expect("our own");
+        let found = makes_userfaultfd(&file, Instant::now() - Duration::from_millis(1));
+        assert_eq!(found.expect("read"), None);
+    }
+}
