@@ -19,7 +19,8 @@ use memchr::memmem;
 
 /// userfaultfd(2), as it stands in an instruction.
 const NUMBER: [u8; 4] = 323u32.to_le_bytes();
-const DEVICE: &[u8] = b"/dev/userfaultfd";
+/// In two pieces: whole, it would be found in the file of this program, which may be a target, too.
+const DEVICE: [&[u8]; 2] = [b"/dev/", b"userfaultfd"];
 
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 20;
@@ -86,7 +87,8 @@ impl Program<'_> {
     fn search(&self) -> Result<bool, Stop> {
         let (mut jumps, mut devices) = (Vec::new(), Vec::new());
         let mut direct = false;
-        let (number, device) = (memmem::Finder::new(&NUMBER), memmem::Finder::new(DEVICE));
+        let device = DEVICE.concat();
+        let (number, device) = (memmem::Finder::new(&NUMBER), memmem::Finder::new(&device));
         for part in self.parts.iter().filter(|part| part.kind != Kind::Dynamic) {
             self.each_chunk(part, |address, before, chunk, behind| {
                 devices
@@ -104,7 +106,7 @@ impl Program<'_> {
                     match goes_into(&ahead, near) {
                         Some(Register::Rax) => direct |= memmem::find(near, &[0x0f, 0x05]).is_some(),
                         Some(Register::Rdi) => {
-                            jumps.extend(jumps_in(near, address + (at + NUMBER.len()) as u64));
+                            jumps.extend(self.first_jump(near, address + (at + NUMBER.len()) as u64));
                         }
                         None => {}
                     }
@@ -136,6 +138,14 @@ impl Program<'_> {
             at += chunk as u64;
         }
         Ok(())
+    }
+
+    /// The first call in this code that goes to a place in the file. Others behind it have an argument of their own.
+    fn first_jump(&self, code: &[u8], address: u64) -> Option<Jump> {
+        jumps_in(code, address).find(|jump| match jump {
+            Jump::To(address) => self.part(*address).is_some_and(|part| part.kind == Kind::Code),
+            Jump::By(address) => self.part(*address).is_some(),
+        })
     }
 
     /// Whether one of these goes to the library's `syscall`.
@@ -255,11 +265,15 @@ impl Program<'_> {
         Ok(takes)
     }
 
-    fn offset(&self, address: u64) -> Option<u64> {
+    fn part(&self, address: u64) -> Option<&Part> {
         let holds = |part: &&Part| {
             part.kind != Kind::Dynamic && address.checked_sub(part.address).is_some_and(|at| at < part.length)
         };
-        let part = self.parts.iter().find(holds)?;
+        self.parts.iter().find(holds)
+    }
+
+    fn offset(&self, address: u64) -> Option<u64> {
+        let part = self.part(address)?;
         part.offset.checked_add(address - part.address)
     }
 

@@ -20,8 +20,11 @@ use super::program_file::makes_userfaultfd;
 use super::region::MemoryRegion;
 use super::target::proc_path;
 
-/// How long one look may read files. What is left is read by the next one.
+/// How long the look that finds a file may read it. What takes longer is read beside, while the target is watched already, …
 const PATIENCE: Duration = Duration::from_millis(300);
+/// … for so long, and asked for as often as this.
+const BESIDE: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(1);
 /// Files that are remembered for other targets.
 const REMEMBERED: usize = 4096;
 
@@ -43,6 +46,7 @@ pub(super) struct Programs {
     known: HashMap<(String, u64), Known>,
     /// The first file that can.
     can: Option<String>,
+    asked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -50,7 +54,7 @@ enum Known {
     Read,
     /// The file, and why it was not read.
     Unread(String, String),
-    /// There was no time yet.
+    /// It takes long.
     Late(String),
 }
 
@@ -73,14 +77,22 @@ impl Programs {
             .filter_map(|known| match known {
                 Known::Read => None,
                 Known::Unread(name, why) => Some(format!("{name}: {why}")),
-                Known::Late(name) => {
-                    Some(format!("{name}: it takes longer than {} ms", PATIENCE.as_millis()))
-                }
+                Known::Late(name) => Some(format!("{name}: reading it takes long")),
             })
             .collect();
         unread.sort_unstable();
         let first = unread.first()?.clone();
         Some((unread.len(), first))
+    }
+
+    /// Whether it is time to ask for files that are read beside.
+    pub fn are_due(&mut self) -> bool {
+        let late = self.can.is_none() && self.known.values().any(|known| matches!(known, Known::Late(_)));
+        let due = late && self.asked.is_none_or(|asked| asked.elapsed() >= AGAIN);
+        if due {
+            self.asked = Some(Instant::now());
+        }
+        due
     }
 
     /// Reads those files of the table that are not known yet.
@@ -98,14 +110,20 @@ impl Programs {
                 continue;
             }
             let name = region.pathname.clone().unwrap_or_default();
-            let known = match read(pid, region, until) {
+            let late = self.known.contains_key(&key);
+            let known = match read(pid, region, if late { Instant::now() } else { until }) {
                 Ok(Some(false)) => Known::Read,
                 Ok(Some(true)) => {
                     tracing::info!(pid, "a program of the target can make a userfaultfd");
                     self.can = Some(name);
                     Known::Read
                 }
-                Ok(None) => Known::Late(name),
+                Ok(None) => {
+                    if !late {
+                        read_beside(pid, region.clone());
+                    }
+                    Known::Late(name)
+                }
                 Err(error) => Known::Unread(name, error.to_string()),
             };
             self.known.insert(key, known);
@@ -131,6 +149,19 @@ fn read(pid: u32, region: &MemoryRegion, until: Instant) -> io::Result<Option<bo
         read.insert(key, found);
     }
     Ok(found)
+}
+
+/// Reads a file whose answer is remembered.
+fn read_beside(pid: u32, region: MemoryRegion) {
+    let reader = std::thread::Builder::new().name("mg-programs".into());
+    let started = reader.spawn(move || {
+        if let Err(error) = read(pid, &region, Instant::now() + BESIDE) {
+            tracing::debug!(pid, %error, "a program file cannot be read");
+        }
+    });
+    if let Err(error) = started {
+        tracing::debug!(pid, %error, "no thread to read a program file");
+    }
 }
 
 /// The file of a mapping: as we see it, as the target does, or by the mapping itself, as far as we may.
@@ -198,6 +229,9 @@ mod tests {
         let function = [0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6, 0x0f, 0x05, 0xc3];
         let call = [0xbf, 0x43, 1, 0, 0, 0x31, 0xc0, 0xe8, 1, 0, 0, 0, 0xc3];
         assert!(says(&[&call[..], &function].concat()));
+        // The number is for another one that is called first.
+        let call = [0xbf, 0x43, 1, 0, 0, 0xe8, 6, 0, 0, 0, 0xe8, 1, 0, 0, 0, 0xc3];
+        assert!(!says(&[&call[..], &function].concat()));
     }
 
     #[test]

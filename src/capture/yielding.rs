@@ -141,11 +141,12 @@ impl Yielding {
         self.guarded.retain(|guarded| is_among(guarded, table));
     }
 
-    /// Whether the target has a userfaultfd of its own since the last look: other mappings are to be left alone then.
+    /// Whether the target has a userfaultfd of its own since the last look, or more may be known of its programs: then other mappings may have
+    /// to be left alone.
     pub fn looks_for_own(&mut self, target: &ProcessAttach) -> bool {
         let own = !self.own && self.descriptors.look(target);
         self.own |= own;
-        own
+        own || !self.own && self.programs.are_due()
     }
 
     /// Whether other mappings are to be left alone than before, because of a thread that does not come out of the kernel. `marked` says of a
