@@ -183,6 +183,42 @@ fn a_call_that_installs_guard_pages_in_shared_memory_returns() {
 }
 
 #[test]
+fn guard_pages_from_before_stay_what_they_are_and_are_removed_at_once() {
+    let (mut target, private) = target();
+    let shared = target.ask(&format!("mmap-shared {LENGTH}"));
+    target.ask(&format!("write {shared} {} 1", LENGTH / PAGE));
+    let efault = nix::libc::EFAULT as u64;
+    let guarded = |start: u64| start + 64 * PAGE;
+    let mut kinds = vec![private];
+    if target.ask(&format!("guard {} 16", guarded(private))) != 0 {
+        println!("skipped: this kernel has no guard pages");
+        return;
+    }
+    if target.ask(&format!("guard {} 16", guarded(shared))) == 0 {
+        kinds.push(shared);
+    }
+    let mut monitor = exact(target.pid());
+    for start in kinds {
+        for _ in 0..3 {
+            target.ask(&format!("write {start} 2 1"));
+            assert_eq!(pages(&within(&window(&mut monitor), start, LENGTH), start), [0, 1]);
+            assert_eq!(target.ask(&format!("readable {}", guarded(start))), efault);
+        }
+        // The call returns, although nobody looks, and the pages can be used and are seen.
+        assert_eq!(target.ask(&format!("unguard {} 8", guarded(start))), 0);
+        assert_eq!(target.ask(&format!("readable {}", guarded(start))), 0);
+        window(&mut monitor);
+        target.ask(&format!("write {} 8 1", guarded(start)));
+        assert_eq!(pages(&within(&window(&mut monitor), start, LENGTH), start), (64..72).collect::<Vec<_>>());
+        assert_eq!(target.ask(&format!("readable {}", guarded(start) + 8 * PAGE)), efault);
+    }
+    assert!(monitor.not_watched().iter().all(|told| !told.reason.contains("guard pages")));
+    monitor.detach().expect("detached");
+    assert_eq!(target.ask(&format!("readable {}", guarded(private) + 8 * PAGE)), efault);
+    assert_untouched(target.pid());
+}
+
+#[test]
 fn guard_pages_in_private_memory_are_no_written_ones() {
     let (mut target, start) = target();
     let mut monitor = exact(target.pid());

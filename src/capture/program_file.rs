@@ -13,7 +13,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
 
 use memchr::memmem;
 
@@ -32,9 +31,9 @@ const REACH: usize = 40;
 const PARTS: usize = 256;
 const TABLE: u64 = 256 << 20;
 
-/// Whether the file can. Nothing where there was not the time to find out.
-pub(super) fn makes_userfaultfd(file: &File, until: Instant) -> io::Result<Option<bool>> {
-    let program = Program { file, until, parts: parts(file)? };
+/// Whether the file can. Nothing where it was too late to find out.
+pub(super) fn makes_userfaultfd(file: &File, is_late: &dyn Fn() -> bool) -> io::Result<Option<bool>> {
+    let program = Program { file, is_late, parts: parts(file)? };
     match program.search() {
         Ok(found) => Ok(Some(found)),
         Err(Stop::Late) => Ok(None),
@@ -79,7 +78,7 @@ enum Jump {
 
 struct Program<'a> {
     file: &'a File,
-    until: Instant,
+    is_late: &'a dyn Fn() -> bool,
     parts: Vec<Part>,
 }
 
@@ -122,7 +121,7 @@ impl Program<'_> {
         let mut before = Vec::new();
         let mut at = 0;
         while at < part.length {
-            if Instant::now() > self.until {
+            if (self.is_late)() {
                 return Err(Stop::Late);
             }
             let wanted = (part.length - at).min(buffer.len() as u64) as usize;
@@ -155,7 +154,7 @@ impl Program<'_> {
         }
         let kept = self.kept_syscall()?;
         for jump in jumps {
-            if Instant::now() > self.until {
+            if (self.is_late)() {
                 return Err(Stop::Late);
             }
             let reaches = match jump {

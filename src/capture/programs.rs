@@ -15,13 +15,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::libc;
+use nix::time::{ClockId, clock_gettime};
 
 use super::program_file::makes_userfaultfd;
 use super::region::MemoryRegion;
 use super::target::proc_path;
 
-/// How long the look that finds a file may read it. What takes longer is read beside, while the target is watched already, …
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long the look that finds a file may read it, of our own time and of everybody's. What takes longer is read beside, while the
+/// target is watched already, …
+const OWN_TIME: Duration = Duration::from_millis(300);
+const TIME: Duration = Duration::from_secs(3);
 /// … for so long, and asked for as often as this.
 const BESIDE: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(1);
@@ -100,7 +103,8 @@ impl Programs {
         if WATCH_ANYWAY.load(Ordering::Relaxed) {
             return;
         }
-        let until = Instant::now() + PATIENCE;
+        let (begun, began) = (Instant::now(), own_time());
+        let is_late = || begun.elapsed() > TIME || own_time().saturating_sub(began) > OWN_TIME;
         for region in table.iter().filter(|region| region.is_executable() && region.inode != 0) {
             let key = (region.device.clone(), region.inode);
             if self.can.is_some() {
@@ -111,7 +115,7 @@ impl Programs {
             }
             let name = region.pathname.clone().unwrap_or_default();
             let late = self.known.contains_key(&key);
-            let known = match read(pid, region, if late { Instant::now() } else { until }) {
+            let known = match read(pid, region, &|| late || is_late()) {
                 Ok(Some(false)) => Known::Read,
                 Ok(Some(true)) => {
                     tracing::info!(pid, "a program of the target can make a userfaultfd");
@@ -131,7 +135,12 @@ impl Programs {
     }
 }
 
-fn read(pid: u32, region: &MemoryRegion, until: Instant) -> io::Result<Option<bool>> {
+/// Processor time of this thread.
+fn own_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+fn read(pid: u32, region: &MemoryRegion, is_late: &dyn Fn() -> bool) -> io::Result<Option<bool>> {
     let file = open(pid, region)?;
     let about = file.metadata()?;
     let key = [about.dev(), about.ino(), about.size(), about.mtime() as u64, about.mtime_nsec() as u64];
@@ -139,7 +148,7 @@ fn read(pid: u32, region: &MemoryRegion, until: Instant) -> io::Result<Option<bo
     if let Some(found) = remembered().as_ref().and_then(|read| read.get(&key).copied()) {
         return Ok(Some(found));
     }
-    let found = makes_userfaultfd(&file, until)?;
+    let found = makes_userfaultfd(&file, is_late)?;
     if let Some(found) = found {
         let mut read = remembered();
         let read = read.get_or_insert_default();
@@ -155,7 +164,8 @@ fn read(pid: u32, region: &MemoryRegion, until: Instant) -> io::Result<Option<bo
 fn read_beside(pid: u32, region: MemoryRegion) {
     let reader = std::thread::Builder::new().name("mg-programs".into());
     let started = reader.spawn(move || {
-        if let Err(error) = read(pid, &region, Instant::now() + BESIDE) {
+        let begun = Instant::now();
+        if let Err(error) = read(pid, &region, &|| begun.elapsed() > BESIDE) {
             tracing::debug!(pid, %error, "a program file cannot be read");
         }
     });
@@ -208,7 +218,7 @@ mod tests {
     fn says(code: &[u8]) -> bool {
         let mut file = tempfile::tempfile().expect("made");
         file.write_all(code).expect("written");
-        makes_userfaultfd(&file, Instant::now() + Duration::from_secs(600)).expect("read").expect("in time")
+        makes_userfaultfd(&file, &|| false).expect("read").expect("in time")
     }
 
     #[test]
@@ -252,14 +262,14 @@ mod tests {
             head[at] = random.u8(..);
             let mut file = tempfile::tempfile().expect("made");
             file.write_all(&head).expect("written");
-            let _ = makes_userfaultfd(&file, Instant::now() + Duration::from_secs(600));
+            let _ = makes_userfaultfd(&file, &|| false);
         }
     }
 
     #[test]
     fn a_file_that_takes_too_long_is_not_known() {
         let file = File::open("/proc/self/exe").expect("our own");
-        let found = makes_userfaultfd(&file, Instant::now() - Duration::from_millis(1));
+        let found = makes_userfaultfd(&file, &|| true);
         assert_eq!(found.expect("read"), None);
     }
 }

@@ -82,7 +82,8 @@ impl Tracker {
     pub fn unknown(&self, anonymous: bool) -> Vec<LostFeature> {
         match self {
             Tracker::Async(tracker) => tracker.watch.unknown(anonymous),
-            Tracker::Sync(_) | Tracker::SoftDirty(_) => Vec::new(),
+            Tracker::Sync(tracker) => tracker.unknown(anonymous),
+            Tracker::SoftDirty(_) => Vec::new(),
         }
     }
 

@@ -15,7 +15,7 @@ use super::client::Keeper;
 use super::kernel::Kernel;
 use super::memory::{KEPT, Memory, STEPS};
 use super::{filter, raw, serve};
-use crate::capture::CaptureError;
+use crate::capture::{CaptureError, sys};
 
 /// How the kernel lists it.
 const NAME: &str = "mg-keeper";
@@ -50,10 +50,7 @@ pub(in crate::capture) fn start(
 /// and a target with as many as it may have gets no more memory: at most two thirds of what is left are spent. As many as it has may
 /// always be watched.
 fn most_ranges(mappings: usize) -> usize {
-    const USUAL: usize = 65_530;
-    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
-    let limit = limit.and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL);
-    mappings.max(limit.saturating_sub(mappings) / 3)
+    mappings.max(sys::max_map_count().saturating_sub(mappings) / 3)
 }
 
 /// Whether a keeper runs besides this one: one that lets go of a target is soon gone.
