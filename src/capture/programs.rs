@@ -240,7 +240,7 @@ mod tests {
         let call = [0xbf, 0x43, 1, 0, 0, 0x31, 0xc0, 0xe8, 1, 0, 0, 0, 0xc3];
         assert!(says(&[&call[..], &function].concat()));
         // The number is for another one that is called first.
-        let call = [0xbf, 0x43, 1, 0, 0, 0xe8, 6, 0, 0, 0, 0xe8, 1, 0, 0, 0, 0xc3];
+        let call = [0xbf, 0x43, 1, 0, 0, 0xe8, 0, 0, 0, 0, 0xe8, 1, 0, 0, 0, 0xc3];
         assert!(!says(&[&call[..], &function].concat()));
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A userfaultfd is more than the right to watch: with it one can put bytes of one's choice into the target (`UFFDIO_COPY`) and
 //! let its threads wait for ever (synchronous protection). So nobody who watches has one. Each attachment starts one small
-//! process that does, and that knows two things only: to put ranges of that target under asynchronous write protection, and to let
-//! go of them.
+//! process that does, and that knows three things only: to put ranges of that target under asynchronous write protection, to let
+//! go of them, and to say whether the target has a userfaultfd of its own.
 //!
 //! **In**: messages of [`wire`], over a socket pair. **Out**: answers of the same kind. **Called by** `attach`, which hands the descriptor
 //! over and has a [`Keeper`] instead, the way to the process. The socket may be sent to who asked for the attachment; the other
