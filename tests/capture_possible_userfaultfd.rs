@@ -38,18 +38,17 @@ fn register_now_and_then(target: &mut Target, start: u64, running: impl FnMut() 
     answers
 }
 
-fn target() -> (Target, u64) {
-    let mut target = Target::start("obey");
+/// 4 MiB in small pages, all written.
+fn with_memory(target: &mut Target) -> u64 {
     let start = target.ask(&format!("mmap {LENGTH}"));
     target.ask(&format!("small {start} {LENGTH}"));
     target.ask(&format!("write {start} {} 1", LENGTH / PAGE));
-    (target, start)
+    start
 }
 
-#[test]
-fn what_it_registers_for_a_moment_is_never_refused() {
-    assert!(make_userfaultfd(), "this kernel has them for root");
-    let (mut target, start) = target();
+/// Has the program look at a target that registers memory all the time.
+fn assert_never_refused(mut target: Target) {
+    let start = with_memory(&mut target);
     let mut watch = Command::new(env!("CARGO_BIN_EXE_memory-glass"))
         .args(["snapshot", &target.pid().to_string(), "--seconds", "2", "--json"])
         .stdout(Stdio::piped())
@@ -68,8 +67,39 @@ fn what_it_registers_for_a_moment_is_never_refused() {
 }
 
 #[test]
+fn what_it_registers_for_a_moment_is_never_refused() {
+    assert!(make_userfaultfd(), "this kernel has them");
+    assert_never_refused(Target::start("obey"));
+}
+
+/// Its file has no name that we could open: only who attaches sees it.
+#[test]
+fn nor_where_it_is_in_a_mount_namespace_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "--",
+        "sh",
+        "-c",
+        "mount -t tmpfs none \"$1\" && cp \"$0\" \"$1/program\" && exec \"$1/program\"",
+    ]);
+    command
+        .arg(std::env::current_exe().expect("it has a path"))
+        .arg(folder.path())
+        .env(support::ROLE, "obey");
+    let mut target = Target::start_quietly(&mut command);
+    if target.line() != "ready" {
+        println!("skipped: no mount namespace can be made here");
+        return;
+    }
+    assert_never_refused(target);
+}
+
+#[test]
 fn it_is_watched_where_that_is_asked_for_and_until_it_has_one() {
-    let (mut target, start) = target();
+    let mut target = Target::start("obey");
+    let start = with_memory(&mut target);
     {
         let mut monitor = exact(target.pid());
         window(&mut monitor);

@@ -3,11 +3,13 @@
 //! One that is made, used and closed within a moment is never seen among the descriptors, and what it should have registered has failed by
 //! then. So the files that the target runs code of are read, each once, before the target's memory is registered, and those that it maps
 //! later with the table that has them: see [`program_file`](super::program_file) for what is looked for. The files are read as they lie
-//! on the disk, by the name that the kernel has for them; the target's memory is not. What cannot be read is said.
+//! on the disk, by the name that the kernel has for them; the target's memory is not. Who attaches reads them first, as it can see more
+//! of them: a broker says whether one can, and whether it has seen all. What cannot be read is said.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +19,12 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 
+use serde::{Deserialize, Serialize};
+
 use super::program_file::makes_userfaultfd;
 use super::region::MemoryRegion;
 use super::target::proc_path;
+use crate::plain::plain;
 
 /// How long the look that finds a file may read it, of our own time and of everybody's. What takes longer is read beside, while the
 /// target is watched already, …
@@ -43,7 +48,7 @@ pub fn watch_own_userfaultfd(anyway: bool) {
 }
 
 /// What the files of one target say.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Programs {
     /// By device and inode.
     known: HashMap<(String, u64), Known>,
@@ -52,7 +57,7 @@ pub(super) struct Programs {
     asked: Option<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Known {
     Read,
     /// The file, and why it was not read.
@@ -61,7 +66,36 @@ enum Known {
     Late(String),
 }
 
+/// The same in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::capture) struct ProgramsRead {
+    /// Whether one of them can.
+    pub can: bool,
+    /// Whether each was read that the target ran code of.
+    pub all: bool,
+}
+
 impl Programs {
+    /// What somebody else has read of a target with these mappings.
+    pub fn told(said: ProgramsRead, table: &[MemoryRegion]) -> Self {
+        let files = table.iter().filter(|region| said.all && runs(region));
+        Self {
+            known: files.map(|region| (key(region), Known::Read)).collect(),
+            can: said.can.then(|| "one of its programs".into()),
+            asked: None,
+        }
+    }
+
+    /// What to tell of it.
+    pub fn tell(&self, table: &[MemoryRegion]) -> ProgramsRead {
+        let read = |region: &MemoryRegion| matches!(self.known.get(&key(region)), Some(Known::Read));
+        ProgramsRead {
+            can: self.can.is_some(),
+            all: self.can.is_none() && table.iter().filter(|region| runs(region)).all(read),
+        }
+    }
+
     /// Whether one of them can make a userfaultfd, and what it could register is to be left alone.
     pub fn can(&self) -> bool {
         self.can.is_some() && !WATCH_ANYWAY.load(Ordering::Relaxed)
@@ -98,22 +132,23 @@ impl Programs {
         due
     }
 
-    /// Reads those files of the table that are not known yet.
-    pub fn read(&mut self, pid: u32, table: &[MemoryRegion]) {
+    /// Reads those files of the table that are not known yet; what takes long is left out, or read beside.
+    pub fn read(&mut self, pid: u32, table: &[MemoryRegion], beside: bool) {
         if WATCH_ANYWAY.load(Ordering::Relaxed) {
             return;
         }
         let (begun, began) = (Instant::now(), own_time());
         let is_late = || begun.elapsed() > TIME || own_time().saturating_sub(began) > OWN_TIME;
-        for region in table.iter().filter(|region| region.is_executable() && region.inode != 0) {
-            let key = (region.device.clone(), region.inode);
+        for region in table.iter().filter(|region| runs(region)) {
+            let key = key(region);
             if self.can.is_some() {
                 return;
             }
             if matches!(self.known.get(&key), Some(Known::Read | Known::Unread(..))) {
                 continue;
             }
-            let name = region.pathname.clone().unwrap_or_default();
+            // It is the target's to choose.
+            let name = plain(region.pathname.as_deref().unwrap_or_default()).into_owned();
             let late = self.known.contains_key(&key);
             let known = match read(pid, region, &|| late || is_late()) {
                 Ok(Some(false)) => Known::Read,
@@ -122,6 +157,7 @@ impl Programs {
                     self.can = Some(name);
                     Known::Read
                 }
+                Ok(None) if !beside => continue,
                 Ok(None) => {
                     if !late {
                         read_beside(pid, region.clone());
@@ -133,6 +169,15 @@ impl Programs {
             self.known.insert(key, known);
         }
     }
+}
+
+/// Whether there is code of a file in this mapping.
+fn runs(region: &MemoryRegion) -> bool {
+    region.is_executable() && region.inode != 0
+}
+
+fn key(region: &MemoryRegion) -> (String, u64) {
+    (region.device.clone(), region.inode)
 }
 
 /// Processor time of this thread.
@@ -174,13 +219,14 @@ fn read_beside(pid: u32, region: MemoryRegion) {
     }
 }
 
-/// The file of a mapping: as we see it, as the target does, or by the mapping itself, as far as we may.
+/// The file of a mapping: as we see it, as the target does, as its program, or by the mapping itself, as far as we may.
 fn open(pid: u32, region: &MemoryRegion) -> io::Result<File> {
     let name = region.pathname.as_deref().unwrap_or_default();
     let inside = name.strip_prefix('/').unwrap_or(name);
     let ways = [
         PathBuf::from(name),
         proc_path(pid, "root").join(inside),
+        proc_path(pid, "exe"),
         proc_path(pid, &format!("map_files/{:x}-{:x}", region.start, region.end)),
     ];
     let mut refused = None;
@@ -197,7 +243,8 @@ fn open(pid: u32, region: &MemoryRegion) -> io::Result<File> {
 fn open_file(path: &Path, inode: u64) -> io::Result<File> {
     const REMOTE: [i64; 7] =
         [0x6573_5546, 0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    // What is in its place by now may be anything, and opening a device may do something: it is looked at first.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
     let about = file.metadata()?;
     if !about.is_file() || about.ino() != inode {
         return Err(io::Error::other("another file has its name now"));
@@ -205,7 +252,7 @@ fn open_file(path: &Path, inode: u64) -> io::Result<File> {
     if nix::sys::statfs::fstatfs(&file).is_ok_and(|disk| REMOTE.contains(&disk.filesystem_type().0)) {
         return Err(io::Error::other("it does not lie on a disk of this machine"));
     }
-    Ok(file)
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ impl Yielding {
             pid: target.info.pid,
             own,
             descriptors,
-            programs: Programs::default(),
+            programs: target.programs.clone(),
             guarded: Vec::new(),
             spin,
         }
@@ -136,7 +136,7 @@ impl Yielding {
     /// These mappings are what there is. Programs that are new among them are read; what was let go and is not among them is forgotten.
     pub fn follow(&mut self, table: &[MemoryRegion]) {
         if !self.own {
-            self.programs.read(self.pid, table);
+            self.programs.read(self.pid, table, true);
         }
         self.guarded.retain(|guarded| is_among(guarded, table));
     }
