@@ -27,6 +27,8 @@ const CHUNK: usize = 1 << 20;
 const AROUND: usize = 64;
 /// How far behind its number a call is.
 const REACH: usize = 40;
+/// How much of a function is looked at.
+const FUNCTION: usize = 160;
 /// The most parts of a file, and bytes of its tables, that are looked at: no linker makes more.
 const PARTS: usize = 256;
 const TABLE: u64 = 256 << 20;
@@ -170,7 +172,7 @@ impl Program<'_> {
 
     /// Whether what begins here is `syscall`, or goes on to it.
     fn leads_to_syscall(&self, address: u64, kept: &[u64]) -> io::Result<bool> {
-        let Some(code) = self.read(address, 48)? else { return Ok(false) };
+        let Some(code) = self.read(address, FUNCTION)? else { return Ok(false) };
         let mut code = code.as_slice();
         let mut at = address;
         for prefix in [&[0xf3, 0x0f, 0x1e, 0xfa][..], &[0xf2]] {
@@ -181,9 +183,11 @@ impl Program<'_> {
         if let Some(Jump::By(slot)) = jumps_in(code.get(..6).unwrap_or_default(), at).next() {
             return Ok(kept.contains(&slot));
         }
-        // It moves each of its arguments to the register before, the first to rax.
-        Ok(code.starts_with(&[0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7])
-            && memmem::find(code, &[0x0f, 0x05]).is_some())
+        // Whatever library it is of, its first argument goes into rax before the instruction, and it returns behind that.
+        const RETURN: u8 = 0xc3;
+        let code = code.split(|byte| *byte == RETURN).next().unwrap_or_default();
+        let (moved, call) = (memmem::find(code, &[0x48, 0x89, 0xf8]), memmem::find(code, &[0x0f, 0x05]));
+        Ok(moved.zip(call).is_some_and(|(moved, call)| moved < call))
     }
 
     /// Where the dynamic linker puts the address of `syscall`.
