@@ -102,7 +102,8 @@ fn only_the_keeper_has_the_userfaultfd_and_it_has_nothing_else() {
         (field("NoNewPrivs").as_str(), field("Seccomp").as_str(), field("Threads").as_str()),
         ("1", "2", "1")
     );
-    // CAP_SYS_PTRACE and CAP_SYS_NICE at most, what rebuilding huge pages takes, and CAP_DAC_READ_SEARCH to look through that list.
+    // CAP_SYS_PTRACE and CAP_SYS_NICE at most, what rebuilding huge pages takes, and CAP_DAC_READ_SEARCH to
+    // look through that list.
     let set = |name| u64::from_str_radix(&field(name), 16).expect("a set");
     assert_eq!(
         (set("CapPrm") | set("CapEff") | set("CapInh") | set("CapAmb")) & !(1 << 19 | 1 << 23 | 1 << 2),

@@ -25,7 +25,8 @@ fn make_userfaultfd() -> bool {
     }
 }
 
-/// Opens one, registers memory, and closes it: the kernel's answers to so many registrations while the other program runs.
+/// Opens one, registers memory, and closes it: the kernel's answers to so many registrations while the other
+/// program runs.
 fn register_now_and_then(target: &mut Target, start: u64, running: impl FnMut() -> bool) -> Vec<u64> {
     let mut running = running;
     let mut answers = Vec::new();

@@ -94,7 +94,8 @@ fn register_again_and_again(target: &mut Target, uffd: u64, start: u64) {
     }
 }
 
-/// The program gives up the right to list the target's descriptors, where it runs as root: others must do it for it.
+/// The program gives up the right to list the target's descriptors, where it runs as root: others must do it
+/// for it.
 #[test]
 fn the_program_notices_a_userfaultfd_that_is_held_or_comes_while_it_watches() {
     std::thread::scope(|scope| {

@@ -1,11 +1,12 @@
 //! Whether the target holds a userfaultfd of its own.
 //!
-//! Its descriptors are read by ourselves where the kernel lets us, else by the keeper, which was given their list when the target was
-//! attached to and has the right to read it; so it is known through a broker as well, and when that has ended. The number of descriptors
-//! anybody may ask for, which costs a microsecond: where it has changed since, and once a second otherwise, they are read.
+//! Its descriptors are read by ourselves where the kernel lets us, else by the keeper, which was given their
+//! list when the target was attached to and has the right to read it; so it is known through a broker as
+//! well, and when that has ended. The number of descriptors anybody may ask for, which costs a microsecond:
+//! where it has changed since, and once a second otherwise, they are read.
 //!
-//! Another watcher's attaching puts a userfaultfd among them, too, for the moment in which it traces the target. So one counts that is
-//! there while nobody traces the target, and still is right after that.
+//! Another watcher's attaching puts a userfaultfd among them, too, for the moment in which it traces the
+//! target. So one counts that is there while nobody traces the target, and still is right after that.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -2,13 +2,14 @@
 //!
 //! It can where one of these stands in it, which nothing else looks like:
 //!
-//! * the number of the call, 323, goes into `edi`, and close behind a call goes to the library's `syscall`, by the dynamic symbol that the
-//!   linker resolves or by the few instructions that it is where it is linked in;
+//! * the number of the call, 323, goes into `edi`, and close behind a call goes to the library's `syscall`,
+//!   by the dynamic symbol that the linker resolves or by the few instructions that it is where it is linked
+//!   in;
 //! * the number goes into `eax`, and a `syscall` instruction is close behind;
 //! * the address of the text "/dev/userfaultfd" goes into the first or second argument of a call.
 //!
-//! The number alone, or the text alone (in a list of devices, say), means nothing. What a program computes the number by, an interpreter's
-//! script, and code that is made at run time are not seen.
+//! The number alone, or the text alone (in a list of devices, say), means nothing. What a program computes
+//! the number by, an interpreter's script, and code that is made at run time are not seen.
 
 use std::fs::File;
 use std::io;
@@ -117,7 +118,8 @@ impl Program<'_> {
         Ok(direct || self.reaches_syscall(&jumps)? || self.takes_address(&devices)?)
     }
 
-    /// Goes through a part: the address of a chunk, some bytes before it, its length, and it with some bytes behind it.
+    /// Goes through a part: the address of a chunk, some bytes before it, its length, and it with some bytes
+    /// behind it.
     fn each_chunk(&self, part: &Part, mut look: impl FnMut(u64, &[u8], usize, &[u8])) -> Result<(), Stop> {
         let mut buffer = vec![0; CHUNK + AROUND];
         let mut before = Vec::new();
@@ -141,7 +143,8 @@ impl Program<'_> {
         Ok(())
     }
 
-    /// The first call in this code that goes to a place in the file. Others behind it have an argument of their own.
+    /// The first call in this code that goes to a place in the file. Others behind it have an argument of
+    /// their own.
     fn first_jump(&self, code: &[u8], address: u64) -> Option<Jump> {
         jumps_in(code, address).find(|jump| match jump {
             Jump::To(address) => self.part(*address).is_some_and(|part| part.kind == Kind::Code),
@@ -183,7 +186,8 @@ impl Program<'_> {
         if let Some(Jump::By(slot)) = jumps_in(code.get(..6).unwrap_or_default(), at).next() {
             return Ok(kept.contains(&slot));
         }
-        // Whatever library it is of, its first argument goes into rax before the instruction, and it returns behind that.
+        // Whatever library it is of, its first argument goes into rax before the instruction, and it returns
+        // behind that.
         const RETURN: u8 = 0xc3;
         let code = code.split(|byte| *byte == RETURN).next().unwrap_or_default();
         let (moved, call) = (memmem::find(code, &[0x48, 0x89, 0xf8]), memmem::find(code, &[0x0f, 0x05]));

@@ -1,10 +1,12 @@
 //! Whether a target could make a userfaultfd, known before anything of it is registered.
 //!
-//! One that is made, used and closed within a moment is never seen among the descriptors, and what it should have registered has failed by
-//! then. So the files that the target runs code of are read, each once, before the target's memory is registered, and those that it maps
-//! later with the table that has them: see [`program_file`](super::program_file) for what is looked for. The files are read as they lie
-//! on the disk, by the name that the kernel has for them; the target's memory is not. Who attaches reads them first, as it can see more
-//! of them: a broker says whether one can, and whether it has seen all. What cannot be read is said.
+//! One that is made, used and closed within a moment is never seen among the descriptors, and what it should
+//! have registered has failed by then. So the files that the target runs code of are read, each once, before
+//! the target's memory is registered, and those that it maps later with the table that has them: see
+//! [`program_file`](super::program_file) for what is looked for. The files are read as they lie on the disk,
+//! by the name that the kernel has for them; the target's memory is not. Who attaches reads them first, as it
+//! can see more of them: a broker says whether one can, and whether it has seen all. What cannot be read is
+//! said.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -26,8 +28,8 @@ use super::region::MemoryRegion;
 use super::target::proc_path;
 use crate::plain::plain;
 
-/// How long the look that finds a file may read it, of our own time and of everybody's. What takes longer is read beside, while the
-/// target is watched already, …
+/// How long the look that finds a file may read it, of our own time and of everybody's. What takes longer is
+/// read beside, while the target is watched already, …
 const OWN_TIME: Duration = Duration::from_millis(300);
 const TIME: Duration = Duration::from_secs(3);
 /// … for so long, and asked for as often as this.
@@ -41,8 +43,8 @@ static WATCH_ANYWAY: AtomicBool = AtomicBool::new(false);
 /// What was read, by device, inode, size and time of the last change.
 static READ: Mutex<Option<HashMap<[u64; 5], bool>>> = Mutex::new(None);
 
-/// Whether memory is watched of a program, too, whose files show that it could register it with a userfaultfd of its own. One that is seen to
-/// have one is let go of in any case.
+/// Whether memory is watched of a program, too, whose files show that it could register it with a userfaultfd
+/// of its own. One that is seen to have one is let go of in any case.
 pub fn watch_own_userfaultfd(anyway: bool) {
     WATCH_ANYWAY.store(anyway, Ordering::Relaxed);
 }
@@ -219,7 +221,8 @@ fn read_beside(pid: u32, region: MemoryRegion) {
     }
 }
 
-/// The file of a mapping: as we see it, as the target does, as its program, or by the mapping itself, as far as we may.
+/// The file of a mapping: as we see it, as the target does, as its program, or by the mapping itself, as far
+/// as we may.
 fn open(pid: u32, region: &MemoryRegion) -> io::Result<File> {
     let name = region.pathname.as_deref().unwrap_or_default();
     let inside = name.strip_prefix('/').unwrap_or(name);
@@ -239,11 +242,13 @@ fn open(pid: u32, region: &MemoryRegion) -> io::Result<File> {
     Err(refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
-/// Opens an ordinary file on a disk for which the kernel alone answers; another program's, or another machine's, could let us wait.
+/// Opens an ordinary file on a disk for which the kernel alone answers; another program's, or another
+/// machine's, could let us wait.
 fn open_file(path: &Path, inode: u64) -> io::Result<File> {
     const REMOTE: [i64; 7] =
         [0x6573_5546, 0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
-    // What is in its place by now may be anything, and opening a device may do something: it is looked at first.
+    // What is in its place by now may be anything, and opening a device may do something: it is looked at
+    // first.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
     let about = file.metadata()?;
     if !about.is_file() || about.ino() != inode {

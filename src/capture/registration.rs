@@ -11,9 +11,10 @@
 //!   stay apart for good. Of memory that grows in such pieces, one is registered only when it is worth a mapping of its own; the next ones
 //!   join it as long as it is not. So a run of n bytes becomes about as many mappings as the square root of n.
 //!
-//! And where the target has half as many mappings as it may have (vm.max_map_count), or a sixteenth of that number is apart for our sake
-//! only, no new piece that the kernel could have joined to what is before it is registered any more, whatever its size: it joins the
-//! others that are not, and the target comes no nearer to the bound by us.
+//! And where the target has half as many mappings as it may have (vm.max_map_count), or a sixteenth of that
+//! number is apart for our sake only, no new piece that the kernel could have joined to what is before it is
+//! registered any more, whatever its size: it joins the others that are not, and the target comes no nearer
+//! to the bound by us.
 
 use nix::errno::Errno;
 
@@ -179,7 +180,8 @@ fn is_crowded(mappings: usize, entries: &[Entry], most: usize) -> bool {
     mappings > most / FULL || mappings > most / APART && apart() > most / APART
 }
 
-/// Leaves those new pieces of growing memory that are not worth a mapping of their own yet, and of a crowded target all.
+/// Leaves those new pieces of growing memory that are not worth a mapping of their own yet, and of a crowded
+/// target all.
 fn leave_what_grows(entries: &mut [Entry], crowded: bool) {
     for run in entries.chunk_by_mut(|one, next| joins(&one.region, &next.region)) {
         let grows = run.iter().any(|entry| entry.fate == Fate::Registered);

@@ -180,8 +180,8 @@ pub(crate) fn max_map_count() -> usize {
 pub(crate) fn userfaultfd(flags: i32) -> nix::Result<OwnedFd> {
     // SAFETY: the call takes one integer; a non-negative answer is a new descriptor that nobody else owns.
     unsafe {
-        // The number comes from memory, so that our own exercise, a target of this same program, is not one that makes such
-        // descriptors (`programs`): it never does.
+        // The number comes from memory, so that our own exercise, a target of this same program, is not one
+        // that makes such descriptors (`programs`): it never does.
         let fd = Errno::result(libc::syscall(std::hint::black_box(libc::SYS_userfaultfd), flags))?;
         Ok(OwnedFd::from_raw_fd(fd as RawFd))
     }

@@ -33,7 +33,8 @@ pub enum Unwatched {
     GuardPages,
     /// Part of memory that grows piece by piece: registered now, it would never join what is before it.
     Growing,
-    /// The same, whatever the size of the piece: the target has many mappings for what the kernel lets it have, or got them by us.
+    /// The same, whatever the size of the piece: the target has many mappings for what the kernel lets it
+    /// have, or got them by us.
     Crowded,
 }
 

@@ -1,7 +1,7 @@
 //! Noticing what the target cannot do while its memory is watched, so that it is let go (the table is in `unwatched`).
 //!
-//! **A userfaultfd of its own.** See `descriptors`. Where these are hidden from all of us, only the kernel's EBUSY to a registration of
-//! ours tells.
+//! **A userfaultfd of its own.** See `descriptors`. Where these are hidden from all of us, only the kernel's
+//! EBUSY to a registration of ours tells.
 //!
 //! **A thread that does not come out of the kernel.** The call that installs guard pages loops on our mark: it never sleeps, is
 //! never seen inside a system call by /proc/PID/task/TID/syscall, and its time is the kernel's nearly all. When a thread is like that
@@ -133,7 +133,8 @@ impl Yielding {
         hidden.into_iter().chain(can).chain(unread).collect()
     }
 
-    /// These mappings are what there is. Programs that are new among them are read; what was let go and is not among them is forgotten.
+    /// These mappings are what there is. Programs that are new among them are read; what was let go and is
+    /// not among them is forgotten.
     pub fn follow(&mut self, table: &[MemoryRegion]) {
         if !self.own {
             self.programs.read(self.pid, table, true);
@@ -141,16 +142,16 @@ impl Yielding {
         self.guarded.retain(|guarded| is_among(guarded, table));
     }
 
-    /// Whether the target has a userfaultfd of its own since the last look, or more may be known of its programs: then other mappings may have
-    /// to be left alone.
+    /// Whether the target has a userfaultfd of its own since the last look, or more may be known of its
+    /// programs: then other mappings may have to be left alone.
     pub fn looks_for_own(&mut self, target: &ProcessAttach) -> bool {
         let own = !self.own && self.descriptors.look(target);
         self.own |= own;
         own || !self.own && self.programs.are_due()
     }
 
-    /// Whether other mappings are to be left alone than before, because of a thread that does not come out of the kernel. `marked` says of a
-    /// mapping whether there are marks in place of pages.
+    /// Whether other mappings are to be left alone than before, because of a thread that does not come out of
+    /// the kernel. `marked` says of a mapping whether there are marks in place of pages.
     pub fn looks_for_spinning(
         &mut self,
         vitals: &Vitals,

@@ -95,8 +95,8 @@ pub(super) struct AttachArgs {
     /// Attach even where a system call of the target ends early or late by it; otherwise that is refused after a wait of 5 s
     #[arg(long)]
     interrupt_calls: bool,
-    /// Watch a program, too, that can make a userfaultfd of its own (virtual machines, checkpointing): what it registers fails until it is
-    /// seen to have one
+    /// Watch a program, too, that can make a userfaultfd of its own (virtual machines, checkpointing): what
+    /// it registers fails until it is seen to have one
     #[arg(long)]
     pub(super) watch_own_userfaultfd: bool,
 }

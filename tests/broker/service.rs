@@ -313,7 +313,8 @@ fn a_number_that_changes_hands_never_hands_over_the_new_process() {
 fn a_userfaultfd_of_another_users_program_is_noticed_even_when_the_broker_is_gone() {
     const LENGTH: u64 = 4 << 20;
     let mut broker = Broker::start("[[allow]]\nuser = \"games\"\ntargets = [\"nobody\"]\n");
-    // A library of its own would not be readable for that user everywhere: the program is copied to where it is.
+    // A library of its own would not be readable for that user everywhere: the program is copied to where it
+    // is.
     let program = broker.folder.path().join("program");
     std::fs::copy(std::env::current_exe().expect("it has a path"), &program).expect("copied");
     let mut command = as_user(NOBODY, program.to_str().expect("text"));

@@ -88,7 +88,8 @@ impl Keeper {
         ranges.chunks(MAX_RANGES).try_for_each(|ranges| self.send(&request(HUGE, ranges)))
     }
 
-    /// Whether there is a userfaultfd among the target's descriptors, and how many descriptors there are; nothing where that cannot be known.
+    /// Whether there is a userfaultfd among the target's descriptors, and how many descriptors there are;
+    /// nothing where that cannot be known.
     pub fn sees_userfaultfd(&self) -> Result<Option<(bool, u64)>, CaptureError> {
         let (mut from, mut seen) = (0, 0u64);
         loop {

@@ -90,7 +90,8 @@ impl Kernel {
         }
     }
 
-    /// Whether the address space is still the target's. One that is gone ends this process, as the descriptors would be another program's.
+    /// Whether the address space is still the target's. One that is gone ends this process, as the
+    /// descriptors would be another program's.
     pub fn is_still_there(&self, runs: &mut [PageRegion; RUNS]) -> bool {
         let first_page = PageRange { start: 0, end: 4096 };
         self.scan(first_page, PmScanArg { return_mask: sys::PAGE_IS_PRESENT, ..super::let_go::NOTHING }, runs)

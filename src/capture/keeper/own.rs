@@ -1,7 +1,8 @@
 //! Whether the target has a userfaultfd of its own.
 //!
-//! The client may not list the descriptors of a target of another user, or has given that right up; the keeper has it. It says yes or no,
-//! and of the address space that is watched only: of another program in its place it says nothing.
+//! The client may not list the descriptors of a target of another user, or has given that right up; the
+//! keeper has it. It says yes or no, and of the address space that is watched only: of another program in its
+//! place it says nothing.
 
 use super::kernel::Kernel;
 use super::memory::Memory;

@@ -11,8 +11,8 @@ use super::wire::{FAILED, HUGE, LET_GO, OWN, READY, RESTORED, UNWATCH, WATCH, is
 use super::{let_go, own, restore};
 use crate::capture::PageRange;
 
-/// What rebuilding huge pages of another process takes, CAP_SYS_PTRACE and CAP_SYS_NICE; and, with the first, looking through the list of
-/// its descriptors, CAP_DAC_READ_SEARCH.
+/// What rebuilding huge pages of another process takes, CAP_SYS_PTRACE and CAP_SYS_NICE; and, with the first,
+/// looking through the list of its descriptors, CAP_DAC_READ_SEARCH.
 const NEEDED: u64 = 1 << 19 | 1 << 23 | 1 << 2;
 
 /// The whole life of a keeper, on the memory that was made for it.
