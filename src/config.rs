@@ -53,6 +53,8 @@ pub struct Config {
     pub slowdown_budget: u32,
     /// Whether the processes that a target forks are watched, too.
     pub follow_forks: bool,
+    /// Whether programs that can make a userfaultfd of their own are watched until they are seen to have one.
+    pub watch_own_userfaultfd: bool,
     /// Length of a capture window, milliseconds.
     #[serde(deserialize_with = "within::<10, 60000, _>")]
     pub window_ms: u32,
@@ -110,6 +112,7 @@ impl Default for Config {
             rung: None,
             slowdown_budget: 5,
             follow_forks: false,
+            watch_own_userfaultfd: false,
             window_ms: 100,
             half_life_ms: 250,
             terminal: Vec::new(),
@@ -157,6 +160,8 @@ pub struct Overrides {
     pub slowdown_budget: Option<u32>,
     /// The processes that a target forks are watched, too, whatever the file says.
     pub follow_forks: bool,
+    /// Programs that can make a userfaultfd of their own are watched, too, whatever the file says.
+    pub watch_own_userfaultfd: bool,
 }
 
 /// Where in a file something is wrong.
@@ -239,6 +244,7 @@ impl Config {
         self.rung = by.rung.or(self.rung);
         self.slowdown_budget = by.slowdown_budget.unwrap_or(self.slowdown_budget);
         self.follow_forks |= by.follow_forks;
+        self.watch_own_userfaultfd |= by.watch_own_userfaultfd;
         self
     }
 

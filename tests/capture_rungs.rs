@@ -105,6 +105,26 @@ fn synchronous_write_protection_reports_single_writes_with_their_threads() {
     assert_eq!(target.ask(&format!("read {start} 1 1")), 31);
 }
 
+/// What is only reserved is not drawn from.
+#[test]
+fn synchronous_write_protection_finds_the_pages_of_a_huge_reservation() {
+    let Some((mut target, monitor, start)) = watched(Rung::WpSync) else { return };
+    drop(monitor);
+    let reserved = target.ask(&format!("mmap-noreserve {}", 1u64 << 40));
+    let config = MonitorConfig { rung: Some(Rung::WpSync), ..MonitorConfig::exact() };
+    let mut monitor = GlassRamMonitor::with_config(target.pid(), config).expect("attached");
+    assert!(monitor.regions().iter().any(|region| (region.start..region.end).contains(&reserved)));
+    let mut found = 0;
+    for _ in 0..200 {
+        target.ask(&format!("write {start} {PAGES} 1"));
+        found += of(&window(&mut monitor).written, start).len();
+        if found > 0 {
+            return;
+        }
+    }
+    panic!("nothing was seen of {PAGES} pages in 200 windows");
+}
+
 /// A monitor that stands still does not hold the target beyond its bound; one that is killed does not at all.
 #[test]
 fn a_stopped_monitor_lets_the_target_go_in_time_and_a_dead_one_at_once() {

@@ -64,6 +64,76 @@ fn a_target_with_a_userfaultfd_of_its_own_can_use_it() {
     }
 }
 
+/// Waits until the kernel says of this mapping, or of any, that a userfaultfd watches it.
+fn wait_until_watched(pid: u32, address: Option<u64>) {
+    let begun = Instant::now();
+    let is_watched = || {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+        let mut here = false;
+        text.lines().any(|line| {
+            let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            if let Some((start, end)) = range.and_then(|(start, end)| number(start).zip(number(end))) {
+                here = address.is_none_or(|address| (start..end).contains(&address));
+            }
+            here && line.starts_with("VmFlags:") && line.split_whitespace().any(|flag| flag == "uw")
+        })
+    };
+    while !is_watched() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is not watched");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Has the target register memory until the kernel takes it.
+fn register_again_and_again(target: &mut Target, uffd: u64, start: u64) {
+    let begun = Instant::now();
+    while target.ask(&format!("uffd-register {uffd} {start} {LENGTH}")) != 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is refused as long as it is watched");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The program gives up the right to list the target's descriptors, where it runs as root: others must do it
+/// for it.
+#[test]
+fn the_program_notices_a_userfaultfd_that_is_held_or_comes_while_it_watches() {
+    std::thread::scope(|scope| {
+        for before in [true, false] {
+            scope.spawn(move || {
+                let (mut target, start) = target();
+                let held = before.then(|| target.ask("uffd"));
+                let watch = std::process::Command::new(env!("CARGO_BIN_EXE_memory-glass"))
+                    .args(["snapshot", &target.pid().to_string(), "--seconds", "8", "--json"])
+                    .stdout(std::process::Stdio::piped())
+                    .spawn()
+                    .expect("started");
+                match held {
+                    Some(uffd) => {
+                        wait_until_watched(target.pid(), None);
+                        assert_eq!(target.ask(&format!("uffd-register {uffd} {start} {LENGTH}")), 0);
+                    }
+                    None => {
+                        wait_until_watched(target.pid(), Some(start));
+                        let uffd = target.ask("uffd");
+                        register_again_and_again(&mut target, uffd, start);
+                    }
+                }
+                let output = watch.wait_with_output().expect("our own child");
+                let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+                let told = report["not_watched"].as_array().expect("a list");
+                let own = |told: &&serde_json::Value| {
+                    told["reason"]
+                        .as_str()
+                        .is_some_and(|reason| reason.contains("has a userfaultfd of its own"))
+                };
+                let bytes: u64 = told.iter().filter(own).filter_map(|told| told["bytes"].as_u64()).sum();
+                assert!(bytes >= LENGTH, "before: {before}: {report}");
+            });
+        }
+    });
+}
+
 #[test]
 fn a_call_that_installs_guard_pages_in_shared_memory_returns() {
     let (mut target, start) = target();
@@ -111,6 +181,42 @@ fn a_call_that_installs_guard_pages_in_shared_memory_returns() {
     assert_eq!(target.ask(&format!("mmap-at {shared} {LENGTH}")), shared);
     target.ask(&format!("write {shared} 2 3"));
     assert_eq!(pages(&within(&window(&mut monitor), shared, LENGTH), shared), [0, 3]);
+}
+
+#[test]
+fn guard_pages_from_before_stay_what_they_are_and_are_removed_at_once() {
+    let (mut target, private) = target();
+    let shared = target.ask(&format!("mmap-shared {LENGTH}"));
+    target.ask(&format!("write {shared} {} 1", LENGTH / PAGE));
+    let efault = nix::libc::EFAULT as u64;
+    let guarded = |start: u64| start + 64 * PAGE;
+    let mut kinds = vec![private];
+    if target.ask(&format!("guard {} 16", guarded(private))) != 0 {
+        println!("skipped: this kernel has no guard pages");
+        return;
+    }
+    if target.ask(&format!("guard {} 16", guarded(shared))) == 0 {
+        kinds.push(shared);
+    }
+    let mut monitor = exact(target.pid());
+    for start in kinds {
+        for _ in 0..3 {
+            target.ask(&format!("write {start} 2 1"));
+            assert_eq!(pages(&within(&window(&mut monitor), start, LENGTH), start), [0, 1]);
+            assert_eq!(target.ask(&format!("readable {}", guarded(start))), efault);
+        }
+        // The call returns, although nobody looks, and the pages can be used and are seen.
+        assert_eq!(target.ask(&format!("unguard {} 8", guarded(start))), 0);
+        assert_eq!(target.ask(&format!("readable {}", guarded(start))), 0);
+        window(&mut monitor);
+        target.ask(&format!("write {} 8 1", guarded(start)));
+        assert_eq!(pages(&within(&window(&mut monitor), start, LENGTH), start), (64..72).collect::<Vec<_>>());
+        assert_eq!(target.ask(&format!("readable {}", guarded(start) + 8 * PAGE)), efault);
+    }
+    assert!(monitor.not_watched().iter().all(|told| !told.reason.contains("guard pages")));
+    monitor.detach().expect("detached");
+    assert_eq!(target.ask(&format!("readable {}", guarded(private) + 8 * PAGE)), efault);
+    assert_untouched(target.pid());
 }
 
 #[test]

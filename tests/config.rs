@@ -47,6 +47,7 @@ fn everything() -> Config {
         rung: Some(memory_glass::capture::Rung::WpAsync),
         slowdown_budget: 10,
         follow_forks: true,
+        watch_own_userfaultfd: true,
         window_ms: 50,
         half_life_ms: 500,
         terminal: vec!["foot".into()],

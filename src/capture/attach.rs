@@ -13,6 +13,7 @@ use super::broker::{Attached, Attacher};
 use super::inject::{self, Stop};
 use super::keeper::{self, Keeper};
 use super::probe::Rung;
+use super::programs::Programs;
 use super::range::PageRange;
 use super::region::{MemoryRegion, parse_maps};
 use super::scan::Pagemap;
@@ -45,6 +46,8 @@ pub struct ProcessAttach {
     regions: Vec<MemoryRegion>,
     metrics: AttachMetrics,
     children: Vec<ProcessAttach>,
+    /// What the files of its programs say.
+    pub(super) programs: Programs,
     /// Who did it, and can do what else takes privileges.
     pub(super) by: Attacher,
 }
@@ -96,6 +99,7 @@ impl ProcessAttach {
             repeated_call: stop.repeated_call,
             user_mode_only: stop.user_mode_only,
             total_ns: total.as_nanos() as u64,
+            programs: self.programs.tell(&self.regions),
         };
         Some((facts, [self.pidfd.as_fd(), keeper.as_fd(), self.pagemap.as_fd(), self.maps.file.as_fd()]))
     }
@@ -129,6 +133,7 @@ impl ProcessAttach {
             uffd: Held::Keeper(Keeper::of(keeper, pid)),
             pagemap: Pagemap::new(pagemap.into()),
             maps,
+            programs: Programs::told(facts.programs, &regions),
             regions,
             metrics: AttachMetrics { stop: Some(stop), total: Duration::from_nanos(facts.total_ns) },
             children: Vec::new(),
@@ -244,8 +249,10 @@ impl ProcessAttach {
                 CaptureError::NoSuchProcess { pid }
             });
         }
+        let mut programs = Programs::default();
         let (mut uffd, mut stop) = (Held::Nobody, None);
         if rung.needs_uffd() {
+            programs.read(pid, &regions, false);
             let injected = inject::userfaultfd_of(pid, pidfd.as_fd(), &regions)?;
             // The kernel's own accesses would fail instead of waiting.
             if rung != Rung::WpAsync && injected.stop.user_mode_only {
@@ -255,7 +262,10 @@ impl ProcessAttach {
             let negotiated = negotiate(injected.uffd, pid, rung)?;
             uffd = if rung == Rung::WpAsync {
                 let (uffd, pagemap) = (negotiated.into(), pagemap.as_fd());
-                let keeper = keeper::start(uffd, pidfd.as_fd(), pagemap, pid, regions.len());
+                // Without it, whether the target has a userfaultfd of its own is not known, which is said.
+                let descriptors = open_proc(pid, "fd").ok();
+                let descriptors = descriptors.as_ref().map(AsFd::as_fd);
+                let keeper = keeper::start(uffd, pidfd.as_fd(), pagemap, descriptors, pid, regions.len());
                 Held::Keeper(keeper.map_err(|error| match error {
                     // A target that ends takes its keeper along.
                     CaptureError::KeeperDied { .. } if ended(pidfd.as_fd()) => {
@@ -282,6 +292,7 @@ impl ProcessAttach {
             regions,
             metrics,
             children: Vec::new(),
+            programs,
             by: Attacher::default(),
         })
     }

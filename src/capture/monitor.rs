@@ -1,6 +1,5 @@
 //! Watching an attached process, window by window.
 
-use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,7 +7,6 @@ use std::time::{Duration, Instant};
 use calloop::generic::Generic;
 use calloop::timer::Timer;
 use calloop::{Interest, Mode};
-use serde::Serialize;
 
 use super::anonymous::{Anonymizer, DisguisedPolicy};
 use super::arming::{ArmingPolicy, StaggeredArming};
@@ -17,6 +15,7 @@ use super::faults::ThreadFaults;
 use super::governor::{Governing, Governor};
 use super::keeper::Keeper;
 use super::listening::{BIRTHS, Listening};
+use super::lost::LostFeature;
 use super::metrics::{FaultMetrics, Load, TargetMetrics};
 use super::probe::{self, Rung};
 use super::range;
@@ -70,21 +69,6 @@ impl Default for MonitorConfig {
             anonymize: false,
             follow_forks: false,
         }
-    }
-}
-
-/// Something that a watch goes without.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LostFeature {
-    /// What is missing.
-    pub what: &'static str,
-    /// Why, and what to do about it.
-    pub reason: String,
-}
-
-impl fmt::Display for LostFeature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.what, self.reason)
     }
 }
 
@@ -262,7 +246,12 @@ impl GlassRamMonitor {
         let not_watched = self.not_watched().into_iter().filter(|memory| memory.bytes >= WORTH_SAYING);
         let memory = not_watched
             .map(|memory| LostFeature { what: "a part of its memory", reason: memory.to_string() });
-        threads.into_iter().chain(rung).chain(memory).collect()
+        threads
+            .into_iter()
+            .chain(rung)
+            .chain(self.tracker.unknown(self.config.anonymize))
+            .chain(memory)
+            .collect()
     }
 
     /// What watching costs the target, estimated over the last seconds (see the `metrics` module for how).

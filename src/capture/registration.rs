@@ -10,6 +10,11 @@
 //! * a new private neighbour of a registered mapping has been touched, as a rule, before it can be registered, and the two then
 //!   stay apart for good. Of memory that grows in such pieces, one is registered only when it is worth a mapping of its own; the next ones
 //!   join it as long as it is not. So a run of n bytes becomes about as many mappings as the square root of n.
+//!
+//! And where the target has half as many mappings as it may have (vm.max_map_count), or a sixteenth of that
+//! number is apart for our sake only, no new piece that the kernel could have joined to what is before it is
+//! registered any more, whatever its size: it joins the others that are not, and the target comes no nearer
+//! to the bound by us.
 
 use nix::errno::Errno;
 
@@ -17,6 +22,7 @@ use super::CaptureError;
 use super::attach::ProcessAttach;
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
+use super::sys;
 use super::unwatched::{Unwatched, UnwatchedRegion};
 use super::yielding::Yielding;
 
@@ -31,6 +37,11 @@ const PIECES: u64 = 16;
 const SHARE: u64 = 1024;
 /// … or has this many bytes for each of them.
 const BYTES: u64 = 256 << 10;
+
+/// The part of the mappings that a process may have which a target may have before it is spared, …
+const FULL: usize = 2;
+/// … and the part of them that may be apart because of us.
+const APART: usize = 16;
 
 /// What is registered.
 #[derive(Debug, Default)]
@@ -85,10 +96,12 @@ impl Registration {
         table: Vec<MemoryRegion>,
         yielding: &Yielding,
     ) -> Result<Vec<MemoryRegion>, CaptureError> {
+        let mappings = table.len();
         let mut entries = self.entries(table, yielding);
         self.let_go(target, &entries);
         if std::mem::replace(&mut self.begun, true) {
-            leave_what_grows(&mut entries);
+            let crowded = is_crowded(mappings, &entries, sys::max_map_count());
+            leave_what_grows(&mut entries, crowded);
         }
         register(target, &mut entries)?;
         let registered = entries.iter().filter(|entry| entry.fate == Fate::Registered);
@@ -161,13 +174,22 @@ fn joins(one: &MemoryRegion, next: &MemoryRegion) -> bool {
         && one.pathname == next.pathname
 }
 
-/// Leaves those new pieces of growing memory that are not worth a mapping of their own yet.
-fn leave_what_grows(entries: &mut [Entry]) {
+/// Whether a target with so many mappings of at most so many is to get none more by us.
+fn is_crowded(mappings: usize, entries: &[Entry], most: usize) -> bool {
+    let apart = || entries.windows(2).filter(|pair| joins(&pair[0].region, &pair[1].region)).count();
+    mappings > most / FULL || mappings > most / APART && apart() > most / APART
+}
+
+/// Leaves those new pieces of growing memory that are not worth a mapping of their own yet, and of a crowded
+/// target all.
+fn leave_what_grows(entries: &mut [Entry], crowded: bool) {
     for run in entries.chunk_by_mut(|one, next| joins(&one.region, &next.region)) {
         let grows = run.iter().any(|entry| entry.fate == Fate::Registered);
         let (pieces, bytes) = (run.len() as u64, run.iter().map(|entry| entry.region.len()).sum());
         for entry in run.iter_mut().filter(|entry| grows && entry.fate == Fate::New) {
-            if entry.region.len() < worth(pieces, bytes) && entry.region.is_writable() {
+            if crowded {
+                entry.fate = Fate::Left(Unwatched::Crowded);
+            } else if entry.region.len() < worth(pieces, bytes) && entry.region.is_writable() {
                 entry.fate = Fate::Left(Unwatched::Growing);
             }
         }
@@ -267,7 +289,7 @@ mod tests {
             if let Some(last) = run.last_mut().filter(|last| last.fate != Fate::Registered) {
                 last.fate = Fate::New;
             }
-            leave_what_grows(&mut run);
+            leave_what_grows(&mut run, false);
             for entry in &mut run {
                 match entry.fate {
                     Fate::New => entry.fate = Fate::Registered,
@@ -298,12 +320,29 @@ mod tests {
                 entry(at * PAGE, (at + 1) * PAGE, "rw-p", if at < 39 { Fate::Registered } else { Fate::New })
             })
             .collect();
-        leave_what_grows(&mut run);
+        leave_what_grows(&mut run, false);
         assert_eq!(run[39].fate, Fate::Left(Unwatched::Growing));
         run[39].fate = Fate::New;
         run[38].region.permissions = "rwxp".into();
-        leave_what_grows(&mut run);
+        leave_what_grows(&mut run, false);
         assert_eq!(run[39].fate, Fate::New);
+    }
+
+    #[test]
+    fn a_target_that_has_many_mappings_gets_none_more_by_us() {
+        const MOST: usize = 65_530;
+        let piece = |at: u64, fate| entry(at * PAGE, (at + 1) * PAGE, "rw-p", fate);
+        let apart = |pieces: u64| (0..pieces).map(|at| piece(at, Fate::Registered)).collect::<Vec<_>>();
+        let alone = |pieces: u64| (0..pieces).map(|at| piece(2 * at, Fate::Registered)).collect::<Vec<_>>();
+        assert!(!is_crowded(30_000, &alone(30_000), MOST), "its own, and not half of what it may have");
+        assert!(is_crowded(40_000, &alone(40_000), MOST));
+        assert!(is_crowded(5000, &apart(5000), MOST));
+        assert!(!is_crowded(4000, &apart(4000), MOST));
+        // Each is worth its mapping otherwise.
+        let mut run = vec![piece(0, Fate::Registered), piece(1, Fate::New), piece(9, Fate::New)];
+        leave_what_grows(&mut run, true);
+        assert_eq!(run[1].fate, Fate::Left(Unwatched::Crowded));
+        assert_eq!(run[2].fate, Fate::New, "what has a mapping of its own in any case is watched");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::arming::ArmingPolicy;
 use super::attach::ProcessAttach;
 use super::governor::Governor;
+use super::lost::LostFeature;
 use super::probe::Rung;
 use super::region::MemoryRegion;
 use super::soft_dirty::SoftDirtyTracker;
@@ -74,6 +75,15 @@ impl Tracker {
             Tracker::Async(tracker) => tracker.watch.unwatched(),
             Tracker::Sync(tracker) => tracker.unwatched(),
             Tracker::SoftDirty(_) => &[],
+        }
+    }
+
+    /// What is not known of the target that would matter to it.
+    pub fn unknown(&self, anonymous: bool) -> Vec<LostFeature> {
+        match self {
+            Tracker::Async(tracker) => tracker.watch.unknown(anonymous),
+            Tracker::Sync(tracker) => tracker.unknown(anonymous),
+            Tracker::SoftDirty(_) => Vec::new(),
         }
     }
 

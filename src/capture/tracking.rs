@@ -58,7 +58,7 @@ impl AsyncTracker {
         let vitals = Vitals::open(target.info.pid).map_err(Stopped::Failed)?;
         let now = Instant::now();
         let mut tracker = Self {
-            watch: WatchSet::of(target.info.pid),
+            watch: WatchSet::of(target),
             policy,
             faults: vitals.faults(),
             size: vitals.size(),

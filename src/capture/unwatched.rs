@@ -4,9 +4,9 @@
 //!
 //! | the target | on a registered mapping | what is done |
 //! | --- | --- | --- |
-//! | registers it with a userfaultfd of its own | EBUSY | as soon as such a descriptor is seen among its files, or in the kernel's answer to a registration of ours, everything that it could register is let go, for as long as the watch lasts |
+//! | registers it with a userfaultfd of its own | EBUSY | where a file of its program shows that it can make one (`programs`), what it could register is not watched, unless that is asked for; and as soon as such a descriptor is seen among its files (`descriptors`), or in the kernel's answer to a registration of ours, it is let go in any case, for as long as the watch lasts |
 //! | puts a guard region (MADV_GUARD_INSTALL) into shared memory or a private mapping of a file | the kernel gives the page back, finds our mark in its place, and tries again for ever | a thread that runs in the kernel and does nothing else is noticed; such mappings are let go, and the call returns |
-//! | maps small neighbours one after another | a new one does not join one that is registered | after a few, a new piece is registered only when it is worth a mapping of its own (`registration`) |
+//! | maps small neighbours one after another | a new one does not join one that is registered | after a few, a new piece is registered only when it is worth a mapping of its own, and none where the target has half of the mappings that it may have, or got a sixteenth of them by us (`registration`) |
 //! | moves several mappings by one mremap(2) (Linux 6.17), or one and a younger neighbour that would have been one with it | EFAULT | nothing tells of it before or after: it goes on failing, as do all such calls on memory under any userfaultfd |
 //! | MADV_COLLAPSE of armed pages | EINVAL | as above; the kernel's own collapsing passes them over, too |
 //!
@@ -27,10 +27,15 @@ pub enum Unwatched {
     Refused(Errno),
     /// The target has, or had, a userfaultfd of its own: it could not register this memory if we had.
     OwnUserfaultfd,
+    /// A program of the target can make a userfaultfd, which could not register this memory if we had.
+    PossibleUserfaultfd,
     /// A call of the target that installs guard pages did not return while this was watched.
     GuardPages,
     /// Part of memory that grows piece by piece: registered now, it would never join what is before it.
     Growing,
+    /// The same, whatever the size of the piece: the target has many mappings for what the kernel lets it
+    /// have, or got them by us.
+    Crowded,
 }
 
 impl fmt::Display for Unwatched {
@@ -41,8 +46,15 @@ impl fmt::Display for Unwatched {
             Self::OwnUserfaultfd => {
                 f.write_str("the target has a userfaultfd of its own, which could not register what we watch")
             }
+            Self::PossibleUserfaultfd => f.write_str(
+                "the program can make a userfaultfd of its own, which could not register what we watch; \
+                 --watch-own-userfaultfd watches it until it is seen to have one",
+            ),
             Self::GuardPages => f.write_str(
                 "the target installs guard pages in it, which does not end as long as it is watched (a limit of the kernel)",
+            ),
+            Self::Crowded => f.write_str(
+                "the target has many of the mappings that it may have (vm.max_map_count), and would get more by being watched here",
             ),
             Self::Growing => {
                 f.write_str("it grows in small pieces, and would become too many mappings if each was watched at once")

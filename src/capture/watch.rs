@@ -10,6 +10,7 @@ use super::arming::Arming;
 use super::attach::ProcessAttach;
 use super::huge::HugeBlocks;
 use super::keeper;
+use super::lost::LostFeature;
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
 use super::registration::Registration;
@@ -84,11 +85,11 @@ pub(super) struct Armed {
 
 impl WatchSet {
     /// Nothing is watched yet.
-    pub fn of(pid: u32) -> Self {
+    pub fn of(target: &ProcessAttach) -> Self {
         Self {
             regions: Arc::default(),
             registration: Registration::default(),
-            yielding: Yielding::to(pid),
+            yielding: Yielding::to(target),
             huge: HugeBlocks::default(),
             shared: SharedMemory::default(),
             unseen: Vec::new(),
@@ -106,6 +107,11 @@ impl WatchSet {
 
     pub fn unwatched(&self) -> &[UnwatchedRegion] {
         self.registration.unwatched()
+    }
+
+    /// What is not known of the target that would matter.
+    pub fn unknown(&self, anonymous: bool) -> Vec<LostFeature> {
+        self.yielding.unknown(anonymous)
     }
 
     /// Whether a pass since the last reading of the table met a mapping that is not the one of the table.
@@ -129,9 +135,9 @@ impl WatchSet {
 
     /// Lets go of what the target cannot use as it wants while it is watched. Whether anything changed.
     pub fn yield_to(&mut self, target: &mut ProcessAttach, vitals: &Vitals) -> Result<bool, Stopped> {
-        let pagemap = &mut target.pagemap;
-        let marked = |region: &MemoryRegion| pagemap.has_marks(region.range()).unwrap_or(false);
-        if !self.yielding.look(vitals, &self.regions, marked) {
+        let own = self.yielding.looks_for_own(target);
+        let marked = |region: &MemoryRegion| target.pagemap.has_marks(region.range()).unwrap_or(false);
+        if !self.yielding.looks_for_spinning(vitals, &self.regions, marked) && !own {
             return Ok(false);
         }
         self.rebuild(target).map_err(Stopped::Failed)
@@ -177,9 +183,9 @@ impl WatchSet {
 
     fn rebuild(&mut self, target: &ProcessAttach) -> Result<bool, CaptureError> {
         let table = target.maps.parse(target.info.pid)?;
-        self.yielding.keep(&table);
+        self.yielding.follow(&table);
         let mut watched = self.registration.follow(target, table, &self.yielding)?;
-        if self.alone && self.registration.taken() > 0 && self.yielding.met_another() {
+        if self.alone && self.registration.taken() > 0 && self.yielding.met_another(target) {
             watched =
                 self.registration.follow(target, target.maps.parse(target.info.pid)?, &self.yielding)?;
         }

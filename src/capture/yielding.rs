@@ -1,9 +1,7 @@
 //! Noticing what the target cannot do while its memory is watched, so that it is let go (the table is in `unwatched`).
 //!
-//! **A userfaultfd of its own.** The number of the target's descriptors is asked for at each look, which costs a
-//! microsecond; where it has changed, and now and then otherwise, the descriptors are read. Where that is not permitted, only the kernel's
-//! EBUSY to a registration of ours tells. Another watcher's attaching puts a userfaultfd among its descriptors, too, for the
-//! moment in which it traces the target; that one is not counted.
+//! **A userfaultfd of its own.** See `descriptors`. Where these are hidden from all of us, only the kernel's
+//! EBUSY to a registration of ours tells.
 //!
 //! **A thread that does not come out of the kernel.** The call that installs guard pages loops on our mark: it never sleeps, is
 //! never seen inside a system call by /proc/PID/task/TID/syscall, and its time is the kernel's nearly all. When a thread is like that
@@ -13,25 +11,21 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use super::attach::ProcessAttach;
+use super::descriptors::Descriptors;
+use super::lost::LostFeature;
+use super::programs::Programs;
 use super::region::{MemoryRegion, RegionKind};
-use super::target::{Status, memory_path, proc_path, stat_fields};
+use super::target::{Status, proc_path, stat_fields};
 use super::unwatched::Unwatched;
 use super::vitals::Vitals;
 
-/// Descriptors are read at least this often …
-const DESCRIPTORS_AGE: Duration = Duration::from_secs(1);
-/// … and reading them, or the threads, where it takes longer than this, takes at most this part of our time.
-const CHEAP: Duration = Duration::from_millis(1);
-const SHARE: u32 = 50;
-
-/// Another watcher has attached by then.
-const ATTACHING: Duration = Duration::from_millis(500);
-
 /// Time between two readings of the threads' times, which move in steps of 10 ms.
 const READING: Duration = Duration::from_millis(40);
+/// Reading them takes at most this part of our time.
+const SHARE: u32 = 50;
 /// Kernel time in a reading, in hundredths of a second, from which on threads are looked at.
 const SPINNING: u64 = 2;
 /// Threads that are looked at.
@@ -45,11 +39,8 @@ pub(super) struct Yielding {
     pid: u32,
     /// It has, or had, a userfaultfd of its own.
     own: bool,
-    /// When it had one while it was traced.
-    traced: Option<Instant>,
-    descriptors: u64,
-    read: Instant,
-    took: Duration,
+    descriptors: Descriptors,
+    programs: Programs,
     /// Mappings let go because of guard pages, by address.
     guarded: Vec<MemoryRegion>,
     spin: Spin,
@@ -81,34 +72,31 @@ struct Times {
 }
 
 impl Yielding {
-    pub fn to(pid: u32) -> Self {
-        let now = Instant::now();
+    pub fn to(target: &ProcessAttach) -> Self {
         let spin = Spin {
-            read: now,
+            read: Instant::now(),
             took: Duration::ZERO,
             kernel_time: u64::MAX,
             threads: HashMap::new(),
             trial: None,
             pardoned: HashMap::new(),
         };
-        let mut yielding = Self {
-            pid,
-            own: false,
-            traced: None,
-            descriptors: 0,
-            read: now,
-            took: Duration::ZERO,
+        let mut descriptors = Descriptors::new();
+        let own = descriptors.read(target) == Some(true);
+        Self {
+            pid: target.info.pid,
+            own,
+            descriptors,
+            programs: target.programs.clone(),
             guarded: Vec::new(),
             spin,
-        };
-        yielding.own = yielding.read_descriptors();
-        yielding
+        }
     }
 
     /// Why this mapping is to be left alone, if it is.
     pub fn leaves(&self, region: &MemoryRegion) -> Option<Unwatched> {
-        if self.own && could_be_registered(region) {
-            return Some(Unwatched::OwnUserfaultfd);
+        if (self.own || self.programs.can()) && could_be_registered(region) {
+            return Some(if self.own { Unwatched::OwnUserfaultfd } else { Unwatched::PossibleUserfaultfd });
         }
         let tried = self.spin.trial.as_ref().map_or(&[][..], |trial| &trial.regions);
         let found = is_among(region, &self.guarded) || is_among(region, tried);
@@ -117,58 +105,59 @@ impl Yielding {
 
     /// The kernel says that another userfaultfd watches a mapping of the target. Whether this shows one of its own; it may be another
     /// watcher's, too.
-    pub fn met_another(&mut self) -> bool {
-        let readable = fs::read_dir(memory_path(self.pid, "fd")).is_ok();
-        let own = if readable { self.read_descriptors() } else { true };
+    pub fn met_another(&mut self, target: &ProcessAttach) -> bool {
+        let own = self.descriptors.read(target).unwrap_or(true);
         own && !std::mem::replace(&mut self.own, true)
     }
 
-    /// These mappings are what there is; what was let go and is not among them is forgotten.
-    pub fn keep(&mut self, table: &[MemoryRegion]) {
+    /// What of this is not known or not as usual, and why. Names of files are said only where they may be.
+    pub fn unknown(&self, anonymous: bool) -> Vec<LostFeature> {
+        if self.own {
+            return Vec::new();
+        }
+        let hidden = self.descriptors.are_hidden().then(|| LostFeature {
+            what: "whether the target has a userfaultfd of its own",
+            reason: "neither we nor the keeper may list its descriptors, and what it registers itself fails while it is \
+                     watched: watch it as root"
+                .into(),
+        });
+        let can = self.programs.which().map(|file| LostFeature {
+            what: "what the target could register itself",
+            reason: match anonymous {
+                true => "one of its programs can make a userfaultfd: see --watch-own-userfaultfd".into(),
+                false => format!("{file} can make a userfaultfd: see --watch-own-userfaultfd"),
+            },
+        });
+        let unread = self.programs.unread().filter(|_| can.is_none()).map(|(files, first)| LostFeature {
+            what: "whether the target can make a userfaultfd",
+            reason: match anonymous {
+                true => format!("{files} of its program files cannot be read"),
+                false => format!("{files} of its program files cannot be read, {first}"),
+            },
+        });
+        hidden.into_iter().chain(can).chain(unread).collect()
+    }
+
+    /// These mappings are what there is. Programs that are new among them are read; what was let go and is
+    /// not among them is forgotten.
+    pub fn follow(&mut self, table: &[MemoryRegion]) {
+        if !self.own {
+            self.programs.read(self.pid, table, true);
+        }
         self.guarded.retain(|guarded| is_among(guarded, table));
     }
 
-    /// Looks at the target. Whether other mappings are to be left alone than before. `marked` says of a mapping whether there are marks in
-    /// place of pages.
-    pub fn look(
-        &mut self,
-        vitals: &Vitals,
-        regions: &[MemoryRegion],
-        marked: impl FnMut(&MemoryRegion) -> bool,
-    ) -> bool {
-        let own = !self.own && self.descriptors_changed() && self.read_descriptors();
+    /// Whether the target has a userfaultfd of its own since the last look, or more may be known of its
+    /// programs: then other mappings may have to be left alone.
+    pub fn looks_for_own(&mut self, target: &ProcessAttach) -> bool {
+        let own = !self.own && self.descriptors.look(target);
         self.own |= own;
-        self.spins(vitals, regions, marked) || own
+        own || !self.own && self.programs.are_due()
     }
 
-    fn descriptors_changed(&mut self) -> bool {
-        if self.took > CHEAP && self.read.elapsed() < self.took * SHARE {
-            return false;
-        }
-        // Since Linux 6.2 this is how many there are.
-        let count = fs::metadata(memory_path(self.pid, "fd")).map_or(0, |fds| fds.size());
-        let changed = count != self.descriptors || count == 0;
-        self.descriptors = count;
-        changed || self.read.elapsed() >= DESCRIPTORS_AGE
-    }
-
-    /// Whether one of the descriptors is a userfaultfd of its own.
-    fn read_descriptors(&mut self) -> bool {
-        let begun = Instant::now();
-        let fds = fs::read_dir(memory_path(self.pid, "fd")).into_iter().flatten().flatten();
-        let found = fds
-            .filter_map(|fd| fs::read_link(fd.path()).ok())
-            .any(|link| link.as_os_str() == "anon_inode:[userfaultfd]");
-        (self.read, self.took) = (begun, begun.elapsed());
-        if found && is_traced(self.pid) {
-            // It lasts longer than any attaching does: a debugger's.
-            return self.traced.get_or_insert(begun).elapsed() >= ATTACHING;
-        }
-        self.traced = None;
-        found
-    }
-
-    fn spins(
+    /// Whether other mappings are to be left alone than before, because of a thread that does not come out of
+    /// the kernel. `marked` says of a mapping whether there are marks in place of pages.
+    pub fn looks_for_spinning(
         &mut self,
         vitals: &Vitals,
         regions: &[MemoryRegion],
@@ -256,14 +245,6 @@ fn running_threads(pid: u32) -> HashMap<u32, Times> {
         Some((tid, Times { user: number(USER)?, kernel: number(KERNEL)?, slept }))
     };
     tasks.filter_map(times).collect()
-}
-
-/// Whether one of its threads is being traced.
-fn is_traced(pid: u32) -> bool {
-    let tasks = fs::read_dir(proc_path(pid, "task")).into_iter().flatten().flatten();
-    tasks
-        .filter_map(|task| Status::read(&task.path().join("status")).ok())
-        .any(|status| status.number("TracerPid").is_some_and(|tracer| tracer != 0))
 }
 
 /// Whether a userfaultfd of the target, one that is not asynchronous, could take this mapping.

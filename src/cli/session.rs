@@ -104,6 +104,7 @@ impl SessionArgs {
                 rung: self.watch.rung(),
                 slowdown_budget: self.watch.slowdown_budget,
                 follow_forks: self.follow_forks,
+                watch_own_userfaultfd: self.attach.watch_own_userfaultfd,
             },
             replay: self.replay.map(|file| (file, self.start.replay_start())),
             export_environment: self.export_environment,

@@ -95,12 +95,17 @@ pub(super) struct AttachArgs {
     /// Attach even where a system call of the target ends early or late by it; otherwise that is refused after a wait of 5 s
     #[arg(long)]
     interrupt_calls: bool,
+    /// Watch a program, too, that can make a userfaultfd of its own (virtual machines, checkpointing): what
+    /// it registers fails until it is seen to have one
+    #[arg(long)]
+    pub(super) watch_own_userfaultfd: bool,
 }
 
 impl AttachArgs {
-    /// For all attaches of this program.
+    /// For all attaches and watches of this program.
     pub(super) fn apply(&self) {
         capture::interrupt_calls(self.interrupt_calls);
+        capture::watch_own_userfaultfd(self.watch_own_userfaultfd);
     }
 }
 

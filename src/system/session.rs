@@ -165,7 +165,9 @@ fn configuration(file: &mut ConfigFile, options: &SessionOptions) -> Result<(Con
             (config, Some(error.to_string()))
         }
     };
-    Ok((config.overridden(&options.overrides), broken))
+    let config = config.overridden(&options.overrides);
+    crate::capture::watch_own_userfaultfd(config.watch_own_userfaultfd);
+    Ok((config, broken))
 }
 
 /// The recording to show, or the process to watch, from the start. One that was asked for on the command line has to be there; one that the file names

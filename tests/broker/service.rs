@@ -308,3 +308,32 @@ fn a_number_that_changes_hands_never_hands_over_the_new_process() {
     assert_eq!(broker.log().iter().filter(attached).count(), 0);
     assert!(reused > ROUNDS / 4, "only {reused} of {ROUNDS} numbers were given to another process");
 }
+
+#[test]
+fn a_userfaultfd_of_another_users_program_is_noticed_even_when_the_broker_is_gone() {
+    const LENGTH: u64 = 4 << 20;
+    let mut broker = Broker::start("[[allow]]\nuser = \"games\"\ntargets = [\"nobody\"]\n");
+    // A library of its own would not be readable for that user everywhere: the program is copied to where it
+    // is.
+    let program = broker.folder.path().join("program");
+    std::fs::copy(std::env::current_exe().expect("it has a path"), &program).expect("copied");
+    let mut command = as_user(NOBODY, program.to_str().expect("text"));
+    let mut target = Target::start_quietly(command.env(crate::support::ROLE, "obey"));
+    assert_eq!(target.line(), "ready");
+    let start = target.ask(&format!("mmap {LENGTH}"));
+    target.ask(&format!("write {start} {} 1", LENGTH / crate::support::PAGE));
+    let mut client =
+        broker.client(GAMES, &["snapshot", &target.pid().to_string(), "--seconds", "6", "--json"]);
+    let client = client.stdout(Stdio::piped()).spawn().expect("started");
+    wait_until("it is attached", || broker.log().iter().any(|line| line["event"] == "attached"));
+    broker.process.kill().and_then(|()| broker.process.wait().map(drop)).expect("our own child");
+    // Not every user may make one that sees the kernel's accesses, too.
+    let uffd = target.ask("uffd");
+    wait_until("its registration succeeds", || {
+        std::thread::sleep(Duration::from_millis(100));
+        target.ask(&format!("uffd-register {uffd} {start} {LENGTH}")) == 0
+    });
+    let output = client.wait_with_output().expect("our own child");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(report["not_watched"].to_string().contains("has a userfaultfd of its own"), "{report}");
+}

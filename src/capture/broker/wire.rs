@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::GlassRamError;
+use crate::capture::programs::ProgramsRead;
 
 /// The longest message, bytes.
 pub(super) const MAX_MESSAGE: usize = 64 << 10;
@@ -92,6 +93,7 @@ pub(in crate::capture) struct Attached {
     pub repeated_call: bool,
     pub user_mode_only: bool,
     pub total_ns: u64,
+    pub programs: ProgramsRead,
 }
 
 /// Why a message was not understood or not sent.

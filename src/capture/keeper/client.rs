@@ -9,7 +9,8 @@ use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
 use super::wire::{
-    FAILED, FINISH, HUGE, LET_GO, MAX_RANGES, MAX_WORDS, READY, RESTORED, STEPS, UNWATCH, WATCH,
+    ABSENT, FAILED, FINISH, HUGE, LET_GO, MAX_RANGES, MAX_WORDS, OWN, PRESENT, READY, RESTORED, STEPS,
+    UNWATCH, WATCH,
 };
 use crate::capture::{CaptureError, PageRange};
 
@@ -85,6 +86,24 @@ impl Keeper {
             return Ok(());
         }
         ranges.chunks(MAX_RANGES).try_for_each(|ranges| self.send(&request(HUGE, ranges)))
+    }
+
+    /// Whether there is a userfaultfd among the target's descriptors, and how many descriptors there are;
+    /// nothing where that cannot be known.
+    pub fn sees_userfaultfd(&self) -> Result<Option<(bool, u64)>, CaptureError> {
+        let (mut from, mut seen) = (0, 0u64);
+        loop {
+            self.send(&[OWN, from])?;
+            match self.receive()?.as_slice() {
+                [OWN, PRESENT, _, here] => return Ok(Some((true, seen.saturating_add(*here)))),
+                [OWN, ABSENT, next, here] => (from, seen) = (*next, seen.saturating_add(*here)),
+                [OWN, ..] => return Ok(None),
+                _ => return Err(self.died()),
+            }
+            if from == 0 {
+                return Ok(Some((false, seen)));
+            }
+        }
     }
 
     /// Ends the watch. When this returns nothing is watched any more, and huge pages are whole again, unless that takes long: the bytes

@@ -38,6 +38,9 @@ pub(super) fn program(fds: &Kernel) -> Result<BpfProgram, seccompiler::BackendEr
             libc::SYS_process_madvise,
             vec![rule(vec![on(fds.pidfd)?, is(3, MADV_COLLAPSE as u64)?, is(4, 0)?])?],
         ),
+        (libc::SYS_lseek, vec![rule(vec![on(fds.descriptors)?])?]),
+        (libc::SYS_getdents64, vec![rule(vec![on(fds.descriptors)?])?]),
+        (libc::SYS_readlinkat, vec![rule(vec![on(fds.descriptors)?])?]),
         (libc::SYS_close, vec![rule(vec![on(fds.uffd)?])?]),
         (libc::SYS_poll, whatever()),
         (libc::SYS_clock_gettime, whatever()),
@@ -58,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_filter_fits_into_its_place() {
-        let fds = Kernel { socket: 4000, uffd: 4001, pidfd: 4002, pagemap: 4003 };
+        let fds = Kernel { socket: 4000, uffd: 4001, pidfd: 4002, pagemap: 4003, descriptors: 4004 };
         let length = program(&fds).expect("built").len();
         assert!((20..=STEPS).contains(&length), "{length}");
     }

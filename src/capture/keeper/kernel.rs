@@ -6,7 +6,7 @@ use super::memory::RUNS;
 use super::raw::{call, exit};
 use super::wire::MAX_WORDS;
 use crate::capture::PageRange;
-use crate::capture::sys::{MADV_COLLAPSE, PAGEMAP_SCAN, PageRegion, PmScanArg, UFFDIO_UNREGISTER};
+use crate::capture::sys::{self, MADV_COLLAPSE, PAGEMAP_SCAN, PageRegion, PmScanArg, UFFDIO_UNREGISTER};
 
 /// The request number of UFFDIO_REGISTER.
 pub(super) const UFFDIO_REGISTER: u64 = 0xc020_aa00;
@@ -21,6 +21,8 @@ pub(super) struct Kernel {
     pub uffd: c_int,
     pub pidfd: c_int,
     pub pagemap: c_int,
+    /// The folder that lists the target's descriptors, -1 where it could not be opened.
+    pub descriptors: c_int,
 }
 
 /// What came over the socket.
@@ -86,6 +88,38 @@ impl Kernel {
             Err(libc::ESRCH) => exit(),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Whether the address space is still the target's. One that is gone ends this process, as the
+    /// descriptors would be another program's.
+    pub fn is_still_there(&self, runs: &mut [PageRegion; RUNS]) -> bool {
+        let first_page = PageRange { start: 0, end: 4096 };
+        self.scan(first_page, PmScanArg { return_mask: sys::PAGE_IS_PRESENT, ..super::let_go::NOTHING }, runs)
+            .is_ok()
+    }
+
+    /// Reads a part of the list of descriptors from here on: how many bytes of it.
+    pub fn list_descriptors(&self, from: u64, entries: &mut [u8]) -> Result<usize, c_int> {
+        // SAFETY: the position is of our own descriptor; the kernel writes at most the length of `entries`.
+        let length = unsafe {
+            call(libc::SYS_lseek, [self.descriptors as u64, from, libc::SEEK_SET as u64, 0, 0, 0])?;
+            let (at, room) = (entries.as_mut_ptr() as u64, entries.len() as u64);
+            call(libc::SYS_getdents64, [self.descriptors as u64, at, room, 0, 0, 0])?
+        };
+        Ok((length as usize).min(entries.len()))
+    }
+
+    /// What one descriptor stands for: the length of the words. `name` is its number, with a zero behind it.
+    pub fn read_descriptor(&self, name: &[u8], words: &mut [u8]) -> Result<usize, c_int> {
+        if name.last() != Some(&0) {
+            return Err(libc::EINVAL);
+        }
+        // SAFETY: the kernel reads up to the zero, and writes at most the length of `words`.
+        let length = unsafe {
+            let (at, room) = (words.as_mut_ptr() as u64, words.len() as u64);
+            call(libc::SYS_readlinkat, [self.descriptors as u64, name.as_ptr() as u64, at, room, 0, 0])?
+        };
+        Ok((length as usize).min(words.len()))
     }
 
     /// Makes huge pages of these whole ones again.

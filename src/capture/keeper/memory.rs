@@ -11,6 +11,8 @@ use crate::capture::sys::PageRegion;
 pub(super) const RUNS: usize = 512;
 /// Parts of the address space that a keeper needs, at most.
 pub(super) const KEPT: usize = 32;
+/// Bytes of the list of the target's descriptors that are read at once: some thousand of them.
+pub(super) const ENTRIES: usize = 32 << 10;
 /// Steps of the seccomp filter, at most.
 pub(super) const STEPS: usize = 256;
 
@@ -42,6 +44,8 @@ pub(super) struct Memory {
     /// The message that is read or written.
     pub words: [u64; MAX_WORDS],
     pub runs: [PageRegion; RUNS],
+    /// A part of the list of the target's descriptors.
+    pub entries: [u8; ENTRIES],
     /// What is watched.
     pub watched: List,
     /// Where huge pages were.

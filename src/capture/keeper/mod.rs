@@ -2,8 +2,8 @@
 //!
 //! A userfaultfd is more than the right to watch: with it one can put bytes of one's choice into the target (`UFFDIO_COPY`) and
 //! let its threads wait for ever (synchronous protection). So nobody who watches has one. Each attachment starts one small
-//! process that does, and that knows two things only: to put ranges of that target under asynchronous write protection, and to let
-//! go of them.
+//! process that does, and that knows three things only: to put ranges of that target under asynchronous write
+//! protection, to let go of them, and to say whether the target has a userfaultfd of its own.
 //!
 //! **In**: messages of [`wire`], over a socket pair. **Out**: answers of the same kind. **Called by** `attach`, which hands the descriptor
 //! over and has a [`Keeper`] instead, the way to the process. The socket may be sent to who asked for the attachment; the other
@@ -28,8 +28,9 @@
 //!
 //! It is made by clone(2) as the attach helper is, of a program that may have many threads, so what runs in it calls nothing but the
 //! kernel ([`raw`]) and has all its memory from before ([`memory`]). It unmaps whatever else it has inherited: what the client frees is
-//! not kept alive in here. It has no descriptor but four, none of the client's rights but those that rebuilding huge pages takes, cannot
-//! be looked into, and a seccomp filter ([`filter`]) ties it to these four descriptors and the requests of its two tasks.
+//! not kept alive in here. It has no descriptor but five, none of the client's rights but those that
+//! rebuilding huge pages and reading the list of the target's descriptors take, cannot be looked into, and a seccomp filter ([`filter`]) ties it to these
+//! descriptors and the requests of its tasks.
 
 #![allow(unsafe_code)]
 
@@ -39,6 +40,7 @@ mod kernel;
 mod let_go;
 mod list;
 mod memory;
+mod own;
 mod raw;
 mod restore;
 mod serve;

@@ -7,12 +7,13 @@ use nix::libc::{self, c_int, c_void};
 use super::kernel::{Kernel, Received};
 use super::memory::{Memory, Plan};
 use super::raw::{call, exit, now_ns};
-use super::wire::{FAILED, HUGE, LET_GO, READY, RESTORED, UNWATCH, WATCH, is_range};
-use super::{let_go, restore};
+use super::wire::{FAILED, HUGE, LET_GO, OWN, READY, RESTORED, UNWATCH, WATCH, is_range};
+use super::{let_go, own, restore};
 use crate::capture::PageRange;
 
-/// What rebuilding huge pages of another process takes: CAP_SYS_PTRACE and CAP_SYS_NICE.
-const NEEDED: u64 = 1 << 19 | 1 << 23;
+/// What rebuilding huge pages of another process takes, CAP_SYS_PTRACE and CAP_SYS_NICE; and, with the first,
+/// looking through the list of its descriptors, CAP_DAC_READ_SEARCH.
+const NEEDED: u64 = 1 << 19 | 1 << 23 | 1 << 2;
 
 /// The whole life of a keeper, on the memory that was made for it.
 pub(super) extern "C" fn main(memory: *mut c_void) -> c_int {
@@ -67,6 +68,10 @@ fn listen(memory: &mut Memory, kernel: &Kernel) {
 fn hear(memory: &mut Memory, kernel: &Kernel, count: usize) -> bool {
     let Some(&kind) = memory.words.first() else { return false };
     let ranges = count.wrapping_sub(1) / 2;
+    if let (OWN, 2, Some(&from)) = (kind, count, memory.words.get(1)) {
+        let [found, next, seen] = own::look(memory, kernel, from);
+        return kernel.send(&[OWN, found, next, seen]).is_ok();
+    }
     // FINISH is among what ends it.
     if !matches!(kind, WATCH | UNWATCH | HUGE) || count.is_multiple_of(2) {
         return false;
@@ -179,10 +184,10 @@ unsafe fn not_first_victim() {
 }
 
 unsafe fn close_all_but(kernel: &Kernel) -> Result<(), c_int> {
-    let mut kept = [kernel.socket, kernel.uffd, kernel.pidfd, kernel.pagemap];
+    let mut kept = [kernel.socket, kernel.uffd, kernel.pidfd, kernel.pagemap, kernel.descriptors];
     kept.sort_unstable();
     let mut from = 0u64;
-    for fd in kept {
+    for fd in kept.into_iter().filter(|fd| *fd >= 0) {
         let fd = fd as u64;
         if from < fd {
             // SAFETY: closing by number what this process does not use.

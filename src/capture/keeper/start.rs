@@ -15,7 +15,7 @@ use super::client::Keeper;
 use super::kernel::Kernel;
 use super::memory::{KEPT, Memory, STEPS};
 use super::{filter, raw, serve};
-use crate::capture::CaptureError;
+use crate::capture::{CaptureError, sys};
 
 /// How the kernel lists it.
 const NAME: &str = "mg-keeper";
@@ -25,6 +25,7 @@ pub(in crate::capture) fn start(
     uffd: OwnedFd,
     pidfd: BorrowedFd<'_>,
     pagemap: BorrowedFd<'_>,
+    descriptors: Option<BorrowedFd<'_>>,
     pid: u32,
     mappings: usize,
 ) -> Result<Keeper, CaptureError> {
@@ -36,6 +37,7 @@ pub(in crate::capture) fn start(
         uffd: uffd.as_raw_fd(),
         pidfd: pidfd.as_raw_fd(),
         pagemap: pagemap.as_raw_fd(),
+        descriptors: descriptors.map_or(-1, |descriptors| descriptors.as_raw_fd()),
     };
     let arena = Arena::with_plan(fds, most_ranges(mappings)).map_err(failed("preparing its memory"))?;
     arena.run().map_err(failed("starting it"))?;
@@ -48,10 +50,7 @@ pub(in crate::capture) fn start(
 /// and a target with as many as it may have gets no more memory: at most two thirds of what is left are spent. As many as it has may
 /// always be watched.
 fn most_ranges(mappings: usize) -> usize {
-    const USUAL: usize = 65_530;
-    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
-    let limit = limit.and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL);
-    mappings.max(limit.saturating_sub(mappings) / 3)
+    mappings.max(sys::max_map_count().saturating_sub(mappings) / 3)
 }
 
 /// Whether a keeper runs besides this one: one that lets go of a target is soon gone.

@@ -23,6 +23,18 @@ pub(super) const LET_GO: u64 = 5;
 pub(super) const RESTORED: u64 = 6;
 /// The keeper is confined and listens: its process number, one word.
 pub(super) const READY: u64 = 7;
+/// Is there a userfaultfd among the target's descriptors? One word: where in their list to go on, 0 for its
+/// beginning. Answered with the same kind and three words: [`ABSENT`], [`PRESENT`] or [`UNKNOWN`]; where the
+/// list goes on, 0 at its end; and how many there were in this part of it. Neither a name nor a number of any
+/// descriptor is said.
+pub(super) const OWN: u64 = 9;
+/// There is none in this part.
+pub(super) const ABSENT: u64 = 0;
+/// There is one.
+pub(super) const PRESENT: u64 = 1;
+/// The descriptors cannot be looked at.
+pub(super) const UNKNOWN: u64 = 2;
+
 /// The keeper could not confine itself, and ends: the step ([`STEPS`]) and the number of the error, two words.
 pub(super) const FAILED: u64 = 8;
 

@@ -15,6 +15,7 @@
 
 #![allow(unsafe_code)]
 
+mod draw;
 mod fault_reader;
 mod read_first;
 mod reader;
@@ -30,6 +31,7 @@ use nix::errno::Errno;
 
 use super::attach::ProcessAttach;
 use super::governor::Spent;
+use super::lost::LostFeature;
 use super::probe::Rung;
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
@@ -37,7 +39,9 @@ use super::tracking::Look;
 use super::uffd::UserfaultFd;
 use super::unwatched::{Unwatched, UnwatchedRegion};
 use super::watch::{Stopped, refuse_second};
+use super::yielding::Yielding;
 use super::{CaptureError, FaultEvent};
+use draw::Draw;
 pub use fault_reader::FaultReader;
 use read_first::ReadFirst;
 use reader::Reader;
@@ -59,11 +63,13 @@ pub(super) struct SyncTracker {
     rung: Rung,
     regions: Arc<[MemoryRegion]>,
     unwatched: Vec<UnwatchedRegion>,
+    yielding: Yielding,
     /// Before the reader, so that it is gone when the reader lets go.
     watchdog: Watchdog,
     reader: Reader,
     pages: File,
     random: fastrand::Rng,
+    draw: Draw,
     armed: Vec<PageRange>,
     read_first: ReadFirst,
     table_read: Instant,
@@ -85,10 +91,12 @@ impl SyncTracker {
             rung,
             regions: Arc::default(),
             unwatched: Vec::new(),
+            yielding: Yielding::to(target),
             watchdog,
             reader,
             pages: super::target::open_proc(pid, "pagemap").map_err(Stopped::Failed)?,
             random: fastrand::Rng::new(),
+            draw: Draw::default(),
             armed: Vec::new(),
             read_first: ReadFirst::default(),
             table_read: Instant::now(),
@@ -97,7 +105,7 @@ impl SyncTracker {
         };
         tracker.rebuild(target)?;
         refuse_second(&tracker.regions, &tracker.unwatched, pid)?;
-        tracker.arm(target);
+        tracker.arm(target, true);
         Ok(tracker)
     }
 
@@ -107,6 +115,11 @@ impl SyncTracker {
 
     pub fn unwatched(&self) -> &[UnwatchedRegion] {
         &self.unwatched
+    }
+
+    /// What is not known of the target that would matter to it.
+    pub fn unknown(&self, anonymous: bool) -> Vec<LostFeature> {
+        self.yielding.unknown(anonymous)
     }
 
     pub fn vitals(&self) -> &super::vitals::Vitals {
@@ -151,7 +164,8 @@ impl SyncTracker {
         let moved = taken.events.iter().any(|event| !matches!(event, FaultEvent::PageFault { .. }));
         let mut changed = false;
         let size = self.vitals.size();
-        if moved
+        if self.yielding.looks_for_own(target)
+            || moved
             || released
             || size != self.table_size
             || self.table_read.elapsed() > Duration::from_millis(100)
@@ -163,7 +177,7 @@ impl SyncTracker {
         if released || self.rung == Rung::Missing && taken.exhausted {
             self.register_all(target);
         }
-        self.arm(target);
+        self.arm(target, changed);
         self.reader.begin_window();
         // A waiting thread is put to sleep and woken, besides the time that the answer takes.
         let wait = self.reader.metrics().mean + Duration::from_micros(10);
@@ -188,6 +202,7 @@ impl SyncTracker {
         }
         let table = target.maps.parse(pid).map_err(Stopped::Failed)?;
         let mut watched = Vec::new();
+        self.yielding.follow(&table);
         self.unwatched.clear();
         for region in table.into_iter().filter(MemoryRegion::is_watchable) {
             if watched.len() == watchdog::RANGES {
@@ -195,7 +210,15 @@ impl SyncTracker {
                 continue;
             }
             let known = self.regions.binary_search_by_key(&region.start, |known| known.start);
-            if known.ok().and_then(|at| self.regions.get(at)) == Some(&region) {
+            let known = known.ok().and_then(|at| self.regions.get(at)) == Some(&region);
+            if let Some(why) = self.yielding.leaves(&region) {
+                if known && let Err(errno) = target.unwatch(region.range()) {
+                    tracing::debug!(%errno, "letting go of a mapping");
+                }
+                self.unwatched.push(UnwatchedRegion { region, why });
+                continue;
+            }
+            if known {
                 watched.push(region);
                 continue;
             }
@@ -235,11 +258,12 @@ impl SyncTracker {
     }
 
     /// Lets go of what was armed and arms other pages, drawn from those that exist.
-    fn arm(&mut self, target: &ProcessAttach) {
+    fn arm(&mut self, target: &mut ProcessAttach, changed: bool) {
         if self.rung == Rung::Missing {
             self.reader.armed(&self.regions.iter().map(MemoryRegion::range).collect::<Vec<_>>());
             return;
         }
+        self.draw.look(&mut target.pagemap, &self.regions, changed, target.info.page_size);
         let Some(uffd) = target.uffd() else { return };
         release(uffd, &self.armed);
         self.armed = self.draw(target.info.page_size);
@@ -249,19 +273,10 @@ impl SyncTracker {
 
     fn draw(&mut self, page_size: u64) -> Vec<PageRange> {
         const PRESENT: u64 = 1 << 63;
-        let pages: u64 = self.regions.iter().map(|region| region.pages(page_size)).sum();
+        let pages = self.draw.pages();
         let mut drawn = Vec::with_capacity(ARMED);
         for _ in 0..(if pages > 0 { ARMED * DRAWS } else { 0 }) {
-            let mut place = self.random.u64(..pages);
-            let found = self.regions.iter().find_map(|region| {
-                let here = region.pages(page_size);
-                let at = region.start + place * page_size;
-                (place < here).then_some(at).or_else(|| {
-                    place -= here;
-                    None
-                })
-            });
-            let Some(at) = found else { continue };
+            let Some(at) = self.draw.page(self.random.u64(..pages), page_size) else { continue };
             let mut entry = [0; 8];
             let read = self.pages.read_exact_at(&mut entry, at / page_size * 8);
             if read.is_ok() && u64::from_ne_bytes(entry) & PRESENT != 0 {

@@ -427,6 +427,7 @@ impl Session {
         if old.placement != self.config.placement {
             compositor.set_placement(words::display_placement(self.config.placement));
         }
+        crate::capture::watch_own_userfaultfd(self.config.watch_own_userfaultfd);
         let half_life = self.half_life();
         for watched in &mut self.watched {
             if old.window_ms != self.config.window_ms {
