@@ -7,8 +7,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::sums::{Marks, Sums};
+use super::sums::{Marks, Sums, WORD};
 use super::{DensityMap, sparse_map};
+use crate::capture::PageRange;
 use crate::map::{AddressLayout, HilbertCapability, HilbertSkilling};
 
 /// Below this a page counts as cold: a ten-thousandth is far under what any palette shows.
@@ -125,6 +126,23 @@ impl PageActivity {
             }
         }
         density
+    }
+
+    /// What it takes in memory, bytes.
+    pub fn weight(&self) -> usize {
+        self.written.weight() + self.touched.weight()
+    }
+
+    /// What it takes in memory for pages of this size that are written for the first time, bytes at most.
+    pub fn weight_of_new(written: &[PageRange], page_size: u64) -> usize {
+        // Places of a line lie closer together than addresses, and begin anywhere in a word.
+        let (mut words, mut last) = (0u64, None);
+        for range in written.iter().filter(|range| !range.is_empty()) {
+            let (first, end) = (range.start / page_size / WORD, (range.end - 1) / page_size / WORD);
+            words += end - first + u64::from(last != Some(first));
+            last = Some(end);
+        }
+        usize::try_from(2 * words).unwrap_or(usize::MAX).saturating_mul(Sums::WEIGHT_OF_WORD)
     }
 
     /// Pages of the line that were ever written.

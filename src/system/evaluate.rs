@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::memory;
 use super::pipeline::HALF_LIFE;
 use crate::Result;
 use crate::capture::recording::Recording;
@@ -133,6 +134,7 @@ fn draw(
 
 /// Replays the recording at `path`.
 pub fn run(path: &Path, options: &EvaluateOptions) -> Result<EvaluateReport> {
+    memory::give_back();
     let trace =
         if Recording::is_one(path) { WriteTrace::read_recording(path)? } else { WriteTrace::read_npz(path)? };
     let order = options.hilbert.order_for(trace.pages() as u64);

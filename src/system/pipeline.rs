@@ -42,7 +42,9 @@ pub struct Pipeline {
     rate: RateControl,
     /// What these two have changed since the last window.
     adjustments: Vec<Adjustment>,
-    hilbert: HilbertConfig,
+    pub(super) hilbert: HilbertConfig,
+    /// Its windows come out of a file, which may say anything.
+    pub(super) bounded: bool,
     pub(super) palette: ColorPalette,
     pub(super) reconstructor: CompressedSensingReconstructor,
     sampling: Sampling,
@@ -99,6 +101,7 @@ impl Pipeline {
             rate,
             adjustments: Vec::new(),
             hilbert,
+            bounded: false,
             palette,
             reconstructor,
             sampling,
@@ -147,6 +150,7 @@ impl Pipeline {
 
     /// Draws the map on other curves or fading at another pace; what was seen so far is forgotten.
     pub fn reshape(&mut self, hilbert: HilbertConfig, half_life: Duration) -> Result<()> {
+        let hilbert = self.orders(hilbert);
         let layout = AddressLayout::new(self.target.page_size, []);
         self.reconstructor = CompressedSensingReconstructor::on(layout, hilbert.order_for(0), half_life)?;
         self.order = OrderControl::new(hilbert.clone());
@@ -184,6 +188,7 @@ impl Pipeline {
 
     /// Takes one window through every room up to telemetry.
     pub fn window(&mut self, window: &Window) -> Result<()> {
+        self.affords(window)?;
         let started = Instant::now();
         if let Some(regions) = &window.regions {
             self.regions =

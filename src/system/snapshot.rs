@@ -239,6 +239,7 @@ fn play(mut replay: Replay, mut pipeline: Pipeline, options: &SnapshotOptions) -
         Subject::Process(_) => Duration::ZERO,
     };
     let end = options.duration.map_or(replay.length(), |duration| from + duration);
+    pipeline.bound()?;
     pipeline.restart(replay.position())?;
     let progress = progress(end, "replaying", &pipeline);
     while replay.position() < end
