@@ -112,8 +112,10 @@ impl WriteTrace {
         }
         let line = AddressLayout::new(page_size, regions.iter().map(|region| region.start..region.end));
         let line = part(&line, &touched);
-        let pages = usize::try_from(line.pages()).ok().filter(|pages| (1..=MAX_PAGES).contains(pages));
-        let pages = pages.ok_or_else(|| unusable("no pages were under watch".into()))?;
+        let pages = usize::try_from(line.pages()).unwrap_or(usize::MAX);
+        if pages == 0 {
+            return Err(unusable("no pages were under watch".into()));
+        }
         fits(path, pages, count)?;
         let windows = recording.cursor_at(Duration::ZERO).map(|window| {
             let mut written = PageSet::empty(pages);
