@@ -75,7 +75,7 @@ pub fn run(from: &Path, to: &Path) -> Result<ExportReport> {
         return Err(failed(&std::io::Error::from(std::io::ErrorKind::AlreadyExists)));
     }
     // A recording is its owner's only, and so is what is made of it.
-    let file = WholeFile::begin(to).and_then(WholeFile::for_its_owner);
+    let file = WholeFile::begin(to).map(WholeFile::for_its_owner);
     let mut file = file.map_err(|error| failed(&error))?;
     let (rows, windows) = write(&recording, &mut file).map_err(|error| failed(&error))?;
     file.keep_new().map_err(|error| failed(&error))?;

@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use super::peer::Peer;
 pub(super) use auditor::Auditor;
 pub use log::AuditLog;
-pub use own::usual_audit_log;
 pub(in crate::capture) use own::audited;
 pub(super) use own::refused;
+pub use own::usual_audit_log;
 
 /// Where journald listens (systemd's "Native Journal Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";

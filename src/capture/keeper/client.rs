@@ -7,9 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
-use nix::unistd::Pid;
 
-use super::reap;
 use super::wire::{
     FAILED, FINISH, HUGE, LET_GO, MAX_RANGES, MAX_WORDS, READY, RESTORED, STEPS, UNWATCH, WATCH,
 };
@@ -28,8 +26,6 @@ pub(in crate::capture) struct Keeper {
     pid: u32,
     /// The keeper's own, where it was started from here.
     process: Option<u32>,
-    /// The same as a child of ours.
-    child: Option<Pid>,
     /// Whether huge pages are to be put together again.
     restores: bool,
 }
@@ -37,7 +33,7 @@ pub(in crate::capture) struct Keeper {
 impl Keeper {
     /// The keeper of a target, which somebody else has started.
     pub fn of(socket: OwnedFd, pid: u32) -> Self {
-        let keeper = Self { socket, pid, process: None, child: None, restores: true };
+        let keeper = Self { socket, pid, process: None, restores: true };
         keeper.be_patient(PATIENCE);
         let _ = setsockopt(&keeper.socket, sockopt::SendTimeout, &time(PATIENCE));
         keeper
@@ -45,11 +41,6 @@ impl Keeper {
 
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-
-    /// It is a child of this process, whose end is noted when it has come.
-    pub(super) fn is_child(&mut self, child: Pid) {
-        self.child = Some(child);
     }
 
     pub fn process(&self) -> Option<u32> {
@@ -165,14 +156,6 @@ impl Keeper {
                 Err(Errno::EINTR) => {}
                 Err(_) => return Err(self.died()),
             }
-        }
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        if let Some(child) = self.child {
-            reap::leave(child);
         }
     }
 }

@@ -16,13 +16,12 @@ const STACK: usize = 64 << 10;
 /// Those for whom there is no thread. Each is in one place only: a number whose end was noted may soon be another process's.
 static LEFT: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// Takes note of the end of a keeper that we have started, now or later.
-pub(super) fn leave(keeper: Pid) {
+/// Takes note of the end of a keeper that we have started, whenever that is.
+pub(super) fn await_end(keeper: Pid) {
     look_in();
-    if is_over(keeper, WaitPidFlag::WNOHANG) {
-        return;
-    }
-    let wait = move || drop(is_over(keeper, WaitPidFlag::empty()));
+    let wait = move || {
+        is_over(keeper, WaitPidFlag::empty());
+    };
     let thread = thread::Builder::new().name("mg-reaper".into()).stack_size(STACK).spawn(wait);
     if let Err(error) = thread {
         // The broker's processes may start none.

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::client::Keeper;
 use super::kernel::Kernel;
 use super::memory::{KEPT, Memory, STEPS};
-use super::{filter, raw, serve};
+use super::{filter, raw, reap, serve};
 use crate::capture::CaptureError;
 
 /// How the kernel lists it.
@@ -38,10 +38,10 @@ pub(in crate::capture) fn start(
         pagemap: pagemap.as_raw_fd(),
     };
     let arena = Arena::with_plan(fds, most_ranges(mappings)).map_err(failed("preparing its memory"))?;
-    let child = arena.run().map_err(failed("starting it"))?;
+    reap::await_end(arena.run().map_err(failed("starting it"))?);
     // From here on it is the only one who has them.
     drop((theirs, uffd));
-    Keeper::meet(ours, pid, child)
+    Keeper::meet(ours, pid)
 }
 
 /// How many ranges may be watched at the same time, of a target with so many mappings. Each that ends within a mapping makes two of it,
@@ -202,9 +202,8 @@ fn needed(arena: (u64, u64)) -> Vec<(u64, u64)> {
 
 impl Keeper {
     /// Hears that the keeper is confined, which it is before it does anything.
-    fn meet(socket: OwnedFd, pid: u32, child: Pid) -> Result<Self, CaptureError> {
+    fn meet(socket: OwnedFd, pid: u32) -> Result<Self, CaptureError> {
         let mut keeper = Self::of(socket, pid);
-        keeper.is_child(child);
         keeper.hear_of_it()?;
         Ok(keeper)
     }

@@ -69,7 +69,8 @@ impl AuditLog {
 
     /// All that it needs.
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let aside = self.aside.iter().flat_map(|aside| aside.older.iter().chain([&aside.spare, &aside.refused]));
+        let aside =
+            self.aside.iter().flat_map(|aside| aside.older.iter().chain([&aside.spare, &aside.refused]));
         [&self.file].into_iter().chain(aside).map(AsFd::as_fd)
     }
 
@@ -226,7 +227,9 @@ mod tests {
         let path = directory.path().join("log.jsonl");
         let mut log = AuditLog::with_limit(&path, 4000).unwrap();
         let attach = |uid: u32, number: u32| {
-            format!(r#"{{"time":"{number:06}","event":"attach","peer":{{"pid":1,"uid":{uid}}},"target":{{"pid":{number}}}}}"#)
+            format!(
+                r#"{{"time":"{number:06}","event":"attach","peer":{{"pid":1,"uid":{uid}}},"target":{{"pid":{number}}}}}"#
+            )
         };
         for number in 0..10 {
             log.write(&attach(8, number)).unwrap();
