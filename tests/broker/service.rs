@@ -1,6 +1,7 @@
 //! The service as a whole: whom it attaches for, what it writes down, what it can still do itself, and what happens when somebody dies.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -111,8 +112,20 @@ fn a_program_between_two_users_is_of_neither() {
 #[test]
 fn what_a_service_of_its_own_user_attaches_to_goes_on_as_it_was() {
     const CALLS: &[&str] = &[
-        "poll", "ppoll-sticky", "select", "epoll_wait", "nanosleep", "futex", "sigtimedwait", "semtimedop",
-        "recv-limit", "accept-limit", "recv-all", "read-pipe", "write-pipe", "read-tty-vtime",
+        "poll",
+        "ppoll-sticky",
+        "select",
+        "epoll_wait",
+        "nanosleep",
+        "futex",
+        "sigtimedwait",
+        "semtimedop",
+        "recv-limit",
+        "accept-limit",
+        "recv-all",
+        "read-pipe",
+        "write-pipe",
+        "read-tty-vtime",
     ];
     let broker = Broker::start_as_the_service();
     assert_ne!(status(broker.pid(), "Uid").split_whitespace().next(), Some("0"));

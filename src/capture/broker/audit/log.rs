@@ -111,7 +111,7 @@ impl AuditLog {
         // Its own lines are in no other file meanwhile.
         replace(spare, &oldest)?;
         let mut places = older.iter().rev();
-        for (place, log) in places.by_ref().zip(std::iter::once(&oldest).chain(newer)) {
+        for (log, place) in std::iter::once(&oldest).chain(newer).zip(places.by_ref()) {
             replace(place, log)?;
         }
         places.try_for_each(|rest| rest.set_len(0))?;

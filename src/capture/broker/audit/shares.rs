@@ -156,9 +156,9 @@ mod tests {
 
     #[test]
     fn lines_that_nobody_understands_go_by_the_same_rule() {
-        let logs = [b"one\ntwo\n".to_vec(), b"three\n{\"event\":\"attach\",\"peer\":{\"uid\":7}}\n".to_vec()];
-        let kept = thin(&logs, logs[1].len());
-        assert_eq!(kept[0], b"");
-        assert_eq!(kept[1], logs[1]);
+        let attach = br#"{"event":"attach","peer":{"uid":7}}"#.as_slice();
+        let logs = [b"some words\n".repeat(10), [b"more words\n".as_slice(), attach, b"\n"].concat()];
+        let kept = thin(&logs, 80);
+        assert_eq!(kept, [b"some words\n".repeat(3), logs[1].clone()]);
     }
 }
