@@ -5,7 +5,7 @@
 
 use super::Pipeline;
 use crate::capture::recording::{MAX_MADE, RecordingError};
-use crate::capture::{MemoryRegion, PageRange, Window};
+use crate::capture::{MemoryRegion, PageRange, Window, range};
 use crate::map::HilbertConfig;
 use crate::sensing::PageActivity;
 use crate::telemetry::ThreadSample;
@@ -18,8 +18,8 @@ const OF_REGION: usize = 384;
 const OF_PAGE: usize = 48;
 /// What a stretch of such pages, or one beside them, takes.
 const OF_STRETCH: usize = 192;
-/// Pages that come with a stretch of them ([`TouchedLine`](crate::map::TouchedLine)).
-const BESIDE: u64 = 16;
+/// Pages that come together ([`TouchedLine`](crate::map::TouchedLine)).
+const TOGETHER: u64 = 8;
 /// A line of so many pages is taken whole, whatever was written of it.
 const WHOLE: u64 = 1 << 18;
 
@@ -59,7 +59,7 @@ impl Pipeline {
         [
             kept,
             copied,
-            PageActivity::weight_of_new(&window.written, page_size),
+            PageActivity::weight_of_new(&window.written, page_size, table.unwrap_or(&self.mapped).len()),
             self.recorder.weight_with(window.written.len()),
             weight_of_table(table.unwrap_or(&self.mapped)),
             samples.saturating_mul(3 * size_of::<ThreadSample>()),
@@ -76,16 +76,16 @@ impl Pipeline {
             return 0;
         }
         let page_size = self.target.page_size;
-        let pages = |ranges: &[PageRange]| {
-            ranges.iter().map(|range| range.pages(page_size) + BESIDE).fold(0, u64::saturating_add)
-        };
         let regions = window.regions.as_deref().unwrap_or(&self.mapped);
         let line: u64 = regions.iter().map(|region| region.pages(page_size)).fold(0, u64::saturating_add);
-        let unseen = pages(&window.unseen);
         let stretches = window.written.len() + window.unseen.len() + regions.len();
-        let seen = line.saturating_sub(unseen).saturating_add(BESIDE * stretches as u64);
+        let seen = line
+            .saturating_sub(range::pages(&window.unseen, page_size))
+            .saturating_add(2 * TOGETHER * stretches as u64);
+        let unseen = with_their_neighbours(&window.unseen, page_size);
+        let written = with_their_neighbours(&window.written, page_size);
         // More than half of a line that is touched is all of it.
-        let part = (2 * pages(&window.written).saturating_add(unseen.min(seen))).max(WHOLE.min(line));
+        let part = (2 * written.saturating_add(unseen.min(seen))).max(WHOLE.min(line));
         usize::try_from(part)
             .unwrap_or(usize::MAX)
             .saturating_mul(OF_PAGE)
@@ -96,4 +96,16 @@ impl Pipeline {
 fn weight_of_table(table: &[MemoryRegion]) -> usize {
     let names = table.iter().map(|region| region.pathname.as_ref().map_or(0, String::len)).sum::<usize>();
     table.len() * OF_REGION + names
+}
+
+/// The pages of these stretches, which are sorted, and those that come together with them.
+fn with_their_neighbours(ranges: &[PageRange], page_size: u64) -> u64 {
+    let (mut blocks, mut last) = (0u64, None);
+    for range in ranges.iter().filter(|range| !range.is_empty()) {
+        let block = |address: u64| address / page_size / TOGETHER;
+        let (first, end) = (block(range.start), block(range.end - 1));
+        blocks += end - first + u64::from(last != Some(first));
+        last = Some(end);
+    }
+    blocks.saturating_mul(TOGETHER)
 }
