@@ -331,6 +331,19 @@ fn without_vulkan_or_a_display_the_remedy_is_named() {
     assert!(last.contains("no window on this desktop") && last.contains("Ctrl+Alt+F3"), "{message}");
 }
 
+/// A thread is there; it is only not what is asked for.
+#[test]
+fn a_thread_is_no_process_that_is_missing() {
+    let own = std::process::id();
+    let tasks = std::fs::read_dir("/proc/self/task").expect("there is one").flatten();
+    let mut threads = tasks.filter_map(|task| task.file_name().to_str()?.parse::<u32>().ok());
+    // The test runs on one of its own.
+    let thread = threads.find(|thread| *thread != own).expect("there is another");
+    let output =
+        glass().args(["snapshot", &thread.to_string(), "--seconds", "0.2"]).output().expect("it runs");
+    assert_refused(&output, 1, &[&format!("{thread} is a thread of process {own}")]);
+}
+
 #[test]
 fn a_time_shorter_than_a_window_is_one_window() {
     let (_target, announced) = start_exercise("block", 8);
