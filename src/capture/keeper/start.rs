@@ -145,8 +145,8 @@ impl Drop for Arena {
     }
 }
 
-/// Makes the keeper, a child of ours as it is one itself, and ends. As it shares its memory only with who waits for it, the kernel forgets in
-/// it what the thread had registered (rseq(2)), and so in its copy.
+/// Makes the keeper, a child of ours as it is one itself, and ends. As it shares its memory only with who waits for
+/// it, the kernel forgets in it what the thread had registered (rseq(2)), and so in its copy.
 extern "C" fn starter(memory: *mut c_void) -> c_int {
     let memory = memory.cast::<Memory>();
     // SAFETY: the mapping is there as long as this process; the keeper gets a copy of it, and a stack in it that nobody else uses.

@@ -253,7 +253,7 @@ mod tests {
         large[2].1 = numbers(&[vec![0; windows], vec![32 << 10]].concat());
         large[3].1 = npy("(32768,)", "<i4", bytemuck::cast_slice(&strewn));
         assert!(
-            read(&large).expect_err("refused").starts_with("32768 windows of 262144 pages take 1026 MiB")
+            read(&large).expect_err("refused").starts_with("32768 windows of 262144 pages take 1066 MiB")
         );
     }
 
