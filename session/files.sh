@@ -11,6 +11,7 @@ files=(
     "0644 session/memory-glass-kiosk@.service $prefix/lib/systemd/system/memory-glass-kiosk@.service"
     "0644 session/memory-glass-broker.socket $prefix/lib/systemd/system/memory-glass-broker.socket"
     "0644 session/memory-glass-broker.service $prefix/lib/systemd/system/memory-glass-broker.service"
+    "0644 session/memory-glass.sysusers $prefix/lib/sysusers.d/memory-glass.conf"
     "0644 session/policy.toml $docdir/policy.toml"
     "0644 session/memory-glass-portals.conf $prefix/share/xdg-desktop-portal/memory-glass-portals.conf"
     "0644 session/config.toml $docdir/config.toml"

@@ -6,6 +6,7 @@
 //! take in the place of a process. [`GlassRamSystem`] is the same for a program that
 //! uses the crate.
 
+mod bounded;
 pub mod broker;
 mod confidence;
 pub mod doctor;

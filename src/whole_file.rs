@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,6 +14,8 @@ pub(crate) struct WholeFile {
     place: PathBuf,
     /// Where it is until it is whole; nowhere else when its place is a device or a pipe.
     draft: Option<PathBuf>,
+    /// Who may read and write it once it is whole; until then only its owner may.
+    mode: u32,
 }
 
 impl WholeFile {
@@ -24,41 +26,41 @@ impl WholeFile {
         let there = fs::metadata(&place).ok();
         if there.as_ref().is_some_and(|there| !there.is_file()) {
             let file = File::options().write(true).open(&place)?;
-            return Ok(Self { file, place, draft: None });
+            return Ok(Self { file, place, draft: None, mode: 0 });
         }
         let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if place.file_name().is_none() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         let (file, draft) = create_beside(folder)?;
-        let whole = Self { file, place, draft: Some(draft) };
-        if let Some(there) = there {
-            whole.file.set_permissions(there.permissions())?;
-        }
-        Ok(whole)
+        let mode = there.map_or_else(|| 0o666 & !umask(), |there| there.permissions().mode() & 0o7777);
+        Ok(Self { file, place, draft: Some(draft), mode })
     }
 
     /// Nobody but its owner can read it, whatever was in its place before.
-    pub fn for_its_owner(self) -> io::Result<Self> {
-        if self.draft.is_some() {
-            self.file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        }
-        Ok(self)
+    pub fn for_its_owner(mut self) -> Self {
+        self.mode = 0o600;
+        self
     }
 
     /// The file is whole: it takes its place, and that of whatever was there.
     pub fn keep(mut self) -> io::Result<()> {
         let Some(draft) = &self.draft else { return Ok(()) };
-        self.file.sync_all()?;
+        self.finish()?;
         fs::rename(draft, &self.place)?;
         self.draft = None;
         Ok(())
     }
 
+    fn finish(&self) -> io::Result<()> {
+        self.file.set_permissions(fs::Permissions::from_mode(self.mode))?;
+        self.file.sync_all()
+    }
+
     /// As [`Self::keep`], if nothing else has taken the place.
     pub fn keep_new(mut self) -> io::Result<()> {
         let Some(draft) = &self.draft else { return Ok(()) };
-        self.file.sync_all()?;
+        self.finish()?;
         match fs::hard_link(draft, &self.place) {
             // The draft goes with what is dropped.
             Ok(()) => return Ok(()),
@@ -91,6 +93,13 @@ impl Drop for WholeFile {
     }
 }
 
+/// What this process takes of the rights to what it makes. The call that tells would set it for all threads.
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o077)
+}
+
 /// A new file in `folder`, with a name that no other writer has.
 fn create_beside(folder: &Path) -> io::Result<(File, PathBuf)> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -98,7 +107,8 @@ fn create_beside(folder: &Path) -> io::Result<(File, PathBuf)> {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = OsString::from(format!(".memory-glass-{}-{count}.part", std::process::id()));
         let path = folder.join(name);
-        match File::create_new(&path) {
+        // Who opened it now could read it later.
+        match File::options().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => return Ok((file, path)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -145,6 +155,20 @@ mod tests {
         third.write_all(b"third").expect("written");
         third.keep_new().expect("free");
         assert_eq!(names(folder.path()), ["a.png", "b"]);
+    }
+
+    #[test]
+    fn what_is_for_its_owner_is_so_whatever_was_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = folder.path().join("a");
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        let draft = WholeFile::begin(&place).expect("begun");
+        assert_eq!(mode(draft.draft.as_deref().expect("a file")), 0o600);
+        draft.keep().expect("kept");
+        assert_eq!(mode(&place), 0o666 & !umask());
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o644)).expect("set");
+        WholeFile::begin(&place).expect("begun").for_its_owner().keep().expect("kept");
+        assert_eq!(mode(&place), 0o600);
     }
 
     #[test]

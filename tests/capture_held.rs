@@ -309,6 +309,47 @@ fn faulty(faults: &[(&str, String)]) {
     }
 }
 
+/// The processes that this one has started.
+fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
+/// Its helper has been started, and has not come to the target yet.
+#[test]
+fn whose_monitor_is_gone_before_it_has_begun_is_not_touched() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("skipped: strace is not installed");
+        return;
+    }
+    let worker = Worker::start(1, "sleep");
+    let pid = worker.target.pid();
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let mut attach = Command::new("strace");
+    attach.args(["-f", "-qq", "-e", "trace=setsid,ptrace", "-o"]).arg(&log);
+    // The first call of a helper, and nobody else's.
+    attach.args(["-e", "inject=setsid:delay_enter=3000000"]);
+    attach.arg(std::env::current_exe().expect("the test binary has a path"));
+    let mut monitor = Target::start_quietly(attach.env(support::ROLE, format!("attach-once {pid}")));
+    let patience = Instant::now();
+    let own = loop {
+        let own = children(monitor.pid()).first().copied();
+        if own.is_some_and(|own| !children(own).is_empty()) {
+            break own.expect("it is there");
+        }
+        assert!(patience.elapsed() < Duration::from_secs(60), "it starts no helper");
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(own.cast_signed()), nix::sys::signal::Signal::SIGKILL)
+        .expect("it runs");
+    // strace ends when the last one has.
+    monitor.wait();
+    let calls = std::fs::read_to_string(&log).expect("strace wrote it");
+    assert!(calls.contains("setsid") && !calls.contains("PTRACE_SEIZE"), "{calls}");
+    assert_unharmed(&worker);
+}
+
 /// A thread that is killed while it is held is dead, and nothing waits for it.
 #[test]
 fn a_target_that_is_killed_at_any_instant() {

@@ -109,8 +109,8 @@ fn only_the_keeper_has_the_userfaultfd_and_it_has_nothing_else() {
         (set("CapPrm") | set("CapEff") | set("CapInh") | set("CapAmb")) & !(1 << 19 | 1 << 23 | 1 << 2),
         0
     );
-    // Nobody's child whose end we would have to wait for.
-    assert_ne!(field("PPid"), std::process::id().to_string());
+    // A child of ours, so that no other process has to take note of its end.
+    assert_eq!(field("PPid"), std::process::id().to_string());
     // Nothing of our memory lives on in it.
     assert!(rollup(keeper, "Private_Dirty") < 2048 && rollup(keeper, "Rss") < 16 << 10);
     // It cannot be looked into by its own user.
@@ -125,6 +125,33 @@ fn only_the_keeper_has_the_userfaultfd_and_it_has_nothing_else() {
     monitor.detach().expect("detached");
     wait_until("the keeper ends", || keepers(target.pid()).is_empty());
     assert_eq!(registered(target.pid()), 0);
+    assert_untouched(target.pid());
+}
+
+/// Children of a process that have ended and of whose end nobody took note.
+fn dead_children(parent: u32) -> Vec<u32> {
+    let parent = parent.to_string();
+    let processes = fs::read_dir("/proc").expect("there is one").flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is = |pid: &u32| status(*pid, "PPid") == parent && status(*pid, "State").starts_with('Z');
+    numbers.filter(is).collect()
+}
+
+#[test]
+fn after_a_watch_there_is_no_dead_child_of_ours() {
+    let target = Target::start("obey");
+    for round in 0..20 {
+        let monitor = exact(target.pid());
+        // Dropped, it is not waited for.
+        if round % 2 == 0 { monitor.detach().expect("detached") } else { drop(monitor) }
+    }
+    wait_until("all keepers end", || keepers(target.pid()).is_empty());
+    wait_until("their ends are noted", || dead_children(std::process::id()).is_empty());
+    // And nobody else's wait for children meets one.
+    let monitor = exact(target.pid());
+    let any = nix::sys::wait::waitpid(None, Some(nix::sys::wait::WaitPidFlag::WNOHANG));
+    assert_eq!(any, Ok(nix::sys::wait::WaitStatus::StillAlive), "the target lives, and is a child of ours");
+    monitor.detach().expect("detached");
     assert_untouched(target.pid());
 }
 

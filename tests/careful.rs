@@ -88,6 +88,89 @@ fn a_recording_is_its_owners_only_from_the_first_byte() {
     assert_eq!(mode(&at("table.parquet")), 0o600);
 }
 
+/// A map of a process says as much of it as a recording does.
+#[test]
+fn what_root_makes_is_roots_only_and_what_a_user_makes_of_their_own_is_as_they_will() {
+    use std::os::unix::fs::chown;
+    use std::process::Command;
+    const NOBODY: u32 = 65_534;
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: needs root, to be two users");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let target = Exercise::start("block", 4);
+    let record = glass()
+        .args(["record", &target.pid().to_string(), "--seconds", "0.3", "-o"])
+        .arg(at("recording"))
+        .status();
+    assert!(record.expect("it runs").success());
+    let mode = |name: &str| fs::metadata(at(name)).expect("there is one").permissions().mode() & 0o777;
+    // What was there before is no leave either.
+    fs::write(at("map.json"), "").expect("written");
+    fs::set_permissions(at("map.json"), fs::Permissions::from_mode(0o666)).expect("set");
+    for subject in [vec![target.pid().to_string()], vec!["--replay".into(), text(&at("recording"))]] {
+        let mut snapshot = glass();
+        snapshot.arg("snapshot").args(subject).args(["--seconds", "0.2", "--size", "320x240", "-o"]);
+        snapshot.arg(at("map.png")).arg("--density").arg(at("map.npy")).arg("--layout").arg(at("map.json"));
+        assert!(snapshot.status().expect("it runs").success());
+        for name in ["map.png", "map.npy", "map.json"] {
+            assert_eq!(mode(name), 0o600, "{name}");
+            fs::remove_file(at(name)).expect("it is there");
+        }
+    }
+    chown(directory.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
+    chown(at("recording"), Some(NOBODY), Some(NOBODY)).expect("root may");
+    let line = format!(
+        "umask 027; exec {} snapshot --replay {} --density {}",
+        env!("CARGO_BIN_EXE_memory-glass"),
+        text(&at("recording")),
+        text(&at("own.npy"))
+    );
+    let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--", "sh", "-c", &line];
+    let output = Command::new("setpriv").args(user).output().expect("setpriv is there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(mode("own.npy"), 0o640);
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+/// A session reads its file again whenever it is saved, half written and mistyped as well.
+#[test]
+fn a_session_never_becomes_looser_by_a_file_that_it_does_not_understand() {
+    let target = Exercise::start("block", 4);
+    let session = Session::start_with("[security]\nallow-ptrace = false\n", &[]);
+    let pid = target.pid().to_string();
+    let forbidden = |what: &str| {
+        let words = session.refused(&["watch", &pid]);
+        assert!(words.contains("`allow-ptrace = false` forbids"), "{what}: {words}");
+    };
+    forbidden("from the start");
+    for broken in [
+        "[security]\nalow-ptrace = true\n",
+        "[security\n",
+        "[security]\nallow-ptrace = \"true\"\n",
+        "palette =\n[security]\nallow-ptrace = true\n",
+        "[securty]\nallow-ptrace = true\n",
+    ] {
+        fs::write(session.config_file(), broken).expect("written");
+        let words = session.refused(&["reload"]);
+        assert!(words.contains("config.toml"), "{broken:?}: {words}");
+        forbidden(broken);
+    }
+    fs::remove_file(session.config_file()).expect("it was there");
+    session.refused(&["reload"]);
+    forbidden("without a file");
+    // Nor by one that it does: what was in force from the start stays so.
+    fs::write(session.config_file(), "[security]\nallow-ptrace = true\n").expect("written");
+    session.msg(&["reload"]);
+    forbidden("a file that allows it");
+    target.assert_as_found();
+}
+
 #[test]
 fn a_program_of_a_session_has_no_right_of_the_sessions() {
     if !nix::unistd::geteuid().is_root() {

@@ -156,8 +156,8 @@ fn in_a_window_of_an_x_desktop() {
     assert!(session.wait().success(), "closing the window ends the session");
 }
 
-#[test]
-fn in_a_window_of_a_wayland_desktop() {
+/// A Wayland desktop that answers, and the folder of its socket.
+fn wayland_desktop() -> (Desktop, tempfile::TempDir) {
     let runtime = tempfile::Builder::new().prefix("glass-desktop-").tempdir().expect("a directory");
     let child = Command::new("weston")
         .args(["--backend=headless-backend.so", "--socket=desktop", "--idle-time=0", "--use-pixman"])
@@ -169,9 +169,16 @@ fn in_a_window_of_a_wayland_desktop() {
         .stderr(Stdio::null())
         .spawn()
         .expect("weston is installed");
-    let _desktop = Desktop { child };
+    let desktop = Desktop { child };
     let socket = runtime.path().join("desktop");
     until("the desktop", || socket.exists().then_some(()));
+    (desktop, runtime)
+}
+
+#[test]
+fn in_a_window_of_a_wayland_desktop() {
+    let (_desktop, runtime) = wayland_desktop();
+    let socket = runtime.path().join("desktop");
     let socket = socket.to_str().expect("a name");
     let session = Session::start_in("", &["--backend", "winit"], &[("WAYLAND_DISPLAY", socket)]);
     // The desktop has answered frames of ours.
@@ -189,20 +196,8 @@ fn in_a_window_of_a_wayland_desktop() {
 
 #[test]
 fn a_desktop_that_is_gone_ends_the_session_which_says_so() {
-    let runtime = tempfile::Builder::new().prefix("glass-desktop-").tempdir().expect("a directory");
-    let child = Command::new("weston")
-        .args(["--backend=headless-backend.so", "--socket=desktop", "--idle-time=0", "--use-pixman"])
-        .args(["--width=800", "--height=600", "--no-config"])
-        .env("XDG_RUNTIME_DIR", runtime.path())
-        .env_remove("WAYLAND_DISPLAY")
-        .env_remove("DISPLAY")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("weston is installed");
-    let desktop = Desktop { child };
+    let (desktop, runtime) = wayland_desktop();
     let socket = runtime.path().join("desktop");
-    until("the desktop", || socket.exists().then_some(()));
     let socket = socket.to_str().expect("a name");
     let target = session::Exercise::start("block", 4);
     let pid = target.pid().to_string();

@@ -56,6 +56,7 @@ fn what_is_installed_is_uninstalled_and_both_can_be_repeated() {
         ("lib/systemd/system/memory-glass-broker.service", 0o644),
         ("lib/systemd/system/memory-glass-broker.socket", 0o644),
         ("lib/systemd/system/memory-glass-kiosk@.service", 0o644),
+        ("lib/sysusers.d/memory-glass.conf", 0o644),
         ("lib/systemd/user/memory-glass-shutdown.target", 0o644),
         ("lib/systemd/user/memory-glass.service", 0o644),
         ("share/doc/memory-glass/config.toml", 0o644),

@@ -331,6 +331,44 @@ fn without_vulkan_or_a_display_the_remedy_is_named() {
     assert!(last.contains("no window on this desktop") && last.contains("Ctrl+Alt+F3"), "{message}");
 }
 
+/// A thread is there; it is only not what is asked for.
+#[test]
+fn a_thread_is_no_process_that_is_missing() {
+    let own = std::process::id();
+    let tasks = std::fs::read_dir("/proc/self/task").expect("there is one").flatten();
+    let mut threads = tasks.filter_map(|task| task.file_name().to_str()?.parse::<u32>().ok());
+    // The test runs on one of its own.
+    let thread = threads.find(|thread| *thread != own).expect("there is another");
+    let output =
+        glass().args(["snapshot", &thread.to_string(), "--seconds", "0.2"]).output().expect("it runs");
+    assert_refused(&output, 1, &[&format!("{thread} is a thread of process {own}")]);
+}
+
+#[test]
+fn a_time_shorter_than_a_window_is_one_window() {
+    let (_target, announced) = start_exercise("block", 8);
+    let output =
+        glass().args(["snapshot", &announced.pid.to_string(), "--seconds", "0.001", "--json"]).output();
+    let output = output.expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["windows"], 1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let recording = folder.path().join("short.mgr");
+    let mut record = glass();
+    record.args(["record", &announced.pid.to_string(), "--seconds", "0.001", "--json", "-o"]).arg(&recording);
+    let report: Value = serde_json::from_slice(&record.output().expect("it runs").stdout).expect("JSON");
+    assert_eq!(report["windows"], 1);
+    // A recording is no process that is missing, wherever one begins in it.
+    for words in [["--from", "1000"], ["--seconds", "0.0001"]] {
+        let output = glass().arg("snapshot").arg("--replay").arg(&recording).args(words).output();
+        let output = output.expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || said.contains("--from"), "{said}");
+        assert!(!said.contains("no process"), "{said}");
+    }
+}
+
 /// A disk that is full, as far as the writer can tell: no file may be larger than a few kilobytes.
 #[test]
 fn of_a_file_that_cannot_be_written_whole_nothing_stays() {

@@ -109,6 +109,24 @@ fn the_map_and_the_numbers_are_drawn_and_keys_do_what_they_say() {
 }
 
 #[test]
+fn what_the_configuration_forbids_is_not_watched() {
+    let target = Exercise::start("block", 4);
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("config.toml");
+    for (text, word) in [
+        ("[security]\nallow-ptrace = false\n", "forbids"),
+        ("palette = 7\n[security]\nallow-ptrace = false\n", "forbids"),
+        ("[securty]\nallow-ptrace = true\n", "[security]"),
+    ] {
+        std::fs::write(&config, text).expect("written");
+        let mut top = Top::start(&format!("--config {} {}", config.display(), target.pid()));
+        top.until_drawn(word);
+        assert_eq!(top.ended().0, Some(1), "{text}");
+    }
+    target.assert_as_found();
+}
+
+#[test]
 fn a_signal_leaves_the_terminal_and_the_target_as_they_were() {
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
         let target = Exercise::start("stride", 4);

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::warn;
 
-use super::broker::{Attached, Attacher};
+use super::broker::{Attached, Attacher, audited};
 use super::inject::{self, Stop};
 use super::keeper::{self, Keeper};
 use super::probe::Rung;
@@ -148,6 +148,11 @@ impl ProcessAttach {
 
     /// As `attach`, on this rung and no other.
     pub fn attach_by(pid: u32, rung: Rung) -> Result<Self> {
+        audited(pid, &format!("{rung}, without a broker"), || Self::attach_unwritten(pid, rung))
+    }
+
+    /// As `attach_by`, for who writes it down.
+    pub(super) fn attach_unwritten(pid: u32, rung: Rung) -> Result<Self> {
         // While a process executes another program, what was gathered is of the old one or the new one is not mapped yet. That
         // lasts a moment; the next look is of the new program.
         for _ in 0..3 {
@@ -299,7 +304,8 @@ impl ProcessAttach {
 }
 
 impl ProcessAttachCapability for ProcessAttach {
-    /// On the best rung that there is: where that is not the best of all, the log says what is lost, and why.
+    /// On the best rung that there is: where that is not the best of all, the log says what is lost, and why. It is written down, as
+    /// are all attaches.
     fn attach(pid: u32) -> Result<Self> {
         let rung = Rung::probe()?;
         if let (false, Err(reason)) = (rung == Rung::WpAsync, Rung::WpAsync.try_out()) {

@@ -91,7 +91,7 @@ pub use metrics::{FaultMetrics, TargetMetrics};
 pub use monitor::{GlassRamMonitor, MonitorConfig};
 pub use perf::may_sample_threads;
 pub use probe::{Rung, reads};
-pub use processes::{ProcessSummary, may_trace_anyone, may_watch, processes};
+pub use processes::{ProcessSummary, is_private, may_trace_anyone, may_watch, process_of_thread, processes};
 pub use programs::watch_own_userfaultfd;
 pub use range::PageRange;
 pub use region::{MemoryRegion, RegionKind};

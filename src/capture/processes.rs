@@ -1,8 +1,9 @@
 //! Which processes there are, and which of them may be watched.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
-use super::target::{Status, inspect, open_proc};
+use super::target::{Status, inspect, memory_path, open_proc, proc_path};
 use crate::Result;
 
 /// CAP_SYS_PTRACE's place in a set of capabilities (capabilities(7)).
@@ -37,6 +38,19 @@ pub fn processes() -> impl Iterator<Item = ProcessSummary> {
         let resident_bytes = status.number("VmRSS").map(|kib| kib << 10);
         Some(ProcessSummary { pid, comm: status.name(), uid, resident_bytes })
     })
+}
+
+/// Whether what is learnt of this process is for our own eyes only: we are root, or it is another user's, or nobody knows any more whose.
+pub fn is_private(pid: u32) -> bool {
+    let us = nix::unistd::geteuid();
+    // What is not dumpable is root's.
+    us.is_root() || fs::metadata(memory_path(pid, "maps")).map_or(true, |file| file.uid() != us.as_raw())
+}
+
+/// The process that a thread, or the process itself, of this number belongs to.
+pub fn process_of_thread(number: u32) -> Option<u32> {
+    // It is there for threads, too, though it is not listed.
+    Status::read(&proc_path(number, "status")).ok()?.field("Tgid")?.trim().parse().ok()
 }
 
 /// What forbids watching this process, found without touching it.

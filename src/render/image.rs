@@ -26,14 +26,23 @@ impl std::fmt::Debug for Image {
 impl Image {
     /// Saves the picture as an 8-bit sRGB PNG.
     pub fn write_png(&self, path: impl AsRef<Path>) -> Result<(), RenderError> {
-        let path = path.as_ref();
-        self.encode_png(path)
+        self.write(path.as_ref(), false)
+    }
+
+    /// As [`Self::write_png`], for nobody's eyes but its owner's.
+    pub fn write_private_png(&self, path: impl AsRef<Path>) -> Result<(), RenderError> {
+        self.write(path.as_ref(), true)
+    }
+
+    fn write(&self, path: &Path, private: bool) -> Result<(), RenderError> {
+        self.encode_png(path, private)
             .map_err(|error| RenderError::Png { path: path.to_owned(), reason: error.to_string() })
     }
 
-    fn encode_png(&self, path: &Path) -> Result<(), png::EncodingError> {
+    fn encode_png(&self, path: &Path, private: bool) -> Result<(), png::EncodingError> {
         // No half of a picture stays where the disk is full.
-        let mut file = std::io::BufWriter::new(WholeFile::begin(path)?);
+        let file = WholeFile::begin(path)?;
+        let mut file = std::io::BufWriter::new(if private { file.for_its_owner() } else { file });
         let mut encoder = png::Encoder::new(&mut file, self.width, self.height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);

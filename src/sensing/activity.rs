@@ -7,8 +7,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::sums::{Marks, Sums};
+use super::sums::{Marks, Sums, WORD};
 use super::{DensityMap, sparse_map};
+use crate::capture::PageRange;
 use crate::map::{AddressLayout, HilbertCapability, HilbertSkilling};
 
 /// Below this a page counts as cold: a ten-thousandth is far under what any palette shows.
@@ -125,6 +126,25 @@ impl PageActivity {
             }
         }
         density
+    }
+
+    /// What it takes in memory, bytes.
+    pub fn weight(&self) -> usize {
+        self.written.weight() + self.touched.weight()
+    }
+
+    /// What it takes in memory for pages of this size that are written for the first time, bytes at most, on a line of so many stretches.
+    pub fn weight_of_new(written: &[PageRange], page_size: u64, stretches: usize) -> usize {
+        // On a line, they lie as close together as by their addresses, but begin anywhere in a word: each run of words, and each
+        // stretch, may reach into one more.
+        let (mut words, mut last) = (stretches as u64, None);
+        for range in written.iter().filter(|range| !range.is_empty()) {
+            let (first, end) = (range.start / page_size / WORD, (range.end - 1) / page_size / WORD);
+            let run = last.is_none_or(|last| first > last + 1);
+            words += end - first + u64::from(last != Some(first)) + u64::from(run);
+            last = Some(end);
+        }
+        usize::try_from(words).unwrap_or(usize::MAX).saturating_mul(Sums::WEIGHT_OF_WORD)
     }
 
     /// Pages of the line that were ever written.
@@ -255,6 +275,30 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_new_pages_are_going_to_take_is_never_more_than_is_reckoned(
+            holes in prop::collection::vec((1u64..300, 1u64..700), 1..5),
+            spans in prop::collection::vec((0u64..200, 1u64..300), 0..12),
+        ) {
+            let mut at = 1;
+            let regions: Vec<_> = holes.iter().map(|(hole, pages)| {
+                let first = at + hole;
+                at = first + pages;
+                first * PAGE..at * PAGE
+            }).collect();
+            let layout = AddressLayout::new(PAGE, regions.iter().cloned());
+            let mut at = 0;
+            let written: Vec<PageRange> = spans.iter().map(|(gap, pages)| {
+                let first = at + gap;
+                at = first + pages;
+                PageRange::new(first * PAGE, at * PAGE)
+            }).collect();
+            let mut activity = PageActivity::new(HALF_LIFE);
+            activity.window(&layout, written.iter().map(|range| range.start..range.end), WINDOW);
+            let reckoned = PageActivity::weight_of_new(&written, PAGE, regions.len());
+            prop_assert!(activity.weight() <= reckoned, "{} of {}", activity.weight(), reckoned);
+        }
+
         #[test]
         fn a_part_of_the_line_has_the_cells_that_it_would_have_alone(
             count in 64u64..600, from in 0u64..64, length in 16u64..500, order in 2u32..5,

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Pages of a word.
-const WORD: u64 = 64;
+pub(super) const WORD: u64 = 64;
+/// What an entry of a tree takes: key and value, the share of a node that is not filled, and of the allocations.
+const NODE: usize = 48;
 
 /// Numbers by place on the line; zero where nothing is said.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +50,14 @@ impl Sums {
         pages.filter(|(_, sum)| *sum > 0.0)
     }
 
+    /// What a word takes in memory, bytes, with the marks of its pages.
+    pub(super) const WEIGHT_OF_WORD: usize = size_of::<[f32; WORD as usize]>() + 2 * NODE;
+
+    /// What it takes in memory, bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.0.len() * (Self::WEIGHT_OF_WORD - NODE)
+    }
+
     /// The same numbers where pages have moved: these stretches, each to its new first place.
     pub(super) fn moved(&self, moves: &[(Range<u64>, u64)]) -> Self {
         let mut moved = Self::default();
@@ -85,6 +95,11 @@ impl Marks {
     /// How many there are.
     pub(super) fn count(&self) -> u64 {
         self.count
+    }
+
+    /// What it takes in memory, bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.words.len() * NODE
     }
 
     /// The same pages where they have moved.

@@ -26,6 +26,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 
+use super::memory;
 use crate::capture::recording::Recording;
 use crate::capture::{MemoryRegion, PageRange, Window};
 use crate::plain::Plain;
@@ -64,6 +65,7 @@ pub struct ExportReport {
 
 /// Writes the recording at `from` as a table to `to`, which must not be there yet.
 pub fn run(from: &Path, to: &Path) -> Result<ExportReport> {
+    memory::give_back();
     let recording = Recording::open(from)?;
     let failed = |error: &dyn fmt::Display| GlassRamError::FeatureNotSupported {
         feature: format!("{} cannot be written ({error}): choose a place that can", to.display()),
@@ -73,7 +75,7 @@ pub fn run(from: &Path, to: &Path) -> Result<ExportReport> {
         return Err(failed(&std::io::Error::from(std::io::ErrorKind::AlreadyExists)));
     }
     // A recording is its owner's only, and so is what is made of it.
-    let file = WholeFile::begin(to).and_then(WholeFile::for_its_owner);
+    let file = WholeFile::begin(to).map(WholeFile::for_its_owner);
     let mut file = file.map_err(|error| failed(&error))?;
     let (rows, windows) = write(&recording, &mut file).map_err(|error| failed(&error))?;
     file.keep_new().map_err(|error| failed(&error))?;
@@ -96,9 +98,11 @@ fn write(recording: &Recording, file: &mut WholeFile) -> Result<(u64, u64), Parq
         }
         rows += regions.len() as u64;
         windows += 1;
-        columns.push(recording, &window, &regions);
-        if columns.time.len() >= ROWS || columns.name_bytes >= NAMES {
-            columns.write(writer.next_row_group()?)?;
+        for region in regions.iter() {
+            columns.push(recording, &window, region);
+            if columns.time.len() >= ROWS || columns.name_bytes >= NAMES {
+                columns.write(writer.next_row_group()?)?;
+            }
         }
         progress.set_position(recording.offset(&window).as_millis() as u64);
     }
@@ -130,27 +134,25 @@ struct Columns {
 }
 
 impl Columns {
-    fn push(&mut self, recording: &Recording, window: &Window, regions: &[MemoryRegion]) {
+    fn push(&mut self, recording: &Recording, window: &Window, region: &MemoryRegion) {
         let info = recording.info();
         let page_size = info.target.page_size;
         let since_epoch = info.started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = (since_epoch + recording.offset(window)).as_nanos() as i64;
-        for region in regions {
-            let pages = region.pages(page_size);
-            self.time.push(time);
-            self.window.push(window.index as i64);
-            self.window_ns.push(window.length.as_nanos() as i64);
-            self.region_start.push(region.start as i64);
-            self.region_end.push(region.end as i64);
-            self.region_kind.push(region.kind().to_string().as_str().into());
-            self.name_bytes += region.pathname.as_ref().map_or(0, String::len);
-            self.region_name.extend(region.pathname.as_deref().map(ByteArray::from));
-            self.named.push(i16::from(region.pathname.is_some()));
-            self.written_pages.push(pages_in(&window.written, region, page_size) as i64);
-            self.observed_pages.push((pages - pages_in(&window.unseen, region, page_size)) as i64);
-            self.pages.push(pages as i64);
-            self.threads.push(window.active_threads as i32);
-        }
+        let pages = region.pages(page_size);
+        self.time.push(time);
+        self.window.push(window.index as i64);
+        self.window_ns.push(window.length.as_nanos() as i64);
+        self.region_start.push(region.start as i64);
+        self.region_end.push(region.end as i64);
+        self.region_kind.push(region.kind().to_string().as_str().into());
+        self.name_bytes += region.pathname.as_ref().map_or(0, String::len);
+        self.region_name.extend(region.pathname.as_deref().map(ByteArray::from));
+        self.named.push(i16::from(region.pathname.is_some()));
+        self.written_pages.push(pages_in(&window.written, region, page_size) as i64);
+        self.observed_pages.push((pages - pages_in(&window.unseen, region, page_size)) as i64);
+        self.pages.push(pages as i64);
+        self.threads.push(window.active_threads as i32);
     }
 
     /// Writes them, in the order of the schema, and begins anew.

@@ -15,6 +15,8 @@ use crate::telemetry::ThreadSample;
 
 /// Windows of a pinned place that are shown.
 const SERIES: usize = 120;
+/// Names of threads that are kept.
+const NAMES: usize = 1 << 12;
 /// Pins at a time.
 const PINS: usize = 8;
 
@@ -42,6 +44,10 @@ impl Pipeline {
         let layout = self.reconstructor.layout();
         let mut samples = Vec::new();
         for thread in &window.threads {
+            // What ended is seldom asked for, and of a file's word there may be any number.
+            if self.names.len() >= NAMES {
+                self.names.clear();
+            }
             self.names.insert(thread.tid, Arc::clone(&thread.name));
             // A thread's faults fell on its pages, nobody knows how many on each.
             let writes = (thread.faults / thread.pages.len().max(1) as f64) as f32;

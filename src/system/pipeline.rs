@@ -42,7 +42,9 @@ pub struct Pipeline {
     rate: RateControl,
     /// What these two have changed since the last window.
     adjustments: Vec<Adjustment>,
-    hilbert: HilbertConfig,
+    pub(super) hilbert: HilbertConfig,
+    /// Its windows come out of a file, which may say anything.
+    pub(super) bounded: bool,
     pub(super) palette: ColorPalette,
     pub(super) reconstructor: CompressedSensingReconstructor,
     sampling: Sampling,
@@ -99,6 +101,7 @@ impl Pipeline {
             rate,
             adjustments: Vec::new(),
             hilbert,
+            bounded: false,
             palette,
             reconstructor,
             sampling,
@@ -147,6 +150,7 @@ impl Pipeline {
 
     /// Draws the map on other curves or fading at another pace; what was seen so far is forgotten.
     pub fn reshape(&mut self, hilbert: HilbertConfig, half_life: Duration) -> Result<()> {
+        let hilbert = self.orders(hilbert);
         let layout = AddressLayout::new(self.target.page_size, []);
         self.reconstructor = CompressedSensingReconstructor::on(layout, hilbert.order_for(0), half_life)?;
         self.order = OrderControl::new(hilbert.clone());
@@ -184,6 +188,7 @@ impl Pipeline {
 
     /// Takes one window through every room up to telemetry.
     pub fn window(&mut self, window: &Window) -> Result<()> {
+        self.affords(window)?;
         let started = Instant::now();
         if let Some(regions) = &window.regions {
             self.regions =
@@ -194,7 +199,8 @@ impl Pipeline {
             self.line(self.reconstructor.layout().pages());
         }
         let watched: u64 = self.regions.iter().map(PageRange::len).sum();
-        self.not_watched = (window.writable_pages * self.target.page_size).saturating_sub(watched);
+        self.not_watched =
+            window.writable_pages.saturating_mul(self.target.page_size).saturating_sub(watched);
         if self.reconstructor.curve().order() != self.order.order() {
             self.reconstructor.set_order(self.order.order())?;
         }
@@ -395,6 +401,47 @@ pub(super) fn accuracy_in_words(accuracy: Option<AccuracyEstimate>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_watched_is_said_with_its_size_where_it_is_worth_saying() {
+        const PAGE: u64 = 4096;
+        let target = TargetInfo { pid: 7, comm: "one".into(), page_size: PAGE };
+        let orders = HilbertConfig::default();
+        let mut pipeline =
+            Pipeline::new(target, Rung::WpAsync, orders, ColorPalette::default()).expect("a pipeline");
+        let region = MemoryRegion {
+            start: PAGE,
+            end: 1025 * PAGE,
+            permissions: "rw-p".into(),
+            offset: 0,
+            device: "00:00".into(),
+            inode: 0,
+            pathname: None,
+        };
+        let mut said = |writable_pages| {
+            let window = Window {
+                index: 0,
+                started: Instant::now(),
+                length: Duration::from_millis(100),
+                written: Vec::new(),
+                unseen: Vec::new(),
+                regions: Some(vec![region.clone()].into()),
+                writable_pages,
+                active_threads: 1,
+                threads: Vec::new(),
+                forked: Vec::new(),
+                events: Vec::new(),
+                dropped: 0,
+            };
+            pipeline.window(&window).expect("it is taken");
+            pipeline.picture().caption.status
+        };
+        assert_eq!(said(1024), "");
+        assert_eq!(said(1034), "", "less than a hundredth");
+        assert_eq!(said(1536), "2.0 MiB not watched");
+        // A file may say any number.
+        assert!(said(u64::MAX).contains("not watched"));
+    }
 
     #[test]
     fn an_accuracy_is_said_with_its_interval_and_never_made_up() {

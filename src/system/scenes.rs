@@ -22,6 +22,8 @@ const LAYERS: usize = 64;
 const STRIP: usize = 120;
 /// Below this share of the heaviest write, what a thread wrote is forgotten.
 const FADED: f32 = 1e-3;
+/// Cells and threads whose writes are kept.
+const MASSES: usize = 1 << 19;
 
 /// A scene with a map of its own, and that map's order.
 pub(super) struct Own {
@@ -177,7 +179,11 @@ impl Trail {
         }
         for sample in samples {
             let cell = u128::from(sample.place) * u128::from(cells) / u128::from(pages.max(1));
-            *self.masses.entry((cell as u32, sample.tid)).or_default() += sample.writes;
+            let key = (cell as u32, sample.tid);
+            // No program has so many that are not faded, but a file may say so.
+            if self.masses.len() < MASSES || self.masses.contains_key(&key) {
+                *self.masses.entry(key).or_default() += sample.writes;
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use super::{Pipeline, Subject, View, memory};
 use crate::capture::recording::Replay;
 use crate::capture::{
     Attacher, CaptureEvent, GlassRamMonitor, Governing, LostFeature, MonitorConfig, NotWatched,
-    SecurityConfig, TargetMetrics, WindowSource,
+    SecurityConfig, TargetMetrics, WindowSource, is_private,
 };
 use crate::map::HilbertConfig;
 use crate::plain::Plain;
@@ -148,6 +148,11 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     let config = MonitorConfig { anonymize: options.security.anonymize_addresses, ..options.monitor };
     let source = options.subject.open(&attacher, config)?;
     let pid = source.target().pid;
+    // As its recording is. Of a recording: if we are root, who may have recorded anybody.
+    let private = match &source {
+        WindowSource::Live(_) => is_private(pid),
+        WindowSource::Replay(_) => nix::unistd::geteuid().is_root(),
+    };
     let mut pipeline =
         Pipeline::new(source.target().clone(), source.rung(), options.hilbert.clone(), options.palette)?;
     *pipeline.view_mut() = options.view.clone();
@@ -163,6 +168,10 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
         WindowSource::Replay(replay) => play(*replay, pipeline, options)?,
     };
     if pipeline.windows() == 0 {
+        if let Subject::Recording(path, _) = &options.subject {
+            let feature = format!("{} has no window after that: begin earlier (--from)", path.display());
+            return Err(GlassRamError::FeatureNotSupported { feature });
+        }
         return Err(GlassRamError::ProcessNotFound { pid });
     }
     let mut files = Vec::new();
@@ -170,16 +179,17 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
         let (width, height) = options.size;
         let mut target = MapTarget::offscreen(gpu, width.unsigned_abs(), height.unsigned_abs())?;
         Painter::new(gpu)?.draw(&pipeline.picture(), &mut target)?;
-        target.read()?.write_png(path)?;
+        let image = target.read()?;
+        if private { image.write_private_png(path) } else { image.write_png(path) }?;
         files.push(path.clone());
     }
     if let Some(path) = &options.density {
         let density = pipeline.density();
-        write_whole(path, |file| density.write_npy(file))?;
+        write_whole(path, private, |file| density.write_npy(file))?;
         files.push(path.clone());
     }
     if let Some(path) = &options.layout {
-        write_whole(path, |file| serde_json::to_writer(file, &pipeline.layout()))?;
+        write_whole(path, private, |file| serde_json::to_writer(file, &pipeline.layout()))?;
         files.push(path.clone());
     }
     let recorder = pipeline.recorder();
@@ -239,6 +249,7 @@ fn play(mut replay: Replay, mut pipeline: Pipeline, options: &SnapshotOptions) -
         Subject::Process(_) => Duration::ZERO,
     };
     let end = options.duration.map_or(replay.length(), |duration| from + duration);
+    pipeline.bound()?;
     pipeline.restart(replay.position())?;
     let progress = progress(end, "replaying", &pipeline);
     while replay.position() < end
@@ -286,7 +297,14 @@ fn watch(mut monitor: GlassRamMonitor, pipeline: Pipeline, duration: Duration) -
     }
     watch.progress.finish_and_clear();
     event_loop.handle().remove(token);
-    let monitor = Dispatcher::into_source_inner(source);
+    let mut monitor = Dispatcher::into_source_inner(source);
+    // A time shorter than a window is one.
+    if watch.pipeline.windows() == 0
+        && !watch.done
+        && let CaptureEvent::Window(window) = monitor.scan()?
+    {
+        watch.pipeline.window(&window)?;
+    }
     let seen = Seen {
         metrics: monitor.target_metrics(),
         governing: Some(monitor.governing()),
@@ -309,9 +327,11 @@ pub(super) fn loop_failed(error: impl fmt::Display) -> GlassRamError {
 /// The file is there whole, or not at all.
 fn write_whole<E: fmt::Display>(
     path: &Path,
+    private: bool,
     write: impl FnOnce(&mut BufWriter<WholeFile>) -> Result<(), E>,
 ) -> Result<()> {
-    let mut file = BufWriter::new(WholeFile::begin(path).map_err(|error| cannot_write(path, &error))?);
+    let file = WholeFile::begin(path).map_err(|error| cannot_write(path, &error))?;
+    let mut file = BufWriter::new(if private { file.for_its_owner() } else { file });
     write(&mut file).map_err(|error| cannot_write(path, &error))?;
     let kept = file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(WholeFile::keep);
     kept.map_err(|error| cannot_write(path, &error))

@@ -33,7 +33,12 @@ impl Subject {
 /// The number of the process that `word` means: a number, or a name that exactly one process has.
 pub fn resolve(word: &str) -> Result<u32> {
     if let Ok(pid) = word.parse() {
-        return Ok(pid);
+        return match capture::process_of_thread(pid) {
+            Some(process) if process != pid => Err(GlassRamError::FeatureNotSupported {
+                feature: format!("{pid} is a thread of process {process}: give the number of the process"),
+            }),
+            _ => Ok(pid),
+        };
     }
     let named: Vec<ProcessSummary> = capture::processes()
         .filter(|process| process.comm == word && process.pid != std::process::id())

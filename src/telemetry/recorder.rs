@@ -172,6 +172,12 @@ impl TelemetryRecorder {
         if span.is_zero() { 0.0 } else { written / span.as_secs_f64() }
     }
 
+    /// What it keeps of addresses takes so much memory, bytes, while a window with so many written stretches is taken.
+    pub fn weight_with(&self, written: usize) -> usize {
+        // Those known, which are copied while they grow; those of the window that are new, and all of it until the next.
+        size_of::<PageRange>() * (3 * (self.touched.stretches() + written) + 2 * written)
+    }
+
     /// The state as of the last window.
     pub fn telemetry(&self) -> &GlassRamTelemetry {
         &self.telemetry

@@ -10,6 +10,11 @@ pub struct Touched {
 }
 
 impl Touched {
+    /// Stretches that it is of.
+    pub fn stretches(&self) -> usize {
+        self.ranges.len()
+    }
+
     /// Takes the written ranges of a window (sorted, disjoint), and answers with the parts that are new.
     pub fn window(&mut self, written: &[PageRange]) -> Vec<PageRange> {
         let mut new = Vec::new();

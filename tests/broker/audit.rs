@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::harness::{Broker, GLASS, NOBODY, as_user, children_of, events, target_of, wait_until};
-use crate::support::{Target, assert_untouched, status};
+use crate::support::{ROLE, Target, assert_untouched, status};
 
 /// The auditor; it is known by its name once it has confined itself.
 fn auditor(broker: &Broker) -> u32 {
@@ -148,8 +148,16 @@ fn who_attaches_without_a_broker_has_it_in_a_log_of_their_own() {
         assert_eq!((&last["target"]["pid"], &last["peer"]["uid"]), (&own.pid().into(), &NOBODY.into()));
         assert_eq!(fs::metadata(&path).expect("there is one").permissions().mode() & 0o777, 0o600);
     }
+    // And a program that uses the library, by its shortest way.
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    let program = folder.path().join("program");
+    fs::copy(std::env::current_exe().expect("it has a path"), &program).expect("copied");
+    let mut command = as_user(NOBODY, &program.to_string_lossy());
+    command.env(ROLE, format!("attach-once {}", own.pid())).env("XDG_STATE_HOME", state.path());
+    assert!(command.output().expect("started").status.success());
     let log = fs::read_to_string(state.path().join("memory-glass/audit.jsonl")).expect("there is one");
-    assert_eq!(log.lines().filter(|line| line.contains("\"event\":\"attach\"")).count(), 2, "{log}");
+    assert_eq!(log.lines().filter(|line| line.contains("\"event\":\"attach\"")).count(), 3, "{log}");
 }
 
 #[test]

@@ -26,15 +26,40 @@ impl Broker {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
         fs::write(folder.path().join("policy.toml"), policy).expect("written");
-        let process = Self::spawn(&folder);
+        let process = Self::spawn(&folder, Command::new(GLASS));
         let broker = Self { process, folder };
         broker.wait_until_it_answers();
         broker
     }
 
-    fn spawn(folder: &tempfile::TempDir) -> Child {
+    /// As the system's service runs: a user of its own, with the capabilities that the unit grants and no other.
+    pub fn start_as_the_service() -> Self {
+        const USER: u32 = 64_990;
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+        std::os::unix::fs::chown(folder.path(), Some(USER), Some(USER)).expect("root may");
+        // Root's own, as the policy has to be.
+        fs::write(folder.path().join("policy.toml"), "").expect("written");
+        let unit = include_str!("../../session/memory-glass-broker.service");
+        let granted = unit.lines().find_map(|line| line.strip_prefix("AmbientCapabilities=")).expect("there");
+        let granted: Vec<String> = granted
+            .split_whitespace()
+            .map(|capability| format!("+{}", capability.trim_start_matches("CAP_").to_lowercase()))
+            .collect();
+        let granted = granted.join(",");
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &USER.to_string(), "--regid", &USER.to_string(), "--clear-groups"]);
+        command.arg(format!("--inh-caps=-all,{granted}")).arg(format!("--ambient-caps=-all,{granted}"));
+        command.arg(format!("--bounding-set=-all,{granted}"));
+        command.args(["--no-new-privs", "--", GLASS]);
+        let broker = Self { process: Self::spawn(&folder, command), folder };
+        broker.wait_until_it_answers();
+        broker
+    }
+
+    fn spawn(folder: &tempfile::TempDir, mut broker: Command) -> Child {
         let log = fs::File::options().create(true).append(true).open(folder.path().join("broker.log"));
-        Command::new(GLASS)
+        broker
             .args(["broker", "--socket"])
             .arg(folder.path().join("socket"))
             .arg("--policy")
@@ -55,7 +80,7 @@ impl Broker {
     /// Ends, and another one is there in its place.
     pub fn start_again(&mut self) {
         self.process.kill().and_then(|()| self.process.wait().map(drop)).expect("our own child");
-        self.process = Self::spawn(&self.folder);
+        self.process = Self::spawn(&self.folder, Command::new(GLASS));
         self.wait_until_it_answers();
     }
 

@@ -43,6 +43,16 @@ fn recording(mut command: Command, pid: u32, folder: &Path) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started")
 }
 
+/// A forker of root's that is recorded, by a broker of its own.
+fn recorded_by_root(folder: &Path) -> (Target, Child) {
+    let target = forker(Command::new("/usr/bin/python3"));
+    let mut command = Command::new(GLASS);
+    command.env("XDG_RUNTIME_DIR", folder).env("XDG_STATE_HOME", folder);
+    let record = recording(command, target.pid(), folder);
+    wait_until("it watches", || folder.join("forks.mgr").exists());
+    (target, record)
+}
+
 /// What it reports when the target has ended, and what it says beside.
 fn report(record: Child, target: Target) -> (Value, String) {
     // Its input ends with it.
@@ -90,11 +100,7 @@ fn a_client_finds_a_broker_that_was_started_again() {
 #[test]
 fn whose_own_broker_is_killed_watches_on_and_starts_another_where_it_may() {
     let folder = folder();
-    let mut target = forker(Command::new("/usr/bin/python3"));
-    let mut command = Command::new(GLASS);
-    command.env("XDG_RUNTIME_DIR", folder.path()).env("XDG_STATE_HOME", folder.path());
-    let record = recording(command, target.pid(), folder.path());
-    wait_until("it watches", || folder.path().join("forks.mgr").exists());
+    let (mut target, record) = recorded_by_root(folder.path());
     let broker = children_of(record.id()).into_iter().find(|pid| status(*pid, "Seccomp") == "2");
     let broker = broker.expect("root has a broker of its own");
     kill(Pid::from_raw(broker.cast_signed()), Signal::SIGKILL).expect("it runs");
@@ -110,11 +116,7 @@ fn whose_own_broker_is_killed_watches_on_and_starts_another_where_it_may() {
 fn no_child_is_missed_without_a_word() {
     const CHILDREN: usize = 40;
     let folder = folder();
-    let mut target = forker(Command::new("/usr/bin/python3"));
-    let mut command = Command::new(GLASS);
-    command.env("XDG_RUNTIME_DIR", folder.path()).env("XDG_STATE_HOME", folder.path());
-    let record = recording(command, target.pid(), folder.path());
-    wait_until("it watches", || folder.path().join("forks.mgr").exists());
+    let (mut target, record) = recorded_by_root(folder.path());
     target.say(&format!("{CHILDREN} 20"));
     let children: Vec<String> = (0..CHILDREN).map(|_| target.line()).collect();
     wait_until("they are recorded", || {

@@ -1,13 +1,14 @@
 //! The service as a whole: whom it attaches for, what it writes down, what it can still do itself, and what happens when somebody dies.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::harness::{Broker, Finish, GAMES, GLASS, NOBODY, as_user, events, target_of, wait_until};
-use crate::support::{Target, assert_untouched, status, userfaultfds};
+use crate::support::{ROLE, Target, assert_untouched, limited, status, userfaultfds};
 
 #[test]
 fn a_user_gets_their_own_processes_and_those_that_root_allows() {
@@ -104,6 +105,83 @@ fn a_program_between_two_users_is_of_neither() {
     assert!(!broker.snapshot_as(NOBODY, target.pid()).status.success());
     assert_eq!(broker.log().last().expect("written")["event"], "refused");
     assert_untouched(target.pid());
+}
+
+/// A service that is not root may not have the kernel tell it by a signal when a thread of another user's comes to user space
+/// (fs/fcntl.c, `sigio_perm`: root, or the same user; no capability counts). So a thread is interrupted in its call, which is put right.
+#[test]
+fn what_a_service_of_its_own_user_attaches_to_goes_on_as_it_was() {
+    const CALLS: &[&str] = &[
+        "poll",
+        "ppoll-sticky",
+        "select",
+        "epoll_wait",
+        "nanosleep",
+        "futex",
+        "sigtimedwait",
+        "semtimedop",
+        "recv-limit",
+        "accept-limit",
+        "recv-all",
+        "read-pipe",
+        "write-pipe",
+        "read-tty-vtime",
+    ];
+    let broker = Broker::start_as_the_service();
+    assert_ne!(status(broker.pid(), "Uid").split_whitespace().next(), Some("0"));
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    let binary = folder.path().join("target");
+    fs::copy(std::env::current_exe().expect("the test binary has a path"), &binary).expect("copied");
+    let (mut wrong, mut attached) = (Vec::new(), 0);
+    for call in CALLS {
+        let mut command = as_user(NOBODY, &binary.to_string_lossy());
+        let mut target = Target::start_quietly(command.env(ROLE, format!("limited {call}")));
+        assert_eq!(target.line(), "ready");
+        let pid = target.pid();
+        let (end, ended) = std::sync::mpsc::channel();
+        let answer = std::thread::spawn(move || {
+            let line = target.line();
+            let _ = end.send(());
+            line
+        });
+        // As often as it goes until the call has ended.
+        while ended.try_recv().is_err() {
+            attached += u32::from(broker.snapshot_as(NOBODY, pid).status.success());
+        }
+        let line = answer.join().expect("no panic");
+        let said: Vec<i64> = line.split(' ').map(|word| word.parse().expect("a number")).collect();
+        let (_, expected, errno) = limited::CALLS.iter().find(|(name, ..)| name == call).expect("known");
+        let early = limited::LIMIT.as_millis() as i64 / 2;
+        if said[..2] != [*expected, i64::from(*errno)] || said[2] < early || said[2] >= 40 * early {
+            wrong.push(format!("{call}: {line}"));
+        }
+    }
+    assert!(wrong.is_empty() && attached > 0, "{attached} times attached, {}", wrong.join("; "));
+}
+
+/// Children that end while their client stays: the process that serves it has started their keepers.
+#[test]
+fn no_keeper_stays_in_the_list_of_processes() {
+    let broker = Broker::start("");
+    let (one, other) = (target_of(NOBODY), target_of(NOBODY));
+    let mut record = broker.client(NOBODY, &["record", &one.pid().to_string(), "-o"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+    let mut record = record.arg(folder.path().join("one.mgr")).spawn().expect("started");
+    wait_until("it is attached to", || events(&broker.log()).iter().any(|event| event.0 == "attached"));
+    for _ in 0..3 {
+        assert!(broker.snapshot_as(NOBODY, other.pid()).status.success());
+    }
+    drop(one);
+    assert!(record.wait().expect("our own child").success());
+    let dead = |pid: u32| status(pid, "Name") == "mg-keeper" && status(pid, "State").starts_with('Z');
+    wait_until("their ends are noted", || {
+        let processes = fs::read_dir("/proc").expect("there is one").flatten();
+        let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let ours = |pid: u32| broker.clerks().iter().any(|clerk| status(pid, "PPid") == clerk.to_string());
+        !numbers.any(|pid| dead(pid) && ours(pid))
+    });
 }
 
 #[test]

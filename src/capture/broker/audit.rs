@@ -8,6 +8,7 @@
 mod auditor;
 mod log;
 mod own;
+mod shares;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
@@ -19,8 +20,9 @@ use serde::{Deserialize, Serialize};
 use super::peer::Peer;
 pub(super) use auditor::Auditor;
 pub use log::AuditLog;
+pub(in crate::capture) use own::audited;
+pub(super) use own::refused;
 pub use own::usual_audit_log;
-pub(super) use own::{audited, refused};
 
 /// Where journald listens (systemd's "Native Journal Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";
@@ -50,6 +52,8 @@ pub(super) enum Event {
     Refused,
     /// Somebody asks too often; what they ask beyond is not written one by one.
     Limited,
+    /// What there was more of than one user may have written down for ever.
+    Summary,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -17,11 +17,13 @@ use super::wire::{self, Answer, MAX_FDS, MAX_MESSAGE, MAX_PIDS, Request, WireErr
 use super::{Policy, proof};
 use crate::capture::region::{MemoryRegion, parse_maps};
 use crate::capture::target::memory_path;
-use crate::capture::{CaptureError, ProcessAttach, Rung, inject, perf, processes, sys};
+use crate::capture::{CaptureError, ProcessAttach, Rung, inject, keeper, perf, processes, sys};
 use crate::{GlassRamError, Result};
 
 /// How long a client may leave an answer unread.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether keepers have ended.
+const LOOKING_IN: Duration = Duration::from_secs(2);
 /// So many processes that are asked about weigh as much as one request.
 const PIDS_A_WEIGHT: usize = 64;
 /// Room in a message beside what it lists.
@@ -60,7 +62,14 @@ impl Clerk {
         let of = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = [of(self.client.as_fd()), of(self.counter.as_fd())];
         loop {
-            match poll(&mut fds, PollTimeout::NONE) {
+            // Keepers end while nobody asks for anything.
+            let patience = if keeper::look_in() {
+                PollTimeout::try_from(LOOKING_IN).unwrap_or(PollTimeout::MAX)
+            } else {
+                PollTimeout::NONE
+            };
+            match poll(&mut fds, patience) {
+                Ok(0) => {}
                 Ok(_) => break,
                 Err(Errno::EINTR) => {}
                 Err(errno) => {
@@ -178,7 +187,7 @@ impl Clerk {
         let (target, rule) = self.allow(Event::Attach, about)?;
         // To end a call of a process early is more than to watch it: only who may do that anyway may have it done.
         inject::interrupt_calls(interrupt_calls && !rule.starts_with("policy"));
-        let outcome = ProcessAttach::attach_by(pid, Rung::WpAsync)
+        let outcome = ProcessAttach::attach_unwritten(pid, Rung::WpAsync)
             .and_then(|attached| self.still_of(about, pidfd.as_fd(), attached));
         match &outcome {
             Ok(_) => self.note(Event::Attached, pid, Some(&target), rule),

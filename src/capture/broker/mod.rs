@@ -63,6 +63,7 @@ mod server;
 mod wire;
 
 pub use attacher::{Attacher, SYSTEM_SOCKET};
+pub(super) use audit::audited;
 pub use audit::{AuditLog, usual_audit_log};
 pub use peer::Peer;
 pub use policy::{DEFAULT_POLICY, Policy, PolicyError, Rule, Targets};

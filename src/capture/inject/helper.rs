@@ -74,6 +74,10 @@ pub(super) unsafe fn run(plan: &Plan) -> ! {
     // SAFETY: system calls on numbers, and on buffers of this stack that outlive them.
     unsafe {
         withdraw(plan);
+        // Nobody is there any more who would have the descriptor: the target is not touched.
+        if is_forsaken(plan.socket) {
+            let _ = system_call(libc::SYS_exit_group, [0; 6]);
+        }
         let (report, fd) = tracee::attempt(plan);
         send(plan.socket, &report, fd);
         let _ = system_call(libc::SYS_exit_group, [0; 6]);
@@ -135,6 +139,15 @@ unsafe fn withdraw(plan: &Plan) {
         close_range(low.wrapping_add(1), high.wrapping_sub(1));
         close_range(high.wrapping_add(1), c_int::MAX);
     }
+}
+
+/// Whether the other end of the socket is closed, which only our monitor has.
+unsafe fn is_forsaken(socket: c_int) -> bool {
+    let mut end = libc::pollfd { fd: socket, events: 0, revents: 0 };
+    let polled = ptr::from_mut(&mut end) as c_long;
+    // SAFETY: the one entry outlives the call.
+    let answer = unsafe { system_call(libc::SYS_poll, [polled, 1, 0, 0, 0, 0]) };
+    answer == Ok(1) && end.revents & libc::POLLHUP != 0
 }
 
 unsafe fn close_range(first: c_int, last: c_int) {

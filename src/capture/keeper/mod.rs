@@ -19,6 +19,8 @@
 //!
 //! # Who dies when
 //!
+//! The keeper is a child of who started it, who takes note of its end ([`reap`]); when that one ends, init does.
+//!
 //! The keeper outlives its client, however that ends: the end of the socket is what it waits for. It ends by itself. When it is killed,
 //! the kernel closes the userfaultfd: in the asynchronous mode nobody waits for anything, so the target runs on, unwatched; what is
 //! lost are huge pages that would have been put together again. The client notices at its next window
@@ -42,6 +44,7 @@ mod list;
 mod memory;
 mod own;
 mod raw;
+mod reap;
 mod restore;
 mod serve;
 mod start;
@@ -49,4 +52,5 @@ mod wire;
 
 pub(super) use client::Keeper;
 pub(super) use filter::IOCTLS;
+pub(super) use reap::look_in;
 pub(super) use start::{another_is_there, start};

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::client::Keeper;
 use super::kernel::Kernel;
 use super::memory::{KEPT, Memory, STEPS};
-use super::{filter, raw, serve};
+use super::{filter, raw, reap, serve};
 use crate::capture::{CaptureError, sys};
 
 /// How the kernel lists it.
@@ -40,7 +40,7 @@ pub(in crate::capture) fn start(
         descriptors: descriptors.map_or(-1, |descriptors| descriptors.as_raw_fd()),
     };
     let arena = Arena::with_plan(fds, most_ranges(mappings)).map_err(failed("preparing its memory"))?;
-    arena.run().map_err(failed("starting it"))?;
+    reap::await_end(arena.run().map_err(failed("starting it"))?);
     // From here on it is the only one who has them.
     drop((theirs, uffd));
     Keeper::meet(ours, pid)
@@ -112,7 +112,7 @@ impl Arena {
     }
 
     /// Starts the keeper. All signals are blocked across it, and stay so in the keeper.
-    fn run(&self) -> Result<(), Errno> {
+    fn run(&self) -> Result<Pid, Errno> {
         let mut before = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
         let memory = self.0.as_ptr();
@@ -129,7 +129,11 @@ impl Arena {
         starter?;
         // SAFETY: the starter has ended; nobody else knows of the mapping.
         let started = unsafe { (&raw const (*memory).started).read_volatile() };
-        if started > 0 { Ok(()) } else { Err(Errno::from_raw(started.unsigned_abs() as i32)) }
+        if started > 0 {
+            Ok(Pid::from_raw(started as i32))
+        } else {
+            Err(Errno::from_raw(started.unsigned_abs() as i32))
+        }
     }
 }
 
@@ -140,14 +144,14 @@ impl Drop for Arena {
     }
 }
 
-/// Makes the keeper and ends, so that the keeper is nobody's child whose end somebody would have to wait for, but init's. And as it shares
-/// its memory only with who waits for it, the kernel forgets in it what the thread had registered (rseq(2)), and so in its copy.
+/// Makes the keeper, a child of ours as it is one itself, and ends. As it shares its memory only with who waits for
+/// it, the kernel forgets in it what the thread had registered (rseq(2)), and so in its copy.
 extern "C" fn starter(memory: *mut c_void) -> c_int {
     let memory = memory.cast::<Memory>();
     // SAFETY: the mapping is there as long as this process; the keeper gets a copy of it, and a stack in it that nobody else uses.
     unsafe {
         let stack = (&raw mut (*memory).keeper_stack).add(1).cast();
-        let keeper = libc::clone(serve::main, stack, 0, memory.cast());
+        let keeper = libc::clone(serve::main, stack, libc::CLONE_PARENT, memory.cast());
         let errno = i64::from(*libc::__errno_location());
         (&raw mut (*memory).started).write_volatile(if keeper < 0 { -errno } else { i64::from(keeper) });
     }

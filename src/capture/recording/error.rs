@@ -50,6 +50,14 @@ pub enum RecordingError {
         /// What was found.
         reason: &'static str,
     },
+    /// What it describes is more than may be made of a file.
+    #[error("this recording describes memory that takes {} MiB to follow, more than {} MiB: record for a shorter time", bytes >> 20, most >> 20)]
+    TooMuch {
+        /// What it would take.
+        bytes: usize,
+        /// What it may.
+        most: usize,
+    },
     /// A window is larger than the format allows.
     #[error("a window of {bytes} bytes does not fit into a recording: watch with shorter windows")]
     TooLarge {

@@ -23,11 +23,14 @@
 //! more than the window that was being written.
 //!
 //! Whoever reads trusts nothing: lengths are checked against what is there, decompressed sizes against [`MAX_WINDOW`], and what is made of
-//! them against [`MAX_DECODED`] (`weight`), before it is allocated. So whatever a file says, a reader never holds more than **512 MiB**:
+//! them against [`MAX_DECODED`] (`weight`), before it is allocated. So whatever a file says, a reader never holds more than 322 MiB:
 //! the window that was read last and the one that follows (twice `MAX_DECODED`), as much again of those before it in the run-up of a
-//! seek (one `MAX_DECODED`: where they are larger, the run-up is shorter), and a record on its way (one `MAX_DECODED`: 33 MiB as it
-//! is in the file, 64 MiB for what it is unpacked into, 1 MiB of zstd's own, and 32 MiB of an index). What a
-//! recorder would not read back, it does not write.
+//! seek (one `MAX_DECODED`: where they are larger, the run-up is shorter), and a record on its way (130 MiB: 33 as it
+//! is in the file, 64 for what it is unpacked into, 1 of zstd's own, and 32 of an index). What a recorder would not read back, it does
+//! not write.
+//!
+//! What is made of the windows (the map and its past, a trace for `evaluate`, rows of a table) is bounded by [`MAX_MADE`], before it is
+//! made: [`RecordingError::TooMuch`]. So no command takes more than **640 MiB** for a recording beside what it takes without one.
 
 mod codec;
 mod error;
@@ -46,7 +49,7 @@ pub use header::RecordingInfo;
 pub use reader::{Cursor, Recording};
 pub use replay::{Replay, ReplayStart, SPEEDS};
 pub use segments::RingLimits;
-pub use weight::MAX_DECODED;
+pub use weight::{MAX_DECODED, MAX_MADE};
 pub use writer::{Recorded, Recorder};
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use super::error::Damaged;
 
+/// No text is longer: the kernel's longest path, with each of its bytes escaped.
+pub(super) const MAX_TEXT: usize = 4 * 4096;
+
 /// Appends `value`.
 pub(super) fn put(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -57,6 +60,9 @@ impl<'a> Bytes<'a> {
 
     pub fn text(&mut self) -> Result<String, Damaged> {
         let part = self.part()?;
+        if part.0.len() > MAX_TEXT {
+            return Err(Damaged("a name is longer than any"));
+        }
         String::from_utf8(part.0.to_vec()).map_err(|_| Damaged("a name is not UTF-8"))
     }
 }

@@ -2,10 +2,13 @@
 
 use super::codec::MAX_THREADS;
 use super::error::Damaged;
+use super::numbers::MAX_TEXT;
 use crate::capture::{MemoryRegion, PageRange, ThreadWrites, Window};
 
-/// The most that a window may take once it is read, bytes: eight million ranges, or a table of 300,000 regions.
-pub const MAX_DECODED: usize = 128 << 20;
+/// The most that a window may take once it is read, bytes: four million ranges, or a table of 150,000 regions.
+pub const MAX_DECODED: usize = 64 << 20;
+/// The most that what is made of a recording may take beside its reader, bytes: a map and its past, a trace, rows of a table.
+pub const MAX_MADE: usize = 256 << 20;
 /// What an allocation takes besides its content.
 const ALLOCATION: usize = 32;
 
@@ -56,5 +59,15 @@ pub(super) fn window(window: &Window, table: Option<&[MemoryRegion]>) -> usize {
 
 /// Whether a reader would take it.
 pub(super) fn fits(window: &Window, table: Option<&[MemoryRegion]>) -> bool {
-    self::window(window, table) <= MAX_DECODED && window.threads.len() <= MAX_THREADS
+    self::window(window, table) <= MAX_DECODED
+        && window.threads.len() <= MAX_THREADS
+        && names_fit(window, table)
+}
+
+fn names_fit(window: &Window, table: Option<&[MemoryRegion]>) -> bool {
+    let regions = table.unwrap_or_default().iter();
+    let mut names = regions
+        .filter_map(|region| region.pathname.as_deref())
+        .chain(window.threads.iter().map(|one| &*one.name));
+    names.all(|name| name.len() <= MAX_TEXT)
 }

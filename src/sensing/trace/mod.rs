@@ -18,8 +18,10 @@ use crate::capture::recording::Recording;
 use crate::capture::{MemoryRegion, PageRange, range};
 use crate::map::{AddressLayout, TouchedLine};
 
-/// The most that the windows of a trace may take in memory, a bit for each page in each of them: an hour of a program of 900 MiB.
-const MAX_BYTES: usize = 1 << 30;
+/// The most that a trace and its replay may take in memory, with a bit for each page in each window: 25 minutes of a program of 900 MiB.
+const MAX_BYTES: usize = 448 << 20;
+/// What plan, solvers and scores keep of each page in a replay.
+const OF_PAGE: usize = 160;
 /// The longest line, pages.
 const MAX_PAGES: usize = 1 << 31;
 
@@ -101,6 +103,7 @@ impl WriteTrace {
                 range::merge(&mut regions);
                 few(path, &regions)?;
             }
+            few(path, &window.written)?;
             if known.touch(&window.written) {
                 touched.extend_from_slice(&window.written);
                 range::merge(&mut touched);
@@ -109,8 +112,10 @@ impl WriteTrace {
         }
         let line = AddressLayout::new(page_size, regions.iter().map(|region| region.start..region.end));
         let line = part(&line, &touched);
-        let pages = usize::try_from(line.pages()).ok().filter(|pages| (1..=MAX_PAGES).contains(pages));
-        let pages = pages.ok_or_else(|| unusable("no pages were under watch".into()))?;
+        let pages = usize::try_from(line.pages()).unwrap_or(usize::MAX);
+        if pages == 0 {
+            return Err(unusable("no pages were under watch".into()));
+        }
         fits(path, pages, count)?;
         let windows = recording.cursor_at(Duration::ZERO).map(|window| {
             let mut written = PageSet::empty(pages);
@@ -148,8 +153,8 @@ impl WriteTrace {
 
 /// Whether so many stretches of memory may be taken together from the windows of a recording.
 fn few(path: &Path, ranges: &[PageRange]) -> Result<(), SensingError> {
-    /// 128 MiB of them.
-    const MOST: usize = 1 << 23;
+    /// 16 MiB of them, of which a line is made by way of several copies.
+    const MOST: usize = 1 << 20;
     let reason = || format!("it has more than {MOST} stretches of memory: take a part of it");
     if ranges.len() <= MOST {
         return Ok(());
@@ -178,7 +183,8 @@ fn part(whole: &AddressLayout, written: &[PageRange]) -> AddressLayout {
 fn fits(path: &Path, pages: usize, windows: usize) -> Result<(), SensingError> {
     /// What a window takes that has no page.
     const LEAST: usize = 64;
-    let bytes = (pages.div_ceil(8) + LEAST).saturating_mul(windows);
+    let of_windows = (pages.div_ceil(8) + LEAST).saturating_mul(windows);
+    let bytes = of_windows.saturating_add(pages.saturating_mul(OF_PAGE));
     if bytes <= MAX_BYTES {
         return Ok(());
     }
@@ -247,7 +253,7 @@ mod tests {
         large[2].1 = numbers(&[vec![0; windows], vec![32 << 10]].concat());
         large[3].1 = npy("(32768,)", "<i4", bytemuck::cast_slice(&strewn));
         assert!(
-            read(&large).expect_err("refused").starts_with("32768 windows of 262144 pages take 1026 MiB")
+            read(&large).expect_err("refused").starts_with("32768 windows of 262144 pages take 1066 MiB")
         );
     }
 

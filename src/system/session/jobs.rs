@@ -10,7 +10,7 @@ use super::state::Session;
 use super::watching::{View, Watched};
 use super::words;
 use crate::Result;
-use crate::capture::{self, Attacher, ProcessAttach};
+use crate::capture::{self, Attacher, ProcessAttach, is_private};
 use crate::display::Compositor;
 use crate::ipc::{Candidate, Reply, Response};
 use crate::render::Image;
@@ -98,13 +98,17 @@ impl Session {
         }
         let image = compositor.screenshot(output).map_err(|error| error.to_string())?;
         let directory = self.config.screenshot_directory();
+        // As private as what may be seen on it.
+        let private = nix::unistd::geteuid().is_root()
+            || self.watched.iter().any(|watched| watched.play.is_none() && is_private(watched.pid()));
         self.start_job("screenshot", move || {
-            let written =
-                write(&image, path.map(PathBuf::from), &directory).map(|path| Response::Screenshot {
+            let written = write(&image, path.map(PathBuf::from), &directory, private).map(|path| {
+                Response::Screenshot {
                     path: path.to_string_lossy().into_owned(),
                     width: image.width,
                     height: image.height,
-                });
+                }
+            });
             Finished::Screenshot(id, written)
         })
     }
@@ -190,7 +194,7 @@ fn candidates(attacher: &Attacher, followed: &BTreeSet<u32>) -> Vec<Candidate> {
     candidates
 }
 
-fn write(image: &Image, path: Option<PathBuf>, directory: &Path) -> Result<PathBuf, String> {
+fn write(image: &Image, path: Option<PathBuf>, directory: &Path, private: bool) -> Result<PathBuf, String> {
     let path = match path {
         Some(path) => path,
         None => {
@@ -201,7 +205,8 @@ fn write(image: &Image, path: Option<PathBuf>, directory: &Path) -> Result<PathB
             unused(&directory, &time_name(jiff::Timestamp::now()))
         }
     };
-    image.write_png(&path).map_err(|error| error.to_string())?;
+    let written = if private { image.write_private_png(&path) } else { image.write_png(&path) };
+    written.map_err(|error| error.to_string())?;
     Ok(path)
 }
 
@@ -226,10 +231,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let image = Image { width: 1, height: 1, pixels: vec![0xff00_0000] };
         let folder = directory.path().join("new");
-        let first = write(&image, None, &folder).unwrap();
-        let second = write(&image, None, &folder).unwrap();
+        let first = write(&image, None, &folder, false).unwrap();
+        let second = write(&image, None, &folder, false).unwrap();
         assert!(first.exists() && second.exists() && first != second);
         let gone = directory.path().join("no/such/place.png");
-        assert!(write(&image, Some(gone), &folder).is_err());
+        assert!(write(&image, Some(gone), &folder, false).is_err());
     }
 }

@@ -170,6 +170,7 @@ impl Session {
         let mut pipeline = Pipeline::new(target.clone(), rung, hilbert.clone(), palette)?;
         pipeline.reshape(hilbert, self.half_life())?;
         if let Some(replay) = source.replay() {
+            pipeline.bound()?;
             pipeline.restart(replay.position())?;
         }
         source.set_arming_policy(pipeline.arming_policy());
@@ -276,7 +277,10 @@ impl Session {
             CaptureEvent::Failed(error) => Some(error.to_string()),
         };
         if let Some(reason) = over {
-            warn!("no longer watching {}: {reason}", watched.pipeline.target().comm);
+            // A recording goes on after a window that could not be taken.
+            if watched.pipeline.ended() != Some(reason.as_str()) {
+                warn!("no longer watching {}: {reason}", watched.pipeline.target().comm);
+            }
             watched.pipeline.end(reason);
             let recorded = watched.play.is_some();
             self.publish(compositor);

@@ -86,6 +86,7 @@ impl App {
         let mut pipeline =
             Pipeline::new(source.target().clone(), source.rung(), self.hilbert.clone(), self.palette)?;
         if let Some(replay) = source.replay() {
+            pipeline.bound()?;
             pipeline.restart(replay.position())?;
         }
         source.set_arming_policy(pipeline.arming_policy());

@@ -2,7 +2,7 @@
 //!
 //! What is full is copied, never renamed: everything is open from the start, so who keeps the log need not be able to open a file.
 //! Refusals cannot push out attaches: of a full log only what is no refusal goes to `.1` and the older ones; the refusals go to
-//! `.refused`, in the place of those before.
+//! `.refused`, in the place of those before. And attaches of one user push out none of another's ([`shares`](super::shares)).
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Event;
+use super::{Event, shares};
 
 /// A log that has grown to this is put aside.
 const ROTATE_AT: u64 = 8 << 20;
@@ -31,6 +31,8 @@ pub struct AuditLog {
 #[derive(Debug)]
 struct Aside {
     older: Vec<File>,
+    /// What is going to be the oldest of them, while that is written.
+    spare: File,
     refused: File,
 }
 
@@ -60,14 +62,15 @@ impl AuditLog {
                 open(Path::new(&name))
             };
             let older = (1..=KEPT).map(|number| beside(&format!(".{number}"))).collect::<io::Result<_>>()?;
-            self.aside = Some(Aside { older, refused: beside(".refused")? });
+            self.aside = Some(Aside { older, spare: beside(".spare")?, refused: beside(".refused")? });
         }
         Ok(())
     }
 
     /// All that it needs.
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let aside = self.aside.iter().flat_map(|aside| aside.older.iter().chain([&aside.refused]));
+        let aside =
+            self.aside.iter().flat_map(|aside| aside.older.iter().chain([&aside.spare, &aside.refused]));
         [&self.file].into_iter().chain(aside).map(AsFd::as_fd)
     }
 
@@ -98,20 +101,34 @@ impl AuditLog {
         self.file.sync_data()
     }
 
+    /// Each log becomes an older one; the two oldest are one then, and all together leave room for another.
+    fn make_room(&self, older: &[File], spare: &File) -> io::Result<()> {
+        let logs = older.iter().rev().map(content).collect::<io::Result<Vec<_>>>()?;
+        let most = usize::try_from(self.rotate_at).unwrap_or(usize::MAX).saturating_mul(KEPT - 1);
+        let kept = shares::thin(&logs, most);
+        let (oldest, newer) = kept.split_at(2.min(kept.len()));
+        let oldest = oldest.concat();
+        // Its own lines are in no other file meanwhile.
+        replace(spare, &oldest)?;
+        let mut places = older.iter().rev();
+        for (log, place) in std::iter::once(&oldest).chain(newer).zip(places.by_ref()) {
+            replace(place, log)?;
+        }
+        places.try_for_each(|rest| rest.set_len(0))?;
+        spare.set_len(0)
+    }
+
     /// Whatever it is interrupted by, each line is in one of the files at least.
     fn rotate(&mut self) -> io::Result<()> {
         self.prepare()?;
-        let Some(Aside { older, refused }) = &self.aside else { return Ok(()) };
+        let Some(Aside { older, spare, refused }) = &self.aside else { return Ok(()) };
         let (mut of_refusals, mut others) = (Vec::new(), Vec::new());
         for line in content(&self.file)?.split_inclusive(|byte| *byte == b'\n') {
             if is_refusal(line) { &mut of_refusals } else { &mut others }.extend_from_slice(line);
         }
         if let Some(newest) = older.first() {
             if newest.metadata()?.len() >= self.rotate_at {
-                for (from, to) in older.iter().zip(&older[1..]).rev() {
-                    replace(to, &content(from)?)?;
-                }
-                newest.set_len(0)?;
+                self.make_room(older, spare)?;
             }
             let mut newest: &File = newest;
             newest.write_all(&others)?;
@@ -202,6 +219,41 @@ mod tests {
         assert!(!read(&path, ".1").contains("refused") && read(&path, ".2").is_empty());
         assert!(read(&path, "").ends_with("{\"event\":\"refused\",\"pid\":999}\n"));
         assert!(read(&path, ".refused").lines().count() > 1);
+    }
+
+    #[test]
+    fn attaches_of_one_user_push_out_none_of_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.jsonl");
+        let mut log = AuditLog::with_limit(&path, 4000).unwrap();
+        let attach = |uid: u32, number: u32| {
+            format!(
+                r#"{{"time":"{number:06}","event":"attach","peer":{{"pid":1,"uid":{uid}}},"target":{{"pid":{number}}}}}"#
+            )
+        };
+        for number in 0..10 {
+            log.write(&attach(8, number)).unwrap();
+        }
+        for number in 100..3100 {
+            log.write(&attach(7, number)).unwrap();
+        }
+        let endings = (1..=KEPT).rev().map(|number| format!(".{number}")).chain([String::new()]);
+        let text: String = endings.map(|ending| read(&path, &ending)).collect();
+        assert!(text.len() < 4000 * (KEPT + 2), "{} bytes", text.len());
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let of = |uid: u32| lines.iter().filter(move |line| line["peer"]["uid"] == uid);
+        assert_eq!(of(8).count(), 10, "all of them: {text}");
+        let (sums, left): (Vec<_>, Vec<_>) = of(7).partition(|line| line["event"] == "summary");
+        let [sum] = &sums[..] else { panic!("one line says what is gone: {sums:?}") };
+        let gone = 3000 - left.len() as u64;
+        assert_eq!(sum["summary"]["attaches"], gone);
+        assert_eq!(sum["summary"]["processes"], gone);
+        let (first, last) = (&sum["summary"]["first"], &sum["summary"]["last"]);
+        assert_eq!((first, last.as_str()), (&"000100".into(), Some(&*format!("{:06}", 99 + gone))));
+        // The newest are there, and in their order.
+        let numbers: Vec<u64> = left.iter().filter_map(|line| line["target"]["pid"].as_u64()).collect();
+        assert!(numbers.is_sorted() && numbers.last() == Some(&3099));
     }
 
     #[test]

@@ -24,11 +24,7 @@ pub fn usual_audit_log() -> PathBuf {
 }
 
 /// Does it, and writes down before that it is going to be done, and afterwards what came of it.
-pub(in crate::capture::broker) fn audited<T>(
-    pid: u32,
-    how: &str,
-    attach: impl FnOnce() -> Result<T>,
-) -> Result<T> {
+pub(in crate::capture) fn audited<T>(pid: u32, how: &str, attach: impl FnOnce() -> Result<T>) -> Result<T> {
     let target = Credentials::of(pid).ok();
     let note = |event, reason: &str| note(&Note::new(event, pid, target.as_ref(), reason));
     note(Event::Attach, how);
