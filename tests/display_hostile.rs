@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use wayland::bare::{Bare, Word};
+use wayland::bare::{Bare, Word, message};
 use wayland::{Bench, RED};
 
 use Word::{Number, Signed};
@@ -387,5 +387,87 @@ fn a_client_that_does_not_listen_is_let_go_of() {
         hostile.bare.send_deaf(&mut hostile.bench, display, 0, &[Number(callback)]);
     }
     assert!(!hostile.round_trip(), "nobody keeps what it was told for ever");
+    hostile.others_are_answered();
+}
+
+/// Others are answered while it asks this without pause: what `asks` returns after it has made what it needs.
+fn flooded_by(asks: impl FnOnce(&mut Hostile) -> Vec<u8>) {
+    let mut hostile = Hostile::new();
+    let words = asks(&mut hostile);
+    // As much as a program sends at once.
+    let words = words.repeat((1 << 14) / words.len() + 1);
+    let flood = hostile.bare.flood(words, None);
+    for _ in 0..3 {
+        hostile.others_are_answered();
+    }
+    assert!(flood.end(), "it went on until they were answered, and was not cut off either");
+    hostile.others_are_answered();
+}
+
+/// A window that is shown, and a buffer.
+fn shown(hostile: &mut Hostile) -> (u32, u32, u32) {
+    let buffer = hostile.buffer();
+    let (surface, _, toplevel) = hostile.toplevel();
+    hostile.show(surface, buffer);
+    (surface, toplevel, buffer)
+}
+
+#[test]
+fn a_flood_of_questions() {
+    flooded_by(|hostile| {
+        let callback = hostile.bare.id();
+        message(1, 0, &[Number(callback)])
+    });
+}
+
+#[test]
+fn a_flood_of_commits() {
+    flooded_by(|hostile| {
+        let (surface, _, _) = shown(hostile);
+        message(surface, 6, &[])
+    });
+}
+
+#[test]
+fn a_flood_of_pictures() {
+    flooded_by(|hostile| {
+        let (surface, _, buffer) = shown(hostile);
+        let attach = message(surface, 1, &[Number(buffer), Signed(0), Signed(0)]);
+        let damage = message(surface, 2, &[Signed(0), Signed(0), Signed(4), Signed(4)]);
+        [attach, damage, message(surface, 6, &[])].concat()
+    });
+}
+
+#[test]
+fn a_flood_of_titles() {
+    flooded_by(|hostile| {
+        let (_, toplevel, _) = shown(hostile);
+        message(toplevel, 2, &[Word::Text(&"x".repeat(4000))])
+    });
+}
+
+#[test]
+fn a_flood_of_objects_that_come_and_go() {
+    // Surfaces, regions, positioners; each is destroyed by its first request.
+    for (shell, request) in [(false, 0), (false, 1), (true, 1)] {
+        flooded_by(|hostile| {
+            let maker = if shell { hostile.shell } else { hostile.compositor };
+            let made = hostile.bare.id();
+            [message(maker, request, &[Number(made)]), message(made, 0, &[])].concat()
+        });
+    }
+}
+
+#[test]
+fn a_flood_of_memory_that_is_shared() {
+    let mut hostile = Hostile::new();
+    let shm = hostile.bind("wl_shm");
+    let pool = hostile.bare.id();
+    let words = [message(shm, 0, &[Number(pool), Signed(64)]), message(pool, 1, &[])].concat();
+    let flood = hostile.bare.flood(words, Some(memory(&[0; 64])));
+    for _ in 0..3 {
+        hostile.others_are_answered();
+    }
+    assert!(flood.end(), "it went on until they were answered, and was not cut off either");
     hostile.others_are_answered();
 }

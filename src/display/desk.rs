@@ -16,6 +16,7 @@ use smithay::utils::{Clock, Logical, Monotonic, Point};
 
 use super::compositor::Notice;
 use super::cursor::{Cursor, DragIcon};
+use super::dispatch::{self, SharedRelays};
 use super::focus::Focus;
 use super::handlers::Protocols;
 use super::input::MapPoint;
@@ -35,6 +36,8 @@ pub(crate) struct Desk {
     pub(crate) display: DisplayHandle,
     pub(crate) handle: LoopHandle<'static, Compositor>,
     pub(crate) signal: LoopSignal,
+    /// What lies between each client and the Wayland library.
+    pub(crate) relays: SharedRelays,
     /// Why the loop was ended, if nobody wanted that.
     pub(crate) failure: Option<DisplayError>,
     pub(crate) clock: Clock<Monotonic>,
@@ -128,6 +131,7 @@ impl Desk {
             display,
             handle,
             signal,
+            relays: dispatch::relays()?,
             failure: None,
             clock: Clock::new(),
             config,
