@@ -409,6 +409,7 @@ fn shown(hostile: &mut Hostile) -> (u32, u32, u32) {
     let buffer = hostile.buffer();
     let (surface, _, toplevel) = hostile.toplevel();
     hostile.show(surface, buffer);
+    assert!(hostile.round_trip());
     (surface, toplevel, buffer)
 }
 

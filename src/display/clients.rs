@@ -157,6 +157,7 @@ pub(crate) fn spawn(
                     }
                 };
                 debug!(name, pid, how, "a program ended");
+                compositor.desk.programs.forget(pid);
                 if let Some(ended) = ended.take() {
                     ended(compositor, pid, how);
                 }

@@ -189,7 +189,10 @@ impl Compositor {
         prepare: impl FnOnce(&mut std::process::Command),
     ) -> Result<u32, DisplayError> {
         let Desk { handle, socket, environment, .. } = &self.desk;
-        clients::spawn(handle, socket, environment, command, prepare, Box::new(|_, _, _| ()))
+        let ended = Box::new(|_: &mut Compositor, _, _| ());
+        let pid = clients::spawn(handle, socket, environment, command, prepare, ended)?;
+        self.desk.programs.add(pid);
+        Ok(pid)
     }
 
     /// Ends the event loop because of this, which [`Self::failure`] tells afterwards.

@@ -24,6 +24,7 @@ use super::kiosk::Kiosk;
 use super::lock::Lock;
 use super::outputs::{ByHand, OutputState};
 use super::overlay::Overlay;
+use super::programs::Programs;
 use super::shell::Windows;
 use super::xwayland::Xwayland;
 use super::{Compositor, CompositorConfig, DisplayError};
@@ -76,6 +77,7 @@ pub(crate) struct Desk {
     /// For the next time that displays switch by themselves.
     pub(crate) power_timer: Option<RegistrationToken>,
     pub(crate) kiosk: Kiosk,
+    pub(crate) programs: Programs,
     /// What we draw over everything ourselves.
     pub(crate) overlay: Option<Overlay>,
     /// The fonts for that, from the first time on.
@@ -159,6 +161,7 @@ impl Desk {
             off_by_hand: false,
             power_timer: None,
             kiosk: Kiosk::default(),
+            programs: Programs::default(),
             overlay: None,
             lettering: None,
             listing: false,

@@ -45,6 +45,7 @@ mod pacing;
 mod placement;
 mod popups;
 mod power;
+mod programs;
 mod puppet;
 mod redraw;
 mod relay;
