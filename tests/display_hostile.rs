@@ -390,6 +390,62 @@ fn a_client_that_does_not_listen_is_let_go_of() {
     hostile.others_are_answered();
 }
 
+#[test]
+fn commits_that_wait_are_so_many_and_no_more() {
+    let mut hostile = Hostile::new();
+    let timing = hostile.bind("wp_commit_timing_manager_v1");
+    let (surface, _, _) = shown(&mut hostile);
+    let timer = hostile.make(timing, 1, &[Number(surface)]);
+    for _ in 0..10_000 {
+        // The end of time.
+        hostile.send(timer, 0, &[Number(u32::MAX >> 1), Number(0), Number(0)]);
+        hostile.commit(surface);
+    }
+    hostile.was_told(NO_MEMORY);
+
+    // Those that were shown, and those of surfaces that are gone, do not count.
+    let mut hostile = Hostile::new();
+    let timing = hostile.bind("wp_commit_timing_manager_v1");
+    let (surface, _, _) = shown(&mut hostile);
+    for _ in 0..20 {
+        let other = hostile.surface();
+        let timer = hostile.make(timing, 1, &[Number(other)]);
+        for _ in 0..100 {
+            hostile.send(timer, 0, &[Number(u32::MAX >> 1), Number(0), Number(0)]);
+            hostile.commit(other);
+            hostile.commit(surface);
+        }
+        hostile.send(timer, 1, &[]);
+        hostile.send(other, 0, &[]);
+    }
+    assert!(hostile.round_trip(), "{:?}", hostile.bare.told);
+}
+
+#[test]
+fn objects_of_whatever_kind_are_so_many_and_no_more() {
+    // Positioners, regions, bound globals.
+    let kinds: [fn(&mut Hostile); 3] = [
+        |hostile| {
+            let shell = hostile.shell;
+            hostile.make(shell, 1, &[]);
+        },
+        |hostile| {
+            let compositor = hostile.compositor;
+            hostile.make(compositor, 1, &[]);
+        },
+        |hostile| {
+            hostile.bind("wl_subcompositor");
+        },
+    ];
+    for kind in kinds {
+        let mut hostile = Hostile::new();
+        for _ in 0..120_000 {
+            kind(&mut hostile);
+        }
+        hostile.was_told(NO_MEMORY);
+    }
+}
+
 /// Others are answered while it asks this without pause: what `asks` returns after it has made what it needs.
 fn flooded_by(asks: impl FnOnce(&mut Hostile) -> Vec<u8>) {
     let mut hostile = Hostile::new();

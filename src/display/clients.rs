@@ -100,8 +100,10 @@ pub(crate) fn listen(
 pub(crate) fn admit(desk: &mut Desk, stream: UnixStream, mut state: ClientState) -> std::io::Result<Client> {
     let peer = getsockopt(&stream, PeerCredentials).ok();
     state.pid = peer.and_then(|peer| u32::try_from(peer.pid()).ok());
-    let library = desk.relays.borrow_mut().add(stream)?;
-    desk.display.insert_client(library, Arc::new(state))
+    let (id, library) = desk.relays.borrow_mut().add(stream)?;
+    let client = desk.display.insert_client(library, Arc::new(state))?;
+    desk.relays.borrow_mut().known_as(id, client.clone());
+    Ok(client)
 }
 
 /// Is told of the end of a program: its process, and how it ended.

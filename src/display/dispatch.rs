@@ -14,12 +14,16 @@ use std::time::Instant;
 use calloop::generic::Generic;
 use calloop::{EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use smithay::reexports::wayland_server::{Display, DisplayHandle};
+use smithay::reexports::wayland_server::{Client, Display, DisplayHandle};
 use tracing::debug;
 
+use super::limits;
 use super::relay::{Carried, Relay};
 use super::shares::Share;
 use super::{Compositor, DisplayError};
+
+/// Bytes of requests after which what a client has is counted. Twelve make an object.
+const COUNTED: usize = 1 << 18;
 
 /// The relays of all clients.
 #[derive(Debug)]
@@ -28,8 +32,19 @@ pub(crate) struct Relays {
     asking: Epoll,
     /// Tells for which there is something to be told.
     telling: Epoll,
-    all: HashMap<u64, (Relay, Share)>,
+    all: HashMap<u64, Place>,
     next: u64,
+}
+
+/// What there is for a client.
+#[derive(Debug)]
+struct Place {
+    relay: Relay,
+    share: Share,
+    /// As the library knows it, from the moment on at which it does.
+    client: Option<Client>,
+    /// Bytes of requests since what it has was counted last.
+    uncounted: usize,
 }
 
 pub(crate) type SharedRelays = Rc<RefCell<Relays>>;
@@ -46,23 +61,31 @@ pub(crate) fn relays() -> Result<SharedRelays, DisplayError> {
 }
 
 impl Relays {
-    /// A client more. Returns what the library is to have in the place of its socket.
-    pub(crate) fn add(&mut self, client: UnixStream) -> io::Result<UnixStream> {
+    /// A client more. Returns its number here, and what the library is to have in the place of its socket.
+    pub(crate) fn add(&mut self, client: UnixStream) -> io::Result<(u64, UnixStream)> {
         let (relay, library) = Relay::new(client)?;
         let id = self.next;
         self.asking.add(relay.client(), EpollEvent::new(EpollFlags::EPOLLIN, id))?;
         self.telling.add(relay.library(), EpollEvent::new(EpollFlags::EPOLLIN, id))?;
         self.next += 1;
-        self.all.insert(id, (relay, Share::new(Instant::now())));
-        Ok(library)
+        let share = Share::new(Instant::now());
+        self.all.insert(id, Place { relay, share, client: None, uncounted: 0 });
+        Ok((id, library))
+    }
+
+    /// The library knows it as this.
+    pub(crate) fn known_as(&mut self, id: u64, client: Client) {
+        if let Some(place) = self.all.get_mut(&id) {
+            place.client = Some(client);
+        }
     }
 
     /// A turn of the loop begins: those that ask something.
     fn begin(&mut self, now: Instant) -> Vec<u64> {
         let ready = wait(&self.asking, self.all.len());
         for (id, _) in &ready {
-            if let Some((_, share)) = self.all.get_mut(id) {
-                share.begin(now);
+            if let Some(place) = self.all.get_mut(id) {
+                place.share.begin(now);
             }
         }
         ready.into_iter().map(|(id, _)| id).collect()
@@ -70,9 +93,12 @@ impl Relays {
 
     /// Gives the library the next requests of this client. Returns whether there were some, or the last one was.
     fn ask(&mut self, id: u64) -> bool {
-        let Some((relay, share)) = self.all.get_mut(&id) else { return false };
+        let Some(Place { relay, share, uncounted, .. }) = self.all.get_mut(&id) else { return false };
         match relay.carry_requests(share.parcel()) {
-            Carried::Bytes(_) => true,
+            Carried::Bytes(count) => {
+                *uncounted += count;
+                true
+            }
             Carried::Nothing | Carried::Blocked => false,
             Carried::Over => {
                 // An end is readable for ever.
@@ -85,13 +111,20 @@ impl Relays {
     /// The library has answered this client's requests since then. Returns whether it is its turn still.
     fn asked(&mut self, id: u64, since: Instant, asking: usize) -> bool {
         let answers = self.tell(id);
-        let Some((_, share)) = self.all.get_mut(&id) else { return false };
+        let Some(Place { share, .. }) = self.all.get_mut(&id) else { return false };
         share.took(since.elapsed(), answers, asking)
+    }
+
+    /// This client, when it has asked so much that it may have made more than it may have.
+    fn to_be_counted(&mut self, id: u64) -> Option<Client> {
+        let place = self.all.get_mut(&id).filter(|place| place.uncounted >= COUNTED)?;
+        place.uncounted = 0;
+        place.client.clone()
     }
 
     /// Tells a client all that there is for it, and lets go of it when the library has. Returns how many bytes there were.
     fn tell(&mut self, id: u64) -> usize {
-        let Some((relay, _)) = self.all.get_mut(&id) else { return 0 };
+        let Some(Place { relay, .. }) = self.all.get_mut(&id) else { return 0 };
         let (mut told, was_blocked) = (0, relay.is_blocked());
         loop {
             match relay.carry_events() {
@@ -118,7 +151,7 @@ impl Relays {
         let mut any = false;
         for (id, ready) in wait(&self.telling, self.all.len()) {
             any |= self.tell(id) > 0;
-            let blocked = self.all.get(&id).is_some_and(|(relay, _)| relay.is_blocked());
+            let blocked = self.all.get(&id).is_some_and(|place| place.relay.is_blocked());
             if blocked && ready.contains(EpollFlags::EPOLLHUP) {
                 // The library has let go of it, and it is not waited for.
                 self.all.remove(&id);
@@ -184,6 +217,10 @@ fn answer(
         while relays.borrow_mut().ask(*id) {
             let since = Instant::now();
             display.dispatch_clients(compositor)?;
+            let counted = relays.borrow_mut().to_be_counted(*id);
+            if let Some(client) = counted {
+                limits::bound_objects(&client, &compositor.desk.display);
+            }
             if !relays.borrow_mut().asked(*id, since, asking.len()) {
                 break;
             }

@@ -1,5 +1,7 @@
 //! Surfaces: what a commit brings about.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use calloop::EventSource;
 use smithay::backend::renderer::utils::{on_commit_buffer_handler, with_renderer_surface_state};
 use smithay::input::pointer::{CursorImageAttributes, CursorImageStatus};
@@ -45,6 +47,7 @@ impl CompositorHandler for Compositor {
         }
         add_pre_commit_hook::<Self, _>(surface, |compositor, _, surface| {
             compositor.bound_commit(surface);
+            compositor.bound_waiting(surface);
             compositor.wait_for_buffer(surface);
             compositor.note_moment(surface);
             subsurface::about_to_commit(surface);
@@ -57,6 +60,7 @@ impl CompositorHandler for Compositor {
 
     fn commit(&mut self, surface: &WlSurface) {
         subsurface::committed(surface);
+        waits_no_more(surface, is_sync_subsurface(surface));
         self.bound_current(surface);
         if is_sync_subsurface(surface) {
             // It changes with the surface that it is in step with, which is committed after it: what is for the whole tree is done
@@ -83,6 +87,7 @@ impl CompositorHandler for Compositor {
         {
             counts.drop_surface();
         }
+        waits_no_more(surface, true);
         if self.desk.drag_icon.as_ref().is_some_and(|icon| icon.surface == *surface) {
             self.desk.drag_icon = None;
         }
@@ -112,6 +117,23 @@ impl Compositor {
             && let Some(client) = surface.client()
         {
             limits::refuse(&client, &self.desk.display, "frames awaited with one surface", limits::CALLBACKS);
+        }
+    }
+
+    /// What was committed and cannot be shown yet is kept, and looked through with every commit of the client.
+    fn bound_waiting(&mut self, surface: &WlSurface) {
+        // Commits of these are one until that of the surface that they are in step with.
+        if is_sync_subsurface(surface) {
+            return;
+        }
+        let Some(client) = surface.client() else { return };
+        let Some(counts) = limits::counts_of(&client) else { return };
+        with_states(surface, |states| {
+            let waiting = states.data_map.get_or_insert_threadsafe(Waiting::default);
+            waiting.0.fetch_add(1, Ordering::Relaxed);
+        });
+        if !counts.add_commit() {
+            limits::refuse(&client, &self.desk.display, "commits that wait", limits::COMMITS);
         }
     }
 
@@ -235,6 +257,26 @@ impl Compositor {
         for output in outputs {
             self.desk.queue_redraw(&output);
         }
+    }
+}
+
+/// Commits of a surface that are not part of what it shows yet. Every commit is one of these for a moment at least.
+#[derive(Default)]
+struct Waiting(AtomicUsize);
+
+/// One commit of this surface is part of it, or all wait no more.
+fn waits_no_more(surface: &WlSurface, all: bool) {
+    let fewer = with_states(surface, |states| {
+        let Some(waiting) = states.data_map.get::<Waiting>() else { return 0 };
+        let now = waiting.0.load(Ordering::Relaxed);
+        let fewer = if all { now } else { now.min(1) };
+        waiting.0.store(now - fewer, Ordering::Relaxed);
+        fewer
+    });
+    if let Some(client) = surface.client()
+        && let Some(counts) = limits::counts_of(&client)
+    {
+        counts.drop_commits(fewer);
     }
 }
 
