@@ -446,6 +446,84 @@ fn objects_of_whatever_kind_are_so_many_and_no_more() {
     }
 }
 
+/// Numbers at the ends of what the wire can say.
+const ENDS: [i32; 4] = [i32::MIN, -1, 1, i32::MAX];
+
+#[test]
+fn places_and_sizes_at_the_ends_of_all_numbers() {
+    for one in ENDS {
+        for other in ENDS {
+            let (one, other) = (Signed(one), Signed(other));
+            // Of a window: what it is without its shadows, and what it may be.
+            attempt(|hostile, (surface, xdg, toplevel), buffer| {
+                hostile.send(xdg, 3, &[one, one, other, other]);
+                hostile.show(surface, buffer);
+                hostile.send(toplevel, 7, &[other, other]);
+                hostile.send(toplevel, 8, &[other, one]);
+                hostile.show(surface, buffer);
+            });
+            // Of what a client draws: its corner, what has changed of it, what of it takes a pointer.
+            attempt(|hostile, (surface, _, _), buffer| {
+                let compositor = hostile.compositor;
+                let region = hostile.make(compositor, 1, &[]);
+                hostile.send(region, 1, &[one, one, other, other]);
+                hostile.send(region, 2, &[other, one, one, other]);
+                hostile.send(surface, 4, &[Number(region)]);
+                hostile.send(surface, 5, &[Number(region)]);
+                hostile.send(surface, 2, &[one, one, other, other]);
+                hostile.send(surface, 9, &[other, other, one, one]);
+                hostile.send(surface, 10, &[one, other]);
+                hostile.show(surface, buffer);
+            });
+            // Of a part of it, and how it is scaled.
+            attempt(|hostile, (surface, _, _), buffer| {
+                let child = hostile.surface();
+                let subsurface = hostile.subsurface(child, surface);
+                hostile.send(subsurface, 1, &[one, other]);
+                hostile.show(child, buffer);
+                hostile.show(surface, buffer);
+                assert!(hostile.round_trip() || hostile.bare.told.is_some());
+                let viewporter = hostile.bind("wp_viewporter");
+                let viewport = hostile.make(viewporter, 1, &[Number(child)]);
+                hostile.send(viewport, 2, &[one, other]);
+                hostile.show(child, buffer);
+                hostile.show(surface, buffer);
+            });
+            attempt(|hostile, (surface, _, _), buffer| {
+                hostile.send(surface, 8, &[one]);
+                hostile.show(surface, buffer);
+            });
+            // Of a menu.
+            attempt(|hostile, (_, xdg, _), _| {
+                let shell = hostile.shell;
+                let positioner = hostile.make(shell, 1, &[]);
+                hostile.send(positioner, 1, &[other, other]);
+                hostile.send(positioner, 2, &[one, one, other, other]);
+                hostile.send(positioner, 3, &[Number(8)]);
+                hostile.send(positioner, 4, &[Number(8)]);
+                hostile.send(positioner, 5, &[Number(63)]);
+                hostile.send(positioner, 6, &[one, other]);
+                let menu = hostile.surface();
+                let xdg_menu = hostile.make(shell, 2, &[Number(menu)]);
+                hostile.make(xdg_menu, 2, &[Number(xdg), Number(positioner)]);
+                hostile.commit(menu);
+            });
+        }
+    }
+}
+
+/// It does this with a window of its own, and may be told that this is an error.
+fn attempt(act: impl FnOnce(&mut Hostile, (u32, u32, u32), u32)) {
+    let mut hostile = Hostile::new();
+    let buffer = hostile.buffer();
+    let window = hostile.toplevel();
+    hostile.show(window.0, buffer);
+    assert!(hostile.round_trip());
+    act(&mut hostile, window, buffer);
+    let _told = hostile.round_trip();
+    hostile.others_are_answered();
+}
+
 /// Others are answered while it asks this without pause: what `asks` returns after it has made what it needs.
 fn flooded_by(asks: impl FnOnce(&mut Hostile) -> Vec<u8>) {
     let mut hostile = Hostile::new();
