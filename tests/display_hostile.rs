@@ -446,6 +446,32 @@ fn objects_of_whatever_kind_are_so_many_and_no_more() {
     }
 }
 
+#[test]
+fn what_is_shown_of_shared_memory_is_so_much_and_no_more() {
+    // A file with nothing in it: what it costs is the renderer's copy.
+    const SIDE: i32 = 8192;
+    let length = 4 * SIDE * SIDE;
+    let file = File::from(memory(b""));
+    file.set_len(length as u64).expect("a hole");
+    let mut hostile = Hostile::new();
+    let shm = hostile.bind("wl_shm");
+    let pool = hostile.make(shm, 0, &[Word::File(file.as_fd()), Signed(length)]);
+    let words = [Signed(0), Signed(SIDE), Signed(SIDE), Signed(4 * SIDE), Number(1)];
+    let buffer = hostile.make(pool, 0, &words);
+    // One after the other is one at a time.
+    for _ in 0..10 {
+        let surface = hostile.surface();
+        hostile.show(surface, buffer);
+        hostile.send(surface, 0, &[]);
+    }
+    assert!(hostile.round_trip(), "{:?}", hostile.bare.told);
+    for _ in 0..10 {
+        let surface = hostile.surface();
+        hostile.show(surface, buffer);
+    }
+    hostile.was_told(NO_MEMORY);
+}
+
 /// Numbers at the ends of what the wire can say.
 const ENDS: [i32; 4] = [i32::MIN, -1, 1, i32::MAX];
 
@@ -492,6 +518,18 @@ fn places_and_sizes_at_the_ends_of_all_numbers() {
             attempt(|hostile, (surface, _, _), buffer| {
                 hostile.send(surface, 8, &[one]);
                 hostile.show(surface, buffer);
+            });
+            // Of a bar.
+            attempt(|hostile, _, _| {
+                let shell = hostile.bind("zwlr_layer_shell_v1");
+                let (surface, layer) = (hostile.surface(), hostile.bare.id());
+                let words = [Number(layer), Number(surface), Number(0), Number(2), Word::Text("bar")];
+                hostile.send(shell, 0, &words);
+                hostile.send(layer, 0, &[one, other]);
+                hostile.send(layer, 1, &[Number(15)]);
+                hostile.send(layer, 2, &[other]);
+                hostile.send(layer, 3, &[one, other, one, other]);
+                hostile.commit(surface);
             });
             // Of a menu.
             attempt(|hostile, (_, xdg, _), _| {

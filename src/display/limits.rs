@@ -34,6 +34,8 @@ pub(crate) const DAMAGE: usize = 256;
 pub(crate) const CALLBACKS: usize = 4096;
 /// Commits of one client that wait: for its GPU, for a moment, for the frame before.
 pub(crate) const COMMITS: usize = 1024;
+/// Bytes of the shared memory that one client shows, of which the renderer has a copy: eight windows of 8K.
+pub(crate) const SHOWN: usize = 1 << 30;
 /// Objects of one client, of whatever kind. Browsers have thousands.
 pub(crate) const OBJECTS: usize = 1 << 16;
 /// Bytes of a keymap. The largest of xkeyboard-config have 80 KiB.
@@ -48,6 +50,7 @@ pub(crate) struct Counts {
     surfaces: AtomicUsize,
     subsurfaces: AtomicUsize,
     commits: AtomicUsize,
+    shown: AtomicUsize,
     /// Rectangles of each region.
     regions: Mutex<HashMap<ObjectId, usize>>,
 }
@@ -75,6 +78,12 @@ impl Counts {
     /// A commit more that waits; whether it may have that.
     pub(crate) fn add_commit(&self) -> bool {
         self.commits.fetch_add(1, Ordering::Relaxed) < COMMITS
+    }
+
+    /// A surface shows so many bytes of shared memory, and not so many as before; whether it may.
+    pub(crate) fn show(&self, now: usize, before: usize) -> bool {
+        self.shown.fetch_add(now, Ordering::Relaxed);
+        self.shown.fetch_sub(before, Ordering::Relaxed) <= SHOWN + before
     }
 
     /// So many wait no more.

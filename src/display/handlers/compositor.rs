@@ -16,6 +16,7 @@ use smithay::wayland::compositor::{
 use smithay::wayland::dmabuf::get_dmabuf;
 use smithay::wayland::drm_syncobj::DrmSyncobjCachedState;
 use smithay::wayland::shell::xdg::XdgPopupSurfaceData;
+use smithay::wayland::shm::{BufferData, with_buffer_contents};
 use smithay::xwayland::XWaylandClientData;
 
 use super::subsurface;
@@ -68,6 +69,7 @@ impl CompositorHandler for Compositor {
             return;
         }
         on_commit_buffer_handler::<Self>(surface);
+        self.bound_shown(surface);
         let root = self.desk.root_of(surface);
         self.commit_toplevel(&root);
         self.commit_layer(&root);
@@ -88,6 +90,7 @@ impl CompositorHandler for Compositor {
             counts.drop_surface();
         }
         waits_no_more(surface, true);
+        shows(surface, 0);
         if self.desk.drag_icon.as_ref().is_some_and(|icon| icon.surface == *surface) {
             self.desk.drag_icon = None;
         }
@@ -117,6 +120,23 @@ impl Compositor {
             && let Some(client) = surface.client()
         {
             limits::refuse(&client, &self.desk.display, "frames awaited with one surface", limits::CALLBACKS);
+        }
+    }
+
+    /// The renderer has a copy of what a client shows from its memory, which may have holes and be smaller than it says.
+    fn bound_shown(&mut self, surface: &WlSurface) {
+        let bytes = with_renderer_surface_state(surface, |state| {
+            let size = |_: *const u8, _: usize, data: BufferData| {
+                let length = |value: i32| usize::try_from(value).unwrap_or(0);
+                4 * length(data.width) * length(data.height)
+            };
+            // Buffers that are no memory have none of it.
+            state.buffer().map_or(0, |buffer| with_buffer_contents(buffer, size).unwrap_or(0))
+        });
+        if !shows(surface, bytes.unwrap_or(0))
+            && let Some(client) = surface.client()
+        {
+            limits::refuse(&client, &self.desk.display, "bytes of memory that are shown", limits::SHOWN);
         }
     }
 
@@ -263,6 +283,19 @@ impl Compositor {
 /// Commits of a surface that are not part of what it shows yet. Every commit is one of these for a moment at least.
 #[derive(Default)]
 struct Waiting(AtomicUsize);
+
+/// Bytes of memory that a surface shows.
+#[derive(Default)]
+struct Shown(AtomicUsize);
+
+/// This surface shows so many bytes. Returns whether its client may show them.
+fn shows(surface: &WlSurface, bytes: usize) -> bool {
+    let before = with_states(surface, |states| {
+        states.data_map.get_or_insert_threadsafe(Shown::default).0.swap(bytes, Ordering::Relaxed)
+    });
+    let Some(client) = surface.client() else { return true };
+    limits::counts_of(&client).is_none_or(|counts| counts.show(bytes, before))
+}
 
 /// One commit of this surface is part of it, or all wait no more.
 fn waits_no_more(surface: &WlSurface, all: bool) {
