@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use calloop::generic::Generic;
 use calloop::{EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
@@ -24,6 +24,9 @@ use super::{Compositor, DisplayError};
 
 /// Bytes of requests after which what a client has is counted. Twelve make an object.
 const COUNTED: usize = 1 << 18;
+
+/// How long a client that does not read what it is told is not read either. Then it is, and disconnected when it is told too much.
+const UNHEARD: Duration = Duration::from_secs(2);
 
 /// The relays of all clients.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ struct Place {
     client: Option<Client>,
     /// Bytes of requests since what it has was counted last.
     uncounted: usize,
+    /// Since when it has not read what it is told. It is not read either, for a while.
+    blocked: Option<Instant>,
 }
 
 pub(crate) type SharedRelays = Rc<RefCell<Relays>>;
@@ -69,7 +74,7 @@ impl Relays {
         self.telling.add(relay.library(), EpollEvent::new(EpollFlags::EPOLLIN, id))?;
         self.next += 1;
         let share = Share::new(Instant::now());
-        self.all.insert(id, Place { relay, share, client: None, uncounted: 0 });
+        self.all.insert(id, Place { relay, share, client: None, uncounted: 0, blocked: None });
         Ok((id, library))
     }
 
@@ -80,12 +85,26 @@ impl Relays {
         }
     }
 
+    /// Those that have not listened for long are read again.
+    fn lose_patience(&mut self, now: Instant) {
+        for (id, place) in &mut self.all {
+            if place.blocked.is_some_and(|since| now.saturating_duration_since(since) > UNHEARD) {
+                // Now it is read, until nobody keeps its answers any more.
+                place.blocked = None;
+                interest(&self.asking, &place.relay, *id, EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT);
+            }
+        }
+    }
+
     /// A turn of the loop begins: those that ask something.
     fn begin(&mut self, now: Instant) -> Vec<u64> {
         let ready = wait(&self.asking, self.all.len());
-        for (id, _) in &ready {
+        for (id, ready) in &ready {
             if let Some(place) = self.all.get_mut(id) {
                 place.share.begin(now);
+            }
+            if ready.contains(EpollFlags::EPOLLOUT) {
+                self.tell(*id);
             }
         }
         ready.into_iter().map(|(id, _)| id).collect()
@@ -93,7 +112,12 @@ impl Relays {
 
     /// Gives the library the next requests of this client. Returns whether there were some, or the last one was.
     fn ask(&mut self, id: u64) -> bool {
-        let Some(Place { relay, share, uncounted, .. }) = self.all.get_mut(&id) else { return false };
+        let Some(Place { relay, share, uncounted, blocked, .. }) = self.all.get_mut(&id) else {
+            return false;
+        };
+        if blocked.is_some() {
+            return false;
+        }
         match relay.carry_requests(share.parcel()) {
             Carried::Bytes(count) => {
                 *uncounted += count;
@@ -124,7 +148,7 @@ impl Relays {
 
     /// Tells a client all that there is for it, and lets go of it when the library has. Returns how many bytes there were.
     fn tell(&mut self, id: u64) -> usize {
-        let Some(Place { relay, .. }) = self.all.get_mut(&id) else { return 0 };
+        let Some(Place { relay, blocked, .. }) = self.all.get_mut(&id) else { return 0 };
         let (mut told, was_blocked) = (0, relay.is_blocked());
         loop {
             match relay.carry_events() {
@@ -136,12 +160,16 @@ impl Relays {
                 Carried::Nothing | Carried::Blocked => break,
             }
         }
-        let blocked = relay.is_blocked();
-        if blocked != was_blocked {
-            let mut interest = EpollFlags::EPOLLIN;
-            interest.set(EpollFlags::EPOLLOUT, blocked);
-            // It is not there any more when the client has ended, and nothing can be told then.
-            let _there = self.asking.modify(relay.client(), &mut EpollEvent::new(interest, id));
+        match (was_blocked, relay.is_blocked()) {
+            (false, true) => {
+                *blocked = Some(Instant::now());
+                interest(&self.asking, relay, id, EpollFlags::EPOLLOUT);
+            }
+            (true, false) => {
+                *blocked = None;
+                interest(&self.asking, relay, id, EpollFlags::EPOLLIN);
+            }
+            _ => {}
         }
         told
     }
@@ -159,6 +187,11 @@ impl Relays {
         }
         any
     }
+}
+
+/// What is waited for with a client. It is not there any more when the client has ended, and nothing can be told then.
+fn interest(asking: &Epoll, relay: &Relay, id: u64, interest: EpollFlags) {
+    let _there = asking.modify(relay.client(), &mut EpollEvent::new(interest, id));
 }
 
 /// Those of so many that are ready now, and for what.
@@ -264,6 +297,7 @@ impl EventSource for WaylandSource {
     }
 
     fn before_sleep(&mut self) -> calloop::Result<Option<(Readiness, Token)>> {
+        self.relays.borrow_mut().lose_patience(Instant::now());
         loop {
             // Errors here are single clients that are gone; they are noticed and cleaned up when their socket is read.
             if let Err(error) = self.handle.flush_clients() {

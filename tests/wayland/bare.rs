@@ -31,6 +31,34 @@ pub struct Told {
     pub message: String,
 }
 
+/// Whom a client waits for.
+pub trait Server {
+    /// Lets it do something.
+    fn turn(&mut self);
+
+    /// Lets it do all that it was asked.
+    fn settle(&mut self) {
+        for _ in 0..8 {
+            self.turn();
+        }
+    }
+}
+
+impl Server for Bench {
+    fn turn(&mut self) {
+        Bench::turn(self);
+    }
+}
+
+/// A process of its own.
+pub struct Elsewhere;
+
+impl Server for Elsewhere {
+    fn turn(&mut self) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 pub struct Bare {
     stream: UnixStream,
     next: u32,
@@ -47,6 +75,11 @@ impl Bare {
     pub fn new(bench: &mut Bench) -> Self {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         bench.compositor.puppet().connect(theirs).expect("let in");
+        Self::over(ours, bench)
+    }
+
+    /// One that came in by the socket.
+    pub fn over(ours: UnixStream, bench: &mut impl Server) -> Self {
         ours.set_nonblocking(true).expect("set");
         let mut bare = Self {
             stream: ours,
@@ -67,7 +100,7 @@ impl Bare {
     }
 
     /// Binds a global by the name of its interface.
-    pub fn bind(&mut self, bench: &mut Bench, interface: &str, version: u32) -> u32 {
+    pub fn bind(&mut self, bench: &mut impl Server, interface: &str, version: u32) -> u32 {
         let name = self
             .events
             .iter()
@@ -82,16 +115,23 @@ impl Bare {
     }
 
     /// Sends a request, or nothing when it was disconnected.
-    pub fn send(&mut self, bench: &mut Bench, object: u32, request: u16, words: &[Word<'_>]) {
+    pub fn send(&mut self, bench: &mut impl Server, object: u32, request: u16, words: &[Word<'_>]) {
         self.send_and(bench, object, request, words, true);
     }
 
     /// The same without reading anything of what it is told.
-    pub fn send_deaf(&mut self, bench: &mut Bench, object: u32, request: u16, words: &[Word<'_>]) {
+    pub fn send_deaf(&mut self, bench: &mut impl Server, object: u32, request: u16, words: &[Word<'_>]) {
         self.send_and(bench, object, request, words, false);
     }
 
-    fn send_and(&mut self, bench: &mut Bench, object: u32, request: u16, words: &[Word<'_>], listen: bool) {
+    fn send_and(
+        &mut self,
+        bench: &mut impl Server,
+        object: u32,
+        request: u16,
+        words: &[Word<'_>],
+        listen: bool,
+    ) {
         let message = message(object, request, words);
         let file = |word: &Word<'_>| if let Word::File(file) = word { Some(file.as_raw_fd()) } else { None };
         let files: Vec<RawFd> = words.iter().filter_map(file).collect();
@@ -125,7 +165,7 @@ impl Bare {
     }
 
     /// Until everything was answered. Returns whether it is connected still.
-    pub fn round_trip(&mut self, bench: &mut Bench) -> bool {
+    pub fn round_trip(&mut self, bench: &mut impl Server) -> bool {
         let callback = self.id();
         self.send(bench, DISPLAY, 0, &[Word::Number(callback)]);
         for _ in 0..100_000 {

@@ -63,13 +63,13 @@ impl CompositorHandler for Compositor {
         subsurface::committed(surface);
         waits_no_more(surface, is_sync_subsurface(surface));
         self.bound_current(surface);
+        self.bound_shown(surface);
         if is_sync_subsurface(surface) {
             // It changes with the surface that it is in step with, which is committed after it: what is for the whole tree is done
             // once, then.
             return;
         }
         on_commit_buffer_handler::<Self>(surface);
-        self.bound_shown(surface);
         let root = self.desk.root_of(surface);
         self.commit_toplevel(&root);
         self.commit_layer(&root);
@@ -125,15 +125,15 @@ impl Compositor {
 
     /// The renderer has a copy of what a client shows from its memory, which may have holes and be smaller than it says.
     fn bound_shown(&mut self, surface: &WlSurface) {
-        let bytes = with_renderer_surface_state(surface, |state| {
-            let size = |_: *const u8, _: usize, data: BufferData| {
-                let length = |value: i32| usize::try_from(value).unwrap_or(0);
-                4 * length(data.width) * length(data.height)
-            };
-            // Buffers that are no memory have none of it.
-            state.buffer().map_or(0, |buffer| with_buffer_contents(buffer, size).unwrap_or(0))
+        let bytes = with_states(surface, |states| {
+            let mut attributes = states.cached_state.get::<SurfaceAttributes>();
+            attributes.current().buffer.as_ref().map(|assigned| match assigned {
+                // Buffers that are no memory have none of it.
+                BufferAssignment::NewBuffer(buffer) => with_buffer_contents(buffer, bytes_of).unwrap_or(0),
+                BufferAssignment::Removed => 0,
+            })
         });
-        if !shows(surface, bytes.unwrap_or(0))
+        if bytes.is_some_and(|bytes| !shows(surface, bytes))
             && let Some(client) = surface.client()
         {
             limits::refuse(&client, &self.desk.display, "bytes of memory that are shown", limits::SHOWN);
@@ -283,6 +283,11 @@ impl Compositor {
 /// Commits of a surface that are not part of what it shows yet. Every commit is one of these for a moment at least.
 #[derive(Default)]
 struct Waiting(AtomicUsize);
+
+fn bytes_of(_: *const u8, _: usize, data: BufferData) -> usize {
+    let length = |value: i32| usize::try_from(value).unwrap_or(0);
+    4 * length(data.width) * length(data.height)
+}
 
 /// Bytes of memory that a surface shows.
 #[derive(Default)]
