@@ -573,6 +573,9 @@ fn flooded_by(asks: impl FnOnce(&mut Hostile) -> Vec<u8>) {
         hostile.others_are_answered();
     }
     assert!(flood.end(), "it went on until they were answered, and was not cut off either");
+    hostile.bench.until("it is gone, and the others are there", |bench| {
+        (bench.compositor.windows().len() == 3).then_some(())
+    });
     hostile.others_are_answered();
 }
 
@@ -642,5 +645,8 @@ fn a_flood_of_memory_that_is_shared() {
         hostile.others_are_answered();
     }
     assert!(flood.end(), "it went on until they were answered, and was not cut off either");
+    hostile.bench.until("it is gone, and the others are there", |bench| {
+        (bench.compositor.windows().len() == 3).then_some(())
+    });
     hostile.others_are_answered();
 }
