@@ -96,6 +96,11 @@ impl Cli {
         let colours = std::io::stderr().is_terminal();
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
+        // Smithay takes the name of an X11 program's message for UTF-8 when it writes it down, and panics where it is none. And a
+        // desktop that is gone is told some thousand times a second by the library, and once by us.
+        let never = ["smithay::xwayland::xwm=info", "wayland_backend=off"];
+        let never = never.into_iter().filter_map(|directive| directive.parse().ok());
+        let filter = never.fold(filter, tracing_subscriber::EnvFilter::add_directive);
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             // A log that nobody takes is not told to stderr, which is where it would have gone.

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use wayland::bare::{Bare, Word};
+use wayland::bare::{Bare, Word, message};
 use wayland::{Bench, RED};
 
 use Word::{Number, Signed};
@@ -387,5 +387,266 @@ fn a_client_that_does_not_listen_is_let_go_of() {
         hostile.bare.send_deaf(&mut hostile.bench, display, 0, &[Number(callback)]);
     }
     assert!(!hostile.round_trip(), "nobody keeps what it was told for ever");
+    hostile.others_are_answered();
+}
+
+#[test]
+fn commits_that_wait_are_so_many_and_no_more() {
+    let mut hostile = Hostile::new();
+    let timing = hostile.bind("wp_commit_timing_manager_v1");
+    let (surface, _, _) = shown(&mut hostile);
+    let timer = hostile.make(timing, 1, &[Number(surface)]);
+    for _ in 0..10_000 {
+        // The end of time.
+        hostile.send(timer, 0, &[Number(u32::MAX >> 1), Number(0), Number(0)]);
+        hostile.commit(surface);
+    }
+    hostile.was_told(NO_MEMORY);
+
+    // Those that were shown, and those of surfaces that are gone, do not count.
+    let mut hostile = Hostile::new();
+    let timing = hostile.bind("wp_commit_timing_manager_v1");
+    let (surface, _, _) = shown(&mut hostile);
+    for _ in 0..20 {
+        let other = hostile.surface();
+        let timer = hostile.make(timing, 1, &[Number(other)]);
+        for _ in 0..100 {
+            hostile.send(timer, 0, &[Number(u32::MAX >> 1), Number(0), Number(0)]);
+            hostile.commit(other);
+            hostile.commit(surface);
+        }
+        hostile.send(timer, 1, &[]);
+        hostile.send(other, 0, &[]);
+    }
+    assert!(hostile.round_trip(), "{:?}", hostile.bare.told);
+}
+
+#[test]
+fn objects_of_whatever_kind_are_so_many_and_no_more() {
+    // Positioners, regions, bound globals.
+    let kinds: [fn(&mut Hostile); 3] = [
+        |hostile| {
+            let shell = hostile.shell;
+            hostile.make(shell, 1, &[]);
+        },
+        |hostile| {
+            let compositor = hostile.compositor;
+            hostile.make(compositor, 1, &[]);
+        },
+        |hostile| {
+            hostile.bind("wl_subcompositor");
+        },
+    ];
+    for kind in kinds {
+        let mut hostile = Hostile::new();
+        for _ in 0..120_000 {
+            kind(&mut hostile);
+        }
+        hostile.was_told(NO_MEMORY);
+    }
+}
+
+#[test]
+fn what_is_shown_of_shared_memory_is_so_much_and_no_more() {
+    // A file with nothing in it: what it costs is the renderer's copy.
+    const SIDE: i32 = 8192;
+    let length = 4 * SIDE * SIDE;
+    let file = File::from(memory(b""));
+    file.set_len(length as u64).expect("a hole");
+    let mut hostile = Hostile::new();
+    let shm = hostile.bind("wl_shm");
+    let pool = hostile.make(shm, 0, &[Word::File(file.as_fd()), Signed(length)]);
+    let words = [Signed(0), Signed(SIDE), Signed(SIDE), Signed(4 * SIDE), Number(1)];
+    let buffer = hostile.make(pool, 0, &words);
+    // One after the other is one at a time.
+    for _ in 0..10 {
+        let surface = hostile.surface();
+        hostile.show(surface, buffer);
+        hostile.send(surface, 0, &[]);
+    }
+    assert!(hostile.round_trip(), "{:?}", hostile.bare.told);
+    for _ in 0..10 {
+        let surface = hostile.surface();
+        hostile.show(surface, buffer);
+    }
+    hostile.was_told(NO_MEMORY);
+}
+
+/// Numbers at the ends of what the wire can say.
+const ENDS: [i32; 4] = [i32::MIN, -1, 1, i32::MAX];
+
+#[test]
+fn places_and_sizes_at_the_ends_of_all_numbers() {
+    for one in ENDS {
+        for other in ENDS {
+            let (one, other) = (Signed(one), Signed(other));
+            // Of a window: what it is without its shadows, and what it may be.
+            attempt(|hostile, (surface, xdg, toplevel), buffer| {
+                hostile.send(xdg, 3, &[one, one, other, other]);
+                hostile.show(surface, buffer);
+                hostile.send(toplevel, 7, &[other, other]);
+                hostile.send(toplevel, 8, &[other, one]);
+                hostile.show(surface, buffer);
+            });
+            // Of what a client draws: its corner, what has changed of it, what of it takes a pointer.
+            attempt(|hostile, (surface, _, _), buffer| {
+                let compositor = hostile.compositor;
+                let region = hostile.make(compositor, 1, &[]);
+                hostile.send(region, 1, &[one, one, other, other]);
+                hostile.send(region, 2, &[other, one, one, other]);
+                hostile.send(surface, 4, &[Number(region)]);
+                hostile.send(surface, 5, &[Number(region)]);
+                hostile.send(surface, 2, &[one, one, other, other]);
+                hostile.send(surface, 9, &[other, other, one, one]);
+                hostile.send(surface, 10, &[one, other]);
+                hostile.show(surface, buffer);
+            });
+            // Of a part of it, and how it is scaled.
+            attempt(|hostile, (surface, _, _), buffer| {
+                let child = hostile.surface();
+                let subsurface = hostile.subsurface(child, surface);
+                hostile.send(subsurface, 1, &[one, other]);
+                hostile.show(child, buffer);
+                hostile.show(surface, buffer);
+                assert!(hostile.round_trip() || hostile.bare.told.is_some());
+                let viewporter = hostile.bind("wp_viewporter");
+                let viewport = hostile.make(viewporter, 1, &[Number(child)]);
+                hostile.send(viewport, 2, &[one, other]);
+                hostile.show(child, buffer);
+                hostile.show(surface, buffer);
+            });
+            attempt(|hostile, (surface, _, _), buffer| {
+                hostile.send(surface, 8, &[one]);
+                hostile.show(surface, buffer);
+            });
+            // Of a bar.
+            attempt(|hostile, _, _| {
+                let shell = hostile.bind("zwlr_layer_shell_v1");
+                let (surface, layer) = (hostile.surface(), hostile.bare.id());
+                let words = [Number(layer), Number(surface), Number(0), Number(2), Word::Text("bar")];
+                hostile.send(shell, 0, &words);
+                hostile.send(layer, 0, &[one, other]);
+                hostile.send(layer, 1, &[Number(15)]);
+                hostile.send(layer, 2, &[other]);
+                hostile.send(layer, 3, &[one, other, one, other]);
+                hostile.commit(surface);
+            });
+            // Of a menu.
+            attempt(|hostile, (_, xdg, _), _| {
+                let shell = hostile.shell;
+                let positioner = hostile.make(shell, 1, &[]);
+                hostile.send(positioner, 1, &[other, other]);
+                hostile.send(positioner, 2, &[one, one, other, other]);
+                hostile.send(positioner, 3, &[Number(8)]);
+                hostile.send(positioner, 4, &[Number(8)]);
+                hostile.send(positioner, 5, &[Number(63)]);
+                hostile.send(positioner, 6, &[one, other]);
+                let menu = hostile.surface();
+                let xdg_menu = hostile.make(shell, 2, &[Number(menu)]);
+                hostile.make(xdg_menu, 2, &[Number(xdg), Number(positioner)]);
+                hostile.commit(menu);
+            });
+        }
+    }
+}
+
+/// It does this with a window of its own, and may be told that this is an error.
+fn attempt(act: impl FnOnce(&mut Hostile, (u32, u32, u32), u32)) {
+    let mut hostile = Hostile::new();
+    let buffer = hostile.buffer();
+    let window = hostile.toplevel();
+    hostile.show(window.0, buffer);
+    assert!(hostile.round_trip());
+    act(&mut hostile, window, buffer);
+    let _told = hostile.round_trip();
+    hostile.others_are_answered();
+}
+
+/// Others are answered while it asks this without pause: what `asks` returns after it has made what it needs.
+fn flooded_by(asks: impl FnOnce(&mut Hostile) -> Vec<u8>) {
+    let mut hostile = Hostile::new();
+    let words = asks(&mut hostile);
+    // As much as a program sends at once.
+    let words = words.repeat((1 << 14) / words.len() + 1);
+    let flood = hostile.bare.flood(words, None);
+    for _ in 0..3 {
+        hostile.others_are_answered();
+    }
+    assert!(flood.end(), "it went on until they were answered, and was not cut off either");
+    hostile.bench.until("it is gone, and the others are there", |bench| {
+        (bench.compositor.windows().len() == 3).then_some(())
+    });
+    hostile.others_are_answered();
+}
+
+/// A window that is shown, and a buffer.
+fn shown(hostile: &mut Hostile) -> (u32, u32, u32) {
+    let buffer = hostile.buffer();
+    let (surface, _, toplevel) = hostile.toplevel();
+    hostile.show(surface, buffer);
+    assert!(hostile.round_trip());
+    (surface, toplevel, buffer)
+}
+
+#[test]
+fn a_flood_of_questions() {
+    flooded_by(|hostile| {
+        let callback = hostile.bare.id();
+        message(1, 0, &[Number(callback)])
+    });
+}
+
+#[test]
+fn a_flood_of_commits() {
+    flooded_by(|hostile| {
+        let (surface, _, _) = shown(hostile);
+        message(surface, 6, &[])
+    });
+}
+
+#[test]
+fn a_flood_of_pictures() {
+    flooded_by(|hostile| {
+        let (surface, _, buffer) = shown(hostile);
+        let attach = message(surface, 1, &[Number(buffer), Signed(0), Signed(0)]);
+        let damage = message(surface, 2, &[Signed(0), Signed(0), Signed(4), Signed(4)]);
+        [attach, damage, message(surface, 6, &[])].concat()
+    });
+}
+
+#[test]
+fn a_flood_of_titles() {
+    flooded_by(|hostile| {
+        let (_, toplevel, _) = shown(hostile);
+        message(toplevel, 2, &[Word::Text(&"x".repeat(4000))])
+    });
+}
+
+#[test]
+fn a_flood_of_objects_that_come_and_go() {
+    // Surfaces, regions, positioners; each is destroyed by its first request.
+    for (shell, request) in [(false, 0), (false, 1), (true, 1)] {
+        flooded_by(|hostile| {
+            let maker = if shell { hostile.shell } else { hostile.compositor };
+            let made = hostile.bare.id();
+            [message(maker, request, &[Number(made)]), message(made, 0, &[])].concat()
+        });
+    }
+}
+
+#[test]
+fn a_flood_of_memory_that_is_shared() {
+    let mut hostile = Hostile::new();
+    let shm = hostile.bind("wl_shm");
+    let pool = hostile.bare.id();
+    let words = [message(shm, 0, &[Number(pool), Signed(64)]), message(pool, 1, &[])].concat();
+    let flood = hostile.bare.flood(words, Some(memory(&[0; 64])));
+    for _ in 0..3 {
+        hostile.others_are_answered();
+    }
+    assert!(flood.end(), "it went on until they were answered, and was not cut off either");
+    hostile.bench.until("it is gone, and the others are there", |bench| {
+        (bench.compositor.windows().len() == 3).then_some(())
+    });
     hostile.others_are_answered();
 }

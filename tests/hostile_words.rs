@@ -2,11 +2,14 @@
 //! reads of it. Programs get it as it is.
 
 mod session;
+mod wayland;
 
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
 
 use session::{Session, glass, until};
+use wayland::bare::{Bare, Elsewhere, Word};
 
 /// At most fifteen bytes: a line of its own, a colour, and C1's and Unicode's ways to do as much.
 const NAMES: [&str; 3] = ["a\nFORGED\u{1b}[1m", "b\u{1b}]0;hi\u{7}\r\u{7f}", "c\u{9b}31m\u{202e}x"];
@@ -125,5 +128,44 @@ fn a_session_shows_and_logs_a_name_as_it_is_written() {
     }
     let log = session.log();
     assert!(log.contains("watching "), "{log}");
+    assert_plain("the log", &log);
+}
+
+#[test]
+fn a_session_shows_and_logs_what_a_window_calls_itself_as_it_is_written() {
+    let session = Session::start_in("", &["--socket", "wall"], &[("RUST_LOG", "debug")]);
+    let server = &mut Elsewhere;
+    for name in NAMES {
+        let stream = UnixStream::connect(session.path("run/wall")).expect("let in");
+        let mut client = Bare::over(stream, server);
+        let compositor = client.bind(server, "wl_compositor", 4);
+        let shell = client.bind(server, "xdg_wm_base", 1);
+        let pixels = client.bind(server, "wp_single_pixel_buffer_manager_v1", 1);
+        let [surface, xdg, toplevel] = [(); 3].map(|()| client.id());
+        client.send(server, compositor, 0, &[Word::Number(surface)]);
+        client.send(server, shell, 2, &[Word::Number(xdg), Word::Number(surface)]);
+        client.send(server, xdg, 1, &[Word::Number(toplevel)]);
+        client.send(server, toplevel, 2, &[Word::Text(name)]);
+        client.send(server, toplevel, 3, &[Word::Text(name)]);
+        client.send(server, surface, 6, &[]);
+        assert!(client.round_trip(server), "{:?}", client.told);
+        let serial = client.last(xdg, 0).expect("configured");
+        client.send(server, xdg, 4, &[Word::Number(serial)]);
+        let buffer = client.id();
+        client.send(server, pixels, 1, &[buffer, 0, 0, 0, u32::MAX].map(Word::Number));
+        client.send(server, surface, 1, &[Word::Number(buffer), Word::Signed(0), Word::Signed(0)]);
+        client.send(server, surface, 6, &[]);
+        assert!(client.round_trip(server), "{:?}", client.told);
+        let text = session.msg(&["windows"]);
+        assert_plain("the windows", &text);
+        assert!(text.contains(&*memory_glass::plain::plain(name)), "{text}");
+        let json = session.msg(&["--json", "windows"]);
+        assert_plain("JSON", &json);
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let title = serde_json::to_string(name).expect("JSON");
+        assert!(json.to_string().contains(&title), "programs get the title itself: {json}");
+    }
+    let log = session.log();
+    assert!(log.contains("ready for clients"), "{log}");
     assert_plain("the log", &log);
 }

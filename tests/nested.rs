@@ -201,15 +201,22 @@ fn a_desktop_that_is_gone_ends_the_session_which_says_so() {
     let socket = socket.to_str().expect("a name");
     let target = session::Exercise::start("block", 4);
     let pid = target.pid().to_string();
-    let arguments = ["--backend", "winit", "--target", &pid];
+    let script = "echo $$ >$HOME/program; exec sleep 1000";
+    let arguments = ["--backend", "winit", "--target", &pid, "--", "sh", "-c", script];
     let mut session = Session::start_in("", &arguments, &[("WAYLAND_DISPLAY", socket)]);
     until("it is watched", || session.state().target.is_some().then_some(()));
+    let program = until("its program", || {
+        let text = std::fs::read_to_string(session.path("home/program")).unwrap_or_default();
+        text.trim().parse::<u32>().ok().filter(|_| text.ends_with('\n'))
+    });
     // Killed, and not asked.
     drop(desktop);
     assert_eq!(session.wait().code(), Some(1), "{}", session.log());
     let log = session.log();
     assert!(log.lines().last().is_some_and(|last| last.contains("is gone")), "{log}");
+    assert_eq!(log.matches("Broken pipe").count(), 0, "said once, in our words: {log}");
     target.assert_as_found();
+    assert!(!Path::new(&format!("/proc/{program}")).exists(), "a program of the session ends with it");
 }
 
 #[test]

@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use calloop::generic::Generic;
-use calloop::{EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
+use calloop::{Interest, LoopHandle, Mode, PostAction};
 use nix::sys::signal::SigSet;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use smithay::reexports::rustix::process::{Pid, PidfdFlags, pidfd_open};
+use smithay::reexports::wayland_server::Client;
 use smithay::reexports::wayland_server::backend::{ClientData, ClientId, DisconnectReason};
-use smithay::reexports::wayland_server::{Client, Display, DisplayHandle};
 use smithay::wayland::compositor::CompositorClientState;
 use smithay::wayland::security_context::SecurityContext;
 use smithay::wayland::socket::ListeningSocketSource;
@@ -100,78 +100,10 @@ pub(crate) fn listen(
 pub(crate) fn admit(desk: &mut Desk, stream: UnixStream, mut state: ClientState) -> std::io::Result<Client> {
     let peer = getsockopt(&stream, PeerCredentials).ok();
     state.pid = peer.and_then(|peer| u32::try_from(peer.pid()).ok());
-    desk.display.insert_client(stream, Arc::new(state))
-}
-
-/// Reads what clients ask, and sends what they are told right before the loop sleeps: whoever runs the loop needs to know
-/// nothing of it.
-pub(crate) struct WaylandSource {
-    display: Generic<Display<Compositor>>,
-    handle: DisplayHandle,
-}
-
-impl WaylandSource {
-    pub(crate) fn new(display: Display<Compositor>) -> Self {
-        let handle = display.handle();
-        Self { display: Generic::new(display, Interest::READ, Mode::Level), handle }
-    }
-
-    pub(crate) fn insert(self, handle: &LoopHandle<'static, Compositor>) -> Result<(), DisplayError> {
-        handle
-            .insert_source(self, |(), display, compositor| {
-                let dispatched = display.dispatch_clients(compositor).map(drop);
-                compositor.end_turn();
-                dispatched
-            })
-            .map(drop)
-            .map_err(|error| DisplayError::Setup { what: "watching the clients", reason: error.to_string() })
-    }
-}
-
-impl EventSource for WaylandSource {
-    type Event = ();
-    type Metadata = Display<Compositor>;
-    type Ret = std::io::Result<()>;
-    type Error = std::io::Error;
-
-    const NEEDS_EXTRA_LIFECYCLE_EVENTS: bool = true;
-
-    #[allow(unsafe_code)]
-    fn process_events<F>(
-        &mut self,
-        readiness: Readiness,
-        token: Token,
-        mut callback: F,
-    ) -> std::io::Result<PostAction>
-    where
-        F: FnMut((), &mut Display<Compositor>) -> std::io::Result<()>,
-    {
-        self.display.process_events(readiness, token, |_, display| {
-            // SAFETY: the display is not dropped or replaced here, so the descriptor stays registered and valid.
-            callback((), unsafe { display.get_mut() })?;
-            Ok(PostAction::Continue)
-        })
-    }
-
-    fn register(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
-        self.display.register(poll, factory)
-    }
-
-    fn reregister(&mut self, poll: &mut Poll, factory: &mut TokenFactory) -> calloop::Result<()> {
-        self.display.reregister(poll, factory)
-    }
-
-    fn unregister(&mut self, poll: &mut Poll) -> calloop::Result<()> {
-        self.display.unregister(poll)
-    }
-
-    fn before_sleep(&mut self) -> calloop::Result<Option<(Readiness, Token)>> {
-        // Errors here are single clients that are gone; they are noticed and cleaned up when their socket is read.
-        if let Err(error) = self.handle.flush_clients() {
-            debug!(%error, "a client could not be written to");
-        }
-        Ok(None)
-    }
+    let (id, library) = desk.relays.borrow_mut().add(stream)?;
+    let client = desk.display.insert_client(library, Arc::new(state))?;
+    desk.relays.borrow_mut().known_as(id, client.clone());
+    Ok(client)
 }
 
 /// Is told of the end of a program: its process, and how it ended.
@@ -227,6 +159,7 @@ pub(crate) fn spawn(
                     }
                 };
                 debug!(name, pid, how, "a program ended");
+                compositor.desk.programs.forget(pid);
                 if let Some(ended) = ended.take() {
                     ended(compositor, pid, how);
                 }

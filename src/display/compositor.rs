@@ -9,8 +9,9 @@ use smithay::reexports::wayland_server::Display;
 use tracing::{debug, error, info};
 
 use super::backend::{Backend, Headless, Nested, Tty};
-use super::clients::{self, WaylandSource};
+use super::clients;
 use super::desk::Desk;
+use super::dispatch::WaylandSource;
 use super::input::{Devices, Keys, MapCommand, MapPointer};
 use super::outputs::{OutputState, identity};
 use super::screen_copy::Copies;
@@ -90,7 +91,7 @@ impl Compositor {
         let socket = clients::listen(&handle, config.socket.as_deref())?;
         let mut desk =
             Desk::new(display.handle(), handle.clone(), event_loop.get_signal(), config, socket, wake)?;
-        WaylandSource::new(display).insert(&handle)?;
+        WaylandSource::new(display, &desk.relays)?.insert(&handle)?;
         handle
             .insert_source(woken, |(), (), compositor: &mut Compositor| compositor.tidy_and_redraw())
             .map_err(|error| setup("the loop's own signal")(error.to_string()))?;
@@ -188,7 +189,10 @@ impl Compositor {
         prepare: impl FnOnce(&mut std::process::Command),
     ) -> Result<u32, DisplayError> {
         let Desk { handle, socket, environment, .. } = &self.desk;
-        clients::spawn(handle, socket, environment, command, prepare, Box::new(|_, _, _| ()))
+        let ended = Box::new(|_: &mut Compositor, _, _| ());
+        let pid = clients::spawn(handle, socket, environment, command, prepare, ended)?;
+        self.desk.programs.add(pid);
+        Ok(pid)
     }
 
     /// Ends the event loop because of this, which [`Self::failure`] tells afterwards.

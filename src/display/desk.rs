@@ -16,6 +16,7 @@ use smithay::utils::{Clock, Logical, Monotonic, Point};
 
 use super::compositor::Notice;
 use super::cursor::{Cursor, DragIcon};
+use super::dispatch::{self, SharedRelays};
 use super::focus::Focus;
 use super::handlers::Protocols;
 use super::input::MapPoint;
@@ -23,6 +24,7 @@ use super::kiosk::Kiosk;
 use super::lock::Lock;
 use super::outputs::{ByHand, OutputState};
 use super::overlay::Overlay;
+use super::programs::Programs;
 use super::shell::Windows;
 use super::xwayland::Xwayland;
 use super::{Compositor, CompositorConfig, DisplayError};
@@ -35,6 +37,8 @@ pub(crate) struct Desk {
     pub(crate) display: DisplayHandle,
     pub(crate) handle: LoopHandle<'static, Compositor>,
     pub(crate) signal: LoopSignal,
+    /// What lies between each client and the Wayland library.
+    pub(crate) relays: SharedRelays,
     /// Why the loop was ended, if nobody wanted that.
     pub(crate) failure: Option<DisplayError>,
     pub(crate) clock: Clock<Monotonic>,
@@ -73,6 +77,7 @@ pub(crate) struct Desk {
     /// For the next time that displays switch by themselves.
     pub(crate) power_timer: Option<RegistrationToken>,
     pub(crate) kiosk: Kiosk,
+    pub(crate) programs: Programs,
     /// What we draw over everything ourselves.
     pub(crate) overlay: Option<Overlay>,
     /// The fonts for that, from the first time on.
@@ -128,6 +133,7 @@ impl Desk {
             display,
             handle,
             signal,
+            relays: dispatch::relays()?,
             failure: None,
             clock: Clock::new(),
             config,
@@ -155,6 +161,7 @@ impl Desk {
             off_by_hand: false,
             power_timer: None,
             kiosk: Kiosk::default(),
+            programs: Programs::default(),
             overlay: None,
             lettering: None,
             listing: false,

@@ -202,6 +202,7 @@ impl Compositor {
         );
         match started {
             Ok(pid) => {
+                self.desk.programs.add(pid);
                 let programs = &mut self.desk.kiosk.programs;
                 if let Some(program) = programs.iter_mut().find(|program| program.output == output) {
                     info!(output, pid, starts = program.starts, "the output's program is started");

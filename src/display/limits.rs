@@ -32,6 +32,12 @@ pub(crate) const RECTANGLES: usize = 4096;
 pub(crate) const DAMAGE: usize = 256;
 /// Frames that a client waits for with one surface.
 pub(crate) const CALLBACKS: usize = 4096;
+/// Commits of one client that wait: for its GPU, for a moment, for the frame before.
+pub(crate) const COMMITS: usize = 1024;
+/// Bytes of the shared memory that one client shows, of which the renderer has a copy: eight windows of 8K.
+pub(crate) const SHOWN: usize = 1 << 30;
+/// Objects of one client, of whatever kind. Browsers have thousands.
+pub(crate) const OBJECTS: usize = 1 << 16;
 /// Bytes of a keymap. The largest of xkeyboard-config have 80 KiB.
 pub(crate) const KEYMAP: usize = 1 << 20;
 
@@ -43,6 +49,8 @@ const NO_MEMORY: u32 = 2;
 pub(crate) struct Counts {
     surfaces: AtomicUsize,
     subsurfaces: AtomicUsize,
+    commits: AtomicUsize,
+    shown: AtomicUsize,
     /// Rectangles of each region.
     regions: Mutex<HashMap<ObjectId, usize>>,
 }
@@ -65,6 +73,22 @@ impl Counts {
 
     pub(crate) fn drop_subsurface(&self) {
         self.subsurfaces.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A commit more that waits; whether it may have that.
+    pub(crate) fn add_commit(&self) -> bool {
+        self.commits.fetch_add(1, Ordering::Relaxed) < COMMITS
+    }
+
+    /// A surface shows so many bytes of shared memory, and not so many as before; whether it may.
+    pub(crate) fn show(&self, now: usize, before: usize) -> bool {
+        self.shown.fetch_add(now, Ordering::Relaxed);
+        self.shown.fetch_sub(before, Ordering::Relaxed) <= SHOWN + before
+    }
+
+    /// So many wait no more.
+    pub(crate) fn drop_commits(&self, count: usize) {
+        self.commits.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// A rectangle more in this region; whether it may have that.
@@ -103,6 +127,15 @@ pub(crate) fn refuse(client: &Client, display: &DisplayHandle, what: &str, most:
     }
     if let (Some(own), Ok(message)) = (own, CString::new(message)) {
         backend.post_error(own, NO_MEMORY, message);
+    }
+}
+
+/// Disconnects a client that has more objects than it may.
+pub(crate) fn bound_objects(client: &Client, display: &DisplayHandle) {
+    let mut count = 0;
+    let counted = display.backend_handle().with_all_objects_for(client.id(), |_| count += 1);
+    if counted.is_ok() && count > OBJECTS {
+        refuse(client, display, "objects", OBJECTS);
     }
 }
 

@@ -1,8 +1,13 @@
 //! A client that can send anything: requests by their numbers, without a library that would know better.
 
 use std::io::{ErrorKind, IoSlice, Read};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
@@ -26,6 +31,34 @@ pub struct Told {
     pub message: String,
 }
 
+/// Whom a client waits for.
+pub trait Server {
+    /// Lets it do something.
+    fn turn(&mut self);
+
+    /// Lets it do all that it was asked.
+    fn settle(&mut self) {
+        for _ in 0..8 {
+            self.turn();
+        }
+    }
+}
+
+impl Server for Bench {
+    fn turn(&mut self) {
+        Bench::turn(self);
+    }
+}
+
+/// A process of its own.
+pub struct Elsewhere;
+
+impl Server for Elsewhere {
+    fn turn(&mut self) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 pub struct Bare {
     stream: UnixStream,
     next: u32,
@@ -42,6 +75,11 @@ impl Bare {
     pub fn new(bench: &mut Bench) -> Self {
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         bench.compositor.puppet().connect(theirs).expect("let in");
+        Self::over(ours, bench)
+    }
+
+    /// One that came in by the socket.
+    pub fn over(ours: UnixStream, bench: &mut impl Server) -> Self {
         ours.set_nonblocking(true).expect("set");
         let mut bare = Self {
             stream: ours,
@@ -62,7 +100,7 @@ impl Bare {
     }
 
     /// Binds a global by the name of its interface.
-    pub fn bind(&mut self, bench: &mut Bench, interface: &str, version: u32) -> u32 {
+    pub fn bind(&mut self, bench: &mut impl Server, interface: &str, version: u32) -> u32 {
         let name = self
             .events
             .iter()
@@ -77,32 +115,26 @@ impl Bare {
     }
 
     /// Sends a request, or nothing when it was disconnected.
-    pub fn send(&mut self, bench: &mut Bench, object: u32, request: u16, words: &[Word<'_>]) {
+    pub fn send(&mut self, bench: &mut impl Server, object: u32, request: u16, words: &[Word<'_>]) {
         self.send_and(bench, object, request, words, true);
     }
 
     /// The same without reading anything of what it is told.
-    pub fn send_deaf(&mut self, bench: &mut Bench, object: u32, request: u16, words: &[Word<'_>]) {
+    pub fn send_deaf(&mut self, bench: &mut impl Server, object: u32, request: u16, words: &[Word<'_>]) {
         self.send_and(bench, object, request, words, false);
     }
 
-    fn send_and(&mut self, bench: &mut Bench, object: u32, request: u16, words: &[Word<'_>], listen: bool) {
-        let (mut body, mut files) = (Vec::new(), Vec::new());
-        for word in words {
-            match word {
-                Word::Number(number) => body.extend(number.to_ne_bytes()),
-                Word::Signed(number) => body.extend(number.to_ne_bytes()),
-                Word::Text(text) => {
-                    body.extend((text.len() as u32 + 1).to_ne_bytes());
-                    body.extend(text.as_bytes());
-                    body.resize((body.len() + 4) & !3, 0);
-                }
-                Word::File(file) => files.push(file.as_raw_fd()),
-            }
-        }
-        let mut message = object.to_ne_bytes().to_vec();
-        message.extend((((body.len() as u32 + 8) << 16) | u32::from(request)).to_ne_bytes());
-        message.extend(body);
+    fn send_and(
+        &mut self,
+        bench: &mut impl Server,
+        object: u32,
+        request: u16,
+        words: &[Word<'_>],
+        listen: bool,
+    ) {
+        let message = message(object, request, words);
+        let file = |word: &Word<'_>| if let Word::File(file) = word { Some(file.as_raw_fd()) } else { None };
+        let files: Vec<RawFd> = words.iter().filter_map(file).collect();
         let mut sent = 0;
         while sent < message.len() && !self.ended {
             let rights = [ControlMessage::ScmRights(&files)];
@@ -127,8 +159,13 @@ impl Bare {
         }
     }
 
+    /// From now on it sends these bytes, with this file each time, again and again as fast as it is read.
+    pub fn flood(&mut self, bytes: Vec<u8>, file: Option<OwnedFd>) -> Flood {
+        Flood::begin(self.stream.try_clone().expect("its socket"), bytes, file)
+    }
+
     /// Until everything was answered. Returns whether it is connected still.
-    pub fn round_trip(&mut self, bench: &mut Bench) -> bool {
+    pub fn round_trip(&mut self, bench: &mut impl Server) -> bool {
         let callback = self.id();
         self.send(bench, DISPLAY, 0, &[Word::Number(callback)]);
         for _ in 0..100_000 {
@@ -190,6 +227,80 @@ impl Bare {
             at += length;
         }
         self.heard.drain(..at);
+    }
+}
+
+/// The bytes of a request.
+pub fn message(object: u32, request: u16, words: &[Word<'_>]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for word in words {
+        match word {
+            Word::Number(number) => body.extend(number.to_ne_bytes()),
+            Word::Signed(number) => body.extend(number.to_ne_bytes()),
+            Word::Text(text) => {
+                body.extend((text.len() as u32 + 1).to_ne_bytes());
+                body.extend(text.as_bytes());
+                body.resize((body.len() + 4) & !3, 0);
+            }
+            Word::File(_) => {}
+        }
+    }
+    let mut message = object.to_ne_bytes().to_vec();
+    message.extend((((body.len() as u32 + 8) << 16) | u32::from(request)).to_ne_bytes());
+    message.extend(body);
+    message
+}
+
+/// How long a flood goes on that nobody stems: longer than others wait, even on a busy machine.
+const FLOOD: Duration = Duration::from_secs(60);
+
+/// A client that asks without pause, and listens so little that it cannot be blamed for that.
+pub struct Flood {
+    stream: UnixStream,
+    stop: Arc<AtomicBool>,
+    writer: JoinHandle<bool>,
+    reader: JoinHandle<()>,
+}
+
+impl Flood {
+    fn begin(stream: UnixStream, bytes: Vec<u8>, file: Option<OwnedFd>) -> Self {
+        stream.set_nonblocking(false).expect("set");
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut reading = stream.try_clone().expect("its socket");
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 1 << 16];
+            while reading.read(&mut bytes).is_ok_and(|count| count > 0) {}
+        });
+        let (writing, stopped) = (stream.try_clone().expect("its socket"), stop.clone());
+        let writer = std::thread::spawn(move || {
+            let begun = Instant::now();
+            let files: Vec<RawFd> = file.iter().map(AsRawFd::as_raw_fd).collect();
+            let rights = [ControlMessage::ScmRights(&files)];
+            while !stopped.load(Ordering::Relaxed) {
+                if begun.elapsed() > FLOOD {
+                    return false;
+                }
+                let mut sent = 0;
+                while sent < bytes.len() {
+                    let control = if files.is_empty() || sent > 0 { &[][..] } else { &rights[..] };
+                    let rest = [IoSlice::new(&bytes[sent..])];
+                    match sendmsg::<()>(writing.as_raw_fd(), &rest, control, MsgFlags::MSG_NOSIGNAL, None) {
+                        Ok(count) => sent += count,
+                        Err(_) => return stopped.load(Ordering::Relaxed),
+                    }
+                }
+            }
+            true
+        });
+        Self { stream, stop, writer, reader }
+    }
+
+    /// Returns whether it went on until now.
+    pub fn end(self) -> bool {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ended = self.stream.shutdown(Shutdown::Both);
+        self.reader.join().expect("the reader");
+        self.writer.join().expect("the writer")
     }
 }
 

@@ -1,5 +1,7 @@
 //! Surfaces: what a commit brings about.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use calloop::EventSource;
 use smithay::backend::renderer::utils::{on_commit_buffer_handler, with_renderer_surface_state};
 use smithay::input::pointer::{CursorImageAttributes, CursorImageStatus};
@@ -14,6 +16,7 @@ use smithay::wayland::compositor::{
 use smithay::wayland::dmabuf::get_dmabuf;
 use smithay::wayland::drm_syncobj::DrmSyncobjCachedState;
 use smithay::wayland::shell::xdg::XdgPopupSurfaceData;
+use smithay::wayland::shm::{BufferData, with_buffer_contents};
 use smithay::xwayland::XWaylandClientData;
 
 use super::subsurface;
@@ -45,6 +48,7 @@ impl CompositorHandler for Compositor {
         }
         add_pre_commit_hook::<Self, _>(surface, |compositor, _, surface| {
             compositor.bound_commit(surface);
+            compositor.bound_waiting(surface);
             compositor.wait_for_buffer(surface);
             compositor.note_moment(surface);
             subsurface::about_to_commit(surface);
@@ -57,7 +61,9 @@ impl CompositorHandler for Compositor {
 
     fn commit(&mut self, surface: &WlSurface) {
         subsurface::committed(surface);
+        waits_no_more(surface, is_sync_subsurface(surface));
         self.bound_current(surface);
+        self.bound_shown(surface);
         if is_sync_subsurface(surface) {
             // It changes with the surface that it is in step with, which is committed after it: what is for the whole tree is done
             // once, then.
@@ -83,6 +89,8 @@ impl CompositorHandler for Compositor {
         {
             counts.drop_surface();
         }
+        waits_no_more(surface, true);
+        shows(surface, 0);
         if self.desk.drag_icon.as_ref().is_some_and(|icon| icon.surface == *surface) {
             self.desk.drag_icon = None;
         }
@@ -112,6 +120,40 @@ impl Compositor {
             && let Some(client) = surface.client()
         {
             limits::refuse(&client, &self.desk.display, "frames awaited with one surface", limits::CALLBACKS);
+        }
+    }
+
+    /// The renderer has a copy of what a client shows from its memory, which may have holes and be smaller than it says.
+    fn bound_shown(&mut self, surface: &WlSurface) {
+        let bytes = with_states(surface, |states| {
+            let mut attributes = states.cached_state.get::<SurfaceAttributes>();
+            attributes.current().buffer.as_ref().map(|assigned| match assigned {
+                // Buffers that are no memory have none of it.
+                BufferAssignment::NewBuffer(buffer) => with_buffer_contents(buffer, bytes_of).unwrap_or(0),
+                BufferAssignment::Removed => 0,
+            })
+        });
+        if bytes.is_some_and(|bytes| !shows(surface, bytes))
+            && let Some(client) = surface.client()
+        {
+            limits::refuse(&client, &self.desk.display, "bytes of memory that are shown", limits::SHOWN);
+        }
+    }
+
+    /// What was committed and cannot be shown yet is kept, and looked through with every commit of the client.
+    fn bound_waiting(&mut self, surface: &WlSurface) {
+        // Commits of these are one until that of the surface that they are in step with.
+        if is_sync_subsurface(surface) {
+            return;
+        }
+        let Some(client) = surface.client() else { return };
+        let Some(counts) = limits::counts_of(&client) else { return };
+        with_states(surface, |states| {
+            let waiting = states.data_map.get_or_insert_threadsafe(Waiting::default);
+            waiting.0.fetch_add(1, Ordering::Relaxed);
+        });
+        if !counts.add_commit() {
+            limits::refuse(&client, &self.desk.display, "commits that wait", limits::COMMITS);
         }
     }
 
@@ -235,6 +277,44 @@ impl Compositor {
         for output in outputs {
             self.desk.queue_redraw(&output);
         }
+    }
+}
+
+/// Commits of a surface that are not part of what it shows yet. Every commit is one of these for a moment at least.
+#[derive(Default)]
+struct Waiting(AtomicUsize);
+
+fn bytes_of(_: *const u8, _: usize, data: BufferData) -> usize {
+    let length = |value: i32| usize::try_from(value).unwrap_or(0);
+    4 * length(data.width) * length(data.height)
+}
+
+/// Bytes of memory that a surface shows.
+#[derive(Default)]
+struct Shown(AtomicUsize);
+
+/// This surface shows so many bytes. Returns whether its client may show them.
+fn shows(surface: &WlSurface, bytes: usize) -> bool {
+    let before = with_states(surface, |states| {
+        states.data_map.get_or_insert_threadsafe(Shown::default).0.swap(bytes, Ordering::Relaxed)
+    });
+    let Some(client) = surface.client() else { return true };
+    limits::counts_of(&client).is_none_or(|counts| counts.show(bytes, before))
+}
+
+/// One commit of this surface is part of it, or all wait no more.
+fn waits_no_more(surface: &WlSurface, all: bool) {
+    let fewer = with_states(surface, |states| {
+        let Some(waiting) = states.data_map.get::<Waiting>() else { return 0 };
+        let now = waiting.0.load(Ordering::Relaxed);
+        let fewer = if all { now } else { now.min(1) };
+        waiting.0.store(now - fewer, Ordering::Relaxed);
+        fewer
+    });
+    if let Some(client) = surface.client()
+        && let Some(counts) = limits::counts_of(&client)
+    {
+        counts.drop_commits(fewer);
     }
 }
 

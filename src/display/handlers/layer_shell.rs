@@ -1,6 +1,5 @@
-//! Bars, wallpapers, launchers, notifications.
+//! Bars, wallpapers, launchers, notifications. What they say of themselves comes through `numbers.rs`.
 
-use smithay::delegate_layer_shell;
 use smithay::desktop::LayerSurface;
 use smithay::output::Output;
 use smithay::reexports::wayland_server::protocol::wl_output::WlOutput;
@@ -35,5 +34,3 @@ impl WlrLayerShellHandler for Compositor {
         self.remove_layer(surface.wl_surface());
     }
 }
-
-delegate_layer_shell!(Compositor);

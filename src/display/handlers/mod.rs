@@ -8,6 +8,7 @@ mod dmabuf;
 mod foreign;
 mod idle;
 mod layer_shell;
+mod numbers;
 mod output;
 mod seat;
 mod security_context;

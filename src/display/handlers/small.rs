@@ -13,8 +13,7 @@ use smithay::wayland::shell::kde::decoration::{KdeDecorationHandler, KdeDecorati
 use smithay::wayland::shell::xdg::dialog::XdgDialogHandler;
 use smithay::{
     delegate_alpha_modifier, delegate_content_type, delegate_fifo, delegate_fractional_scale,
-    delegate_kde_decoration, delegate_presentation, delegate_single_pixel_buffer, delegate_viewporter,
-    delegate_xdg_dialog,
+    delegate_kde_decoration, delegate_presentation, delegate_single_pixel_buffer, delegate_xdg_dialog,
 };
 
 use crate::display::Compositor;
@@ -74,7 +73,6 @@ impl Desk {
     }
 }
 
-delegate_viewporter!(Compositor);
 delegate_presentation!(Compositor);
 delegate_fractional_scale!(Compositor);
 delegate_single_pixel_buffer!(Compositor);

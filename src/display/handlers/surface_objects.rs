@@ -7,24 +7,23 @@ use smithay::reexports::wayland_server::protocol::wl_compositor::WlCompositor;
 use smithay::reexports::wayland_server::protocol::wl_region::{self, WlRegion};
 use smithay::reexports::wayland_server::protocol::wl_subcompositor::{self, WlSubcompositor};
 use smithay::reexports::wayland_server::protocol::wl_subsurface::{self, WlSubsurface};
-use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
 use smithay::reexports::wayland_server::{
     Client, DataInit, Dispatch, DisplayHandle, Resource, delegate_dispatch, delegate_global_dispatch,
 };
 use smithay::wayland::compositor::{
-    CompositorState, RegionUserData, SubsurfaceUserData, SurfaceUserData, get_parent, get_role, give_role,
+    CompositorState, RegionUserData, SubsurfaceUserData, get_parent, get_role, give_role,
 };
 use tracing::warn;
 
+use super::numbers;
 use crate::display::Compositor;
 use crate::display::clients::process_of;
 use crate::display::limits;
 
-// What `delegate_compositor!` would write, but for those below.
+// What `delegate_compositor!` would write, but for those below and in `numbers.rs`.
 delegate_global_dispatch!(Compositor: [WlCompositor: ()] => CompositorState);
 delegate_global_dispatch!(Compositor: [WlSubcompositor: ()] => CompositorState);
 delegate_dispatch!(Compositor: [WlCompositor: ()] => CompositorState);
-delegate_dispatch!(Compositor: [WlSurface: SurfaceUserData] => CompositorState);
 delegate_dispatch!(Compositor: [WlCallback: ()] => CompositorState);
 
 const ROLE: &str = "subsurface";
@@ -99,11 +98,14 @@ impl Dispatch<WlSubsurface, SubsurfaceUserData> for Compositor {
         compositor: &mut Self,
         client: &Client,
         subsurface: &WlSubsurface,
-        request: wl_subsurface::Request,
+        mut request: wl_subsurface::Request,
         data: &SubsurfaceUserData,
         display: &DisplayHandle,
         init: &mut DataInit<'_, Self>,
     ) {
+        if let wl_subsurface::Request::SetPosition { x, y } = &mut request {
+            numbers::bring_near([x, y]);
+        }
         <CompositorState as Dispatch<_, _, Self>>::request(
             compositor, client, subsurface, request, data, display, init,
         );
@@ -124,11 +126,12 @@ impl Dispatch<WlRegion, RegionUserData> for Compositor {
         compositor: &mut Self,
         client: &Client,
         region: &WlRegion,
-        request: wl_region::Request,
+        mut request: wl_region::Request,
         data: &RegionUserData,
         display: &DisplayHandle,
         init: &mut DataInit<'_, Self>,
     ) {
+        numbers::bound_region(&mut request);
         let grows = matches!(request, wl_region::Request::Add { .. } | wl_region::Request::Subtract { .. });
         if grows && limits::counts_of(client).is_some_and(|counts| !counts.add_rectangle(region.id())) {
             return limits::refuse(client, display, "rectangles in one region", limits::RECTANGLES);

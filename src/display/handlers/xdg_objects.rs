@@ -4,8 +4,6 @@
 use smithay::backend::renderer::utils::with_renderer_surface_state;
 use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_popup::XdgPopup;
 use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_positioner::{self, XdgPositioner};
-use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_surface::XdgSurface;
-use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_toplevel::XdgToplevel;
 use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_wm_base::{self, XdgWmBase};
 use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::protocol::wl_surface::WlSurface;
@@ -15,15 +13,14 @@ use smithay::reexports::wayland_server::{
 use smithay::wayland::compositor::{BufferAssignment, SurfaceAttributes, get_role, with_states};
 use smithay::wayland::shell::xdg::{
     XDG_POPUP_ROLE, XDG_TOPLEVEL_ROLE, XdgPositionerUserData, XdgShellState, XdgShellSurfaceUserData,
-    XdgSurfaceUserData, XdgWmBaseUserData,
+    XdgWmBaseUserData,
 };
 
+use super::numbers;
 use crate::display::Compositor;
 
-// What `delegate_xdg_shell!` would write, but for the two below.
+// What `delegate_xdg_shell!` would write, but for the two below and those in `numbers.rs`.
 delegate_global_dispatch!(Compositor: [XdgWmBase: ()] => XdgShellState);
-delegate_dispatch!(Compositor: [XdgSurface: XdgSurfaceUserData] => XdgShellState);
-delegate_dispatch!(Compositor: [XdgToplevel: XdgShellSurfaceUserData] => XdgShellState);
 delegate_dispatch!(Compositor: [XdgPopup: XdgShellSurfaceUserData] => XdgShellState);
 
 impl Dispatch<XdgWmBase, XdgWmBaseUserData> for Compositor {
@@ -65,11 +62,21 @@ impl Dispatch<XdgPositioner, XdgPositionerUserData> for Compositor {
         display: &DisplayHandle,
         init: &mut DataInit<'_, Self>,
     ) {
-        // Only less than nothing is an error.
-        if let xdg_positioner::Request::SetAnchorRect { width, height, .. } = &mut request {
-            for length in [width, height] {
-                *length = if *length == 0 { 1 } else { *length };
+        match &mut request {
+            // Only less than nothing is an error.
+            xdg_positioner::Request::SetAnchorRect { x, y, width, height } => {
+                numbers::bring_near([x, y]);
+                for length in [width, height] {
+                    *length = if *length == 0 { 1 } else { *length };
+                    numbers::bring_near([length]);
+                }
             }
+            xdg_positioner::Request::SetSize { width, height } => numbers::bring_near([width, height]),
+            xdg_positioner::Request::SetOffset { x, y } => numbers::bring_near([x, y]),
+            xdg_positioner::Request::SetParentSize { parent_width, parent_height } => {
+                numbers::bound([parent_width, parent_height]);
+            }
+            _ => {}
         }
         <XdgShellState as Dispatch<_, _, Self>>::request(
             compositor, client, positioner, request, data, display, init,
