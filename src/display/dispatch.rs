@@ -140,7 +140,7 @@ impl Relays {
     }
 
     /// This client, when it has asked so much that it may have made more than it may have.
-    fn to_be_counted(&mut self, id: u64) -> Option<Client> {
+    fn due_for_count(&mut self, id: u64) -> Option<Client> {
         let place = self.all.get_mut(&id).filter(|place| place.uncounted >= COUNTED)?;
         place.uncounted = 0;
         place.client.clone()
@@ -250,7 +250,7 @@ fn answer(
         while relays.borrow_mut().ask(*id) {
             let since = Instant::now();
             display.dispatch_clients(compositor)?;
-            let counted = relays.borrow_mut().to_be_counted(*id);
+            let counted = relays.borrow_mut().due_for_count(*id);
             if let Some(client) = counted {
                 limits::bound_objects(&client, &compositor.desk.display);
             }
