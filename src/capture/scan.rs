@@ -24,7 +24,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 
 use super::PageRange;
-use super::piece::Pieces;
+use super::piece::{Pieces, Turns};
 use super::sys::{self, PageRegion, PmScanArg};
 
 /// Runs that one call can report; more are fetched by further calls.
@@ -154,6 +154,7 @@ pub(crate) struct Pagemap {
     runs: Vec<PageRegion>,
     looking: Pieces,
     arming: Pieces,
+    turns: Turns,
 }
 
 impl Pagemap {
@@ -164,7 +165,7 @@ impl Pagemap {
     /// As `new`, with room for `runs` runs a call.
     pub fn with_capacity(file: File, runs: usize) -> Self {
         let runs = vec![PageRegion::default(); runs.max(1)];
-        Self { file, runs, looking: Pieces::of_looking(), arming: Pieces::of_arming() }
+        Self { file, runs, looking: Pieces::of_looking(), arming: Pieces::of_arming(), turns: Turns::new() }
     }
 
     /// So many bytes of the address space are in memory.
@@ -266,6 +267,7 @@ impl Pagemap {
         while from < range.end {
             let pieces = if arming { &mut self.arming } else { &mut self.looking };
             let end = if whole { range.end } else { pieces.end(from, range.end) };
+            self.turns.wait();
             let begun = Instant::now();
             let mut argument = PmScanArg {
                 size: size_of::<PmScanArg>() as u64,
@@ -279,6 +281,7 @@ impl Pagemap {
             // the kernel's layout, which live in `self.runs` until after the call.
             let answer = unsafe { sys::ioctl_pagemap_scan(self.file.as_raw_fd(), &mut argument) };
             let took = begun.elapsed();
+            self.turns.took(took);
             answers(&mut self.runs, PageRange::new(from, end), &mut each);
             answer?;
             pieces.took(argument.walk_end.saturating_sub(from), took);

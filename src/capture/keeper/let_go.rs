@@ -18,9 +18,11 @@ use crate::capture::sys::{self, PageRegion, PmScanArg};
 
 /// Pages of a piece: a third of a millisecond of a quiet processor.
 const PAGES: u64 = 4096;
-/// Time that is worked, together, before the target has its turn, and what part of it that turn takes.
+/// Time that is worked, together, before the target has its turn, what part of it that turn takes, and the least: a writer that is
+/// woken needs some time until it has the lock, and loses it to who comes before.
 const TURN_NS: u64 = 200_000;
 const REST: u64 = 2;
+const LEAST_REST_NS: u64 = 150_000;
 
 /// Gives the target its turns.
 #[derive(Default)]
@@ -33,7 +35,7 @@ impl Pace {
     pub fn rest(&mut self, begun: u64) {
         self.worked_ns = self.worked_ns.saturating_add(now_ns().saturating_sub(begun));
         if self.worked_ns >= TURN_NS {
-            sleep_ns(self.worked_ns / REST);
+            sleep_ns((self.worked_ns / REST).max(LEAST_REST_NS));
             self.worked_ns = 0;
         }
     }
