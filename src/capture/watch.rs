@@ -75,12 +75,28 @@ pub(super) struct Collected {
 }
 
 /// What arming has taken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(super) struct Armed {
     /// Flushes of the target's translations.
     pub flushes: u64,
+    /// Pages that were written since the last pass, and are armed now. Sorted, disjoint.
+    pub late: Vec<PageRange>,
+    /// The time of each call, a flush.
+    calls: Vec<Duration>,
+}
+
+impl Armed {
+    fn call(&mut self, range: PageRange, took: Duration) {
+        let pieces = range::pieces(std::slice::from_ref(&range));
+        self.calls.push(took / pieces.max(1) as u32);
+        self.flushes += pieces;
+    }
+
     /// The time of one call; none where there was none.
-    pub median_call: Option<Duration>,
+    pub fn median_call(&mut self) -> Option<Duration> {
+        self.calls.sort_unstable();
+        self.calls.get(self.calls.len() / 2).copied()
+    }
 }
 
 impl WatchSet {
@@ -281,31 +297,86 @@ impl WatchSet {
     ) -> Result<Armed, Stopped> {
         let mut due = [written, &self.unseen].concat();
         range::merge(&mut due);
-        let chosen = match arming {
-            Arming::Everything => due.clone(),
+        match arming {
+            Arming::Everything => {
+                let all = due.clone();
+                self.arm_pages(target, &due, &all)
+            }
             Arming::Pages(mut pages) => {
                 // A huge page costs one fault as long as it is whole, and arming a part of it would split it.
                 pages.extend_from_slice(&self.huge_now);
                 range::merge(&mut pages);
-                range::intersect(&due, &pages)
+                let chosen = range::intersect(&due, &pages);
+                self.arm_pages(target, &due, &chosen)
             }
-        };
-        let mut rest = chosen.as_slice();
-        let (mut flushes, mut calls) = (0, Vec::new());
+            Arming::Tables(tables) => self.arm_tables(target, due, tables),
+        }
+    }
+
+    /// Arms exactly these pages, a call for each run of them.
+    fn arm_pages(
+        &mut self,
+        target: &mut ProcessAttach,
+        due: &[PageRange],
+        chosen: &[PageRange],
+    ) -> Result<Armed, Stopped> {
+        let mut rest = chosen;
+        let mut armed = Armed::default();
         for region in Arc::clone(&self.regions).iter() {
             let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < region.end));
             rest = behind;
             for range in within {
                 let begun = Instant::now();
                 done(target.pagemap.arm(*range, question(region)), target)?;
-                let pieces = range::pieces(std::slice::from_ref(range));
-                calls.push(begun.elapsed() / pieces.max(1) as u32);
-                flushes += pieces;
+                armed.call(*range, begun.elapsed());
             }
         }
-        self.unseen = range::subtract(&due, &chosen);
-        calls.sort_unstable();
-        Ok(Armed { flushes, median_call: calls.get(calls.len() / 2).copied() })
+        self.unseen = range::subtract(due, chosen);
+        Ok(armed)
+    }
+
+    /// Arms what is due in these ranges, a call for each, and finds what else was written in them until then.
+    fn arm_tables(
+        &mut self,
+        target: &mut ProcessAttach,
+        due: Vec<PageRange>,
+        mut tables: Vec<PageRange>,
+    ) -> Result<Armed, Stopped> {
+        tables.extend_from_slice(&self.huge_now);
+        range::merge(&mut tables);
+        let regions = Arc::clone(&self.regions);
+        // Of shared memory only what was looked at: a page that came since may have been read only (`shared`).
+        let shared: Vec<PageRange> =
+            regions.iter().filter(|region| region.is_shared()).map(MemoryRegion::range).collect();
+        let of_shared = range::intersect(&due, &range::intersect(&tables, &shared));
+        let tables = range::subtract(&tables, &shared);
+        self.note_before_arming(target, &regions, &tables)?;
+        let mut armed = self.arm_pages(target, &due, &of_shared)?;
+        let mut rest = tables.as_slice();
+        for alike in regions.chunk_by(|one, next| one.end == next.start && question(one) == question(next)) {
+            let end = alike.last().map_or(0, |region| region.end);
+            let whole =
+                alike.first().map_or(PageRange::new(0, 0), |region| PageRange::new(region.start, end));
+            let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < end));
+            // A table may reach beyond the last mapping in it.
+            rest = match within.last() {
+                Some(last) if last.end > end => &rest[within.len() - 1..],
+                _ => behind,
+            };
+            let Some(region) = alike.first() else { continue };
+            for range in within.iter().filter_map(|range| range.intersection(&whole)) {
+                let begun = Instant::now();
+                let found = &mut armed.late;
+                let answer =
+                    target.pagemap.written(&[range], question(region), true, |run| found.push(run.range));
+                done(answer, target)?;
+                armed.call(range, begun.elapsed());
+            }
+        }
+        range::merge(&mut armed.late);
+        armed.late = range::subtract(&armed.late, &due);
+        self.unseen = range::subtract(&range::subtract(&due, &of_shared), &tables);
+        Ok(armed)
     }
 
     /// Where pages are not armed.
