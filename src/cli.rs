@@ -59,7 +59,8 @@ enum Command {
     Msg(MsgArgs),
     /// Say what this machine can and cannot do, each line with its reason and remedy
     Doctor(DoctorArgs),
-    /// Attach for others who may not: the one part that needs privileges (see session/memory-glass-broker.service)
+    /// Attach for others who may not: the one part that needs privileges (see
+    /// session/memory-glass-broker.service)
     Broker(BrokerArgs),
     /// Replay recordings through the sensing: how good a map a budget of faults buys, against the truth
     Evaluate(EvaluateArgs),
@@ -68,8 +69,8 @@ enum Command {
 }
 
 impl Cli {
-    /// Reads the command line. Where it is wrong, the program ends with the reason and status 2; a machine that wants a session's
-    /// answer in JSON gets the reason so, too.
+    /// Reads the command line. Where it is wrong, the program ends with the reason and status 2; a machine
+    /// that wants a session's answer in JSON gets the reason so, too.
     pub fn read() -> Self {
         let words: Vec<_> = std::env::args_os().collect();
         Self::try_parse_from(&words).unwrap_or_else(|error| {
@@ -80,9 +81,10 @@ impl Cli {
         })
     }
 
-    /// Sends the log to stderr, filtered by `RUST_LOG`; without that, what the person should know: warnings, and in the
-    /// session what it does. The Vulkan loader talks through wgpu_hal whenever a driver is not there; what fails for us is
-    /// an error of ours. And calloop warns where two things befall a source at once, and the first is its end.
+    /// Sends the log to stderr, filtered by `RUST_LOG`; without that, what the person should know: warnings,
+    /// and in the session what it does. The Vulkan loader talks through wgpu_hal whenever a driver is not
+    /// there; what fails for us is an error of ours. And calloop warns where two things befall a source at
+    /// once, and the first is its end.
     pub fn start_log(&self) {
         let usual = match self.command {
             None
@@ -96,8 +98,9 @@ impl Cli {
         let colours = std::io::stderr().is_terminal();
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
-        // Smithay takes the name of an X11 program's message for UTF-8 when it writes it down, and panics where it is none. And a
-        // desktop that is gone is told some thousand times a second by the library, and once by us.
+        // Smithay takes the name of an X11 program's message for UTF-8 when it writes it down, and panics
+        // where it is none. And a desktop that is gone is told some thousand times a second by the library,
+        // and once by us.
         let never = ["smithay::xwayland::xwm=info", "wayland_backend=off"];
         let never = never.into_iter().filter_map(|directive| directive.parse().ok());
         let filter = never.fold(filter, tracing_subscriber::EnvFilter::add_directive);
@@ -133,7 +136,8 @@ impl Cli {
 fn usage(error: &clap::Error, words: &[std::ffi::OsString]) -> i32 {
     let hostile = words.iter().any(|word| plain::plain(&word.to_string_lossy()) != word.to_string_lossy());
     if error.use_stderr() {
-        // Styles, where stderr shows some; but a word that came from elsewhere is repeated as one that can be seen.
+        // Styles, where stderr shows some; but a word that came from elsewhere is repeated as one that can be
+        // seen.
         let text = error.render().to_string();
         let _ = if hostile {
             std::io::stderr().lock().write_all(plain::plain_lines(&text).as_bytes())
@@ -155,7 +159,8 @@ fn usage(error: &clap::Error, words: &[std::ffi::OsString]) -> i32 {
     }
 }
 
-/// What came of a command, on stdout: one JSON object, or words. The command has failed where they could not be written.
+/// What came of a command, on stdout: one JSON object, or words. The command has failed where they could not
+/// be written.
 fn print_report(report: &(impl Serialize + Display), json: bool) -> ExitCode {
     print::status(if json {
         print::json(&serde_json::to_string(report).expect("numbers and strings are JSON"))

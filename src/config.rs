@@ -1,6 +1,7 @@
 //! The configuration file as plain typed data. `session/config.toml` says what each option means.
 //!
-//! Read by [`crate::cli`], whose options win over it, and applied by [`crate::system::session`], again whenever the file changes.
+//! Read by [`crate::cli`], whose options win over it, and applied by [`crate::system::session`], again
+//! whenever the file changes.
 
 mod file;
 mod security;
@@ -286,7 +287,8 @@ impl Config {
         }
     }
 
-    /// Where a screenshot without a name goes: as configured, else `$XDG_PICTURES_DIR`, `~/Pictures` or the current directory.
+    /// Where a screenshot without a name goes: as configured, else `$XDG_PICTURES_DIR`, `~/Pictures` or the
+    /// current directory.
     pub fn screenshot_directory(&self) -> PathBuf {
         let configured = self.screenshot_directory.as_deref().map(expand_home);
         let named = || std::env::var_os("XDG_PICTURES_DIR").map(PathBuf::from);
@@ -316,7 +318,8 @@ fn place(text: &str, byte: usize) -> (usize, usize) {
     (line, before[start..].chars().count() + 1)
 }
 
-/// "unknown field `plaette`, expected one of `target`, `palette`" is a long list to search: the nearest is named first.
+/// "unknown field `plaette`, expected one of `target`, `palette`" is a long list to search: the nearest is
+/// named first.
 fn with_suggestion(message: &str) -> String {
     let message = message.trim().replace('\n', " ");
     let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();

@@ -1,5 +1,5 @@
-//! The `memory-glass` binary: reads the command line, does what it says, and ends with one line and a status when that
-//! fails: 1 for a failure, 2 for wrong usage.
+//! The `memory-glass` binary: reads the command line, does what it says, and ends with one line and a status
+//! when that fails: 1 for a failure, 2 for wrong usage.
 
 use std::process::ExitCode;
 

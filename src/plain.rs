@@ -1,7 +1,7 @@
 //! Words of others as text that can be shown.
 //!
-//! A process, a window, a file or a recording is named by whoever made it, and a terminal obeys what it is sent. What people are shown
-//! goes through here; what programs are handed stays as it is, byte for byte.
+//! A process, a window, a file or a recording is named by whoever made it, and a terminal obeys what it is
+//! sent. What people are shown goes through here; what programs are handed stays as it is, byte for byte.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -32,14 +32,16 @@ pub fn plain_lines(text: &str) -> Cow<'_, str> {
     written_out(text, |character| character == '\n')
 }
 
-/// JSON whose strings hold only what can be shown: the same values, with `\u` escapes in the place of what cannot.
+/// JSON whose strings hold only what can be shown: the same values, with `\u` escapes in the place of what
+/// cannot.
 pub fn plain_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_unseen) {
         return Cow::Borrowed(json);
     }
     let mut text = String::with_capacity(json.len() + 16);
     for character in json.chars() {
-        // serde_json escapes what stands in a string below U+0020: all that is left of that lies between the values.
+        // serde_json escapes what stands in a string below U+0020: all that is left of that lies between the
+        // values.
         if is_unseen(character) && !character.is_ascii_whitespace() {
             for unit in character.encode_utf16(&mut [0; 2]) {
                 let _ = write!(text, "\\u{unit:04x}");
@@ -85,8 +87,8 @@ fn written_out(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a terminal obeys it, or it changes how the text around it is read: controls, line separators, the marks that turn the
-/// direction of writing, and what is there but never seen.
+/// Whether a terminal obeys it, or it changes how the text around it is read: controls, line separators, the
+/// marks that turn the direction of writing, and what is there but never seen.
 fn is_unseen(character: char) -> bool {
     character.is_control()
         || matches!(character,

@@ -1,7 +1,7 @@
 //! A stderr that can be written to, for libraries that take it for granted.
 //!
-//! `eprintln!` panics where stderr cannot be written, and libraries use it at just the wrong moments: the Wayland client's says so that
-//! the desktop is gone, which often took the terminal with it.
+//! `eprintln!` panics where stderr cannot be written, and libraries use it at just the wrong moments: the
+//! Wayland client's says so that the desktop is gone, which often took the terminal with it.
 
 use std::fs::File;
 use std::os::fd::AsFd as _;

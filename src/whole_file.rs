@@ -7,7 +7,8 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A file that is being written. Dropped before it is kept, it leaves nothing, and what was in its place before stays.
+/// A file that is being written. Dropped before it is kept, it leaves nothing, and what was in its place
+/// before stays.
 #[derive(Debug)]
 pub(crate) struct WholeFile {
     file: File,
@@ -19,7 +20,8 @@ pub(crate) struct WholeFile {
 }
 
 impl WholeFile {
-    /// Begins a file for `place`. A link leads to where it leads; what is no regular file is written to as it is.
+    /// Begins a file for `place`. A link leads to where it leads; what is no regular file is written to as it
+    /// is.
     pub fn begin(place: &Path) -> io::Result<Self> {
         // A link that leads nowhere yet is replaced.
         let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());

@@ -1,5 +1,5 @@
-//! Outputs that cannot be written: closed, full, or read by nobody any more. A status and at most a line, never a panic, and never the
-//! session's end.
+//! Outputs that cannot be written: closed, full, or read by nobody any more. A status and at most a line,
+//! never a panic, and never the session's end.
 
 mod session;
 

@@ -1,5 +1,5 @@
-//! Every system call of a capture fails once, at each place where it is called: memory.glass ends by itself and says why, or does
-//! without; and the target never notices. strace makes them fail.
+//! Every system call of a capture fails once, at each place where it is called: memory.glass ends by itself
+//! and says why, or does without; and the target never notices. strace makes them fail.
 //!
 //! There are some hundreds of such places, each a program to be started under strace. Every second is taken;
 //! `MEMORY_GLASS_FAULTS=1` takes all of them, `MEMORY_GLASS_FAULTS=3` a third.
@@ -28,7 +28,8 @@ struct Outcome {
     stderr: String,
 }
 
-/// Runs memory-glass under strace. Whatever is left of it when its time is over is killed, and the test fails.
+/// Runs memory-glass under strace. Whatever is left of it when its time is over is killed, and the test
+/// fails.
 fn under_strace(folder: &Path, options: &[String], arguments: &[String]) -> Outcome {
     let file = |name: &str| std::fs::File::create(folder.join(name)).expect("created");
     let mut child = strace::command(&folder.join("log"), options, GLASS)

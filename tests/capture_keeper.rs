@@ -1,5 +1,5 @@
-//! The keeper, as it is seen from outside: what it holds and what it can still do, that nobody else can do more than watch, and that the
-//! target is left as it was whoever dies, and when. Much of it needs root.
+//! The keeper, as it is seen from outside: what it holds and what it can still do, that nobody else can do
+//! more than watch, and that the target is left as it was whoever dies, and when. Much of it needs root.
 
 #![allow(unsafe_code)]
 
@@ -193,9 +193,9 @@ fn a_target_that_ends_ends_its_keeper() {
     monitor.detach().expect("there is nothing left to let go of");
 }
 
-/// Whoever dies, in whatever order and at whatever instant: `MEMORY_GLASS_STORM` is how often in all (300 unless said), as in
-/// capture_kill.rs.
-/// The keepers of a target at this instant, or as soon as there is one, which on a busy machine takes a while.
+/// Whoever dies, in whatever order and at whatever instant: `MEMORY_GLASS_STORM` is how often in all (300
+/// unless said), as in capture_kill.rs. The keepers of a target at this instant, or as soon as there is one,
+/// which on a busy machine takes a while.
 fn met(pid: u32, waits: bool) -> Vec<u32> {
     let until = Instant::now() + Duration::from_secs(2);
     loop {
@@ -346,7 +346,8 @@ fn shared_huge_pages_are_whole_again() {
     outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
-/// What was huge before the first of two watches is whole after the second: the keeper of the first waits for it.
+/// What was huge before the first of two watches is whole after the second: the keeper of the first waits for
+/// it.
 #[test]
 fn huge_pages_are_whole_after_the_last_of_several_watches() {
     let Some((mut target, start, before)) = of_huge_pages("mmap", 32 << 20, "AnonHugePages") else { return };
@@ -372,7 +373,8 @@ fn who_wants_no_huge_pages_gets_none() {
     assert!(rollup(target.pid(), "AnonHugePages") < before);
 }
 
-/// All that a client of the broker's can try with what it gets, as another user than the target's, whom root has allowed to watch.
+/// All that a client of the broker's can try with what it gets, as another user than the target's, whom root
+/// has allowed to watch.
 const CLIENT: &str = r#"
 import array, ctypes, errno, fcntl, json, mmap, os, socket, struct, sys
 path, pid, start, length = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

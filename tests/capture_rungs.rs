@@ -42,8 +42,9 @@ fn watched(rung: Rung) -> Option<(Target, GlassRamMonitor, u64)> {
     Some((target, monitor, start))
 }
 
-/// Faults wait for the monitor on these rungs, and where it gets no processor in time the target is let go and the window says
-/// so (`dropped`). On a busy machine it is tried again; an attempt says whether it was left alone.
+/// Faults wait for the monitor on these rungs, and where it gets no processor in time the target is let go
+/// and the window says so (`dropped`). On a busy machine it is tried again; an attempt says whether it was
+/// left alone.
 fn until_undisturbed(attempt: impl Fn() -> bool) {
     assert!((0..50).any(|_| attempt()), "in fifty attempts the monitor never had a processor in time");
 }

@@ -1,4 +1,5 @@
-//! The configuration where people keep it: behind links that are turned, and with what no configuration may hold.
+//! The configuration where people keep it: behind links that are turned, and with what no configuration may
+//! hold.
 
 mod session;
 

@@ -1,5 +1,6 @@
-//! Every system call of a session fails once, at each place where it is called: the session goes on without, or ends and says why; it
-//! never hangs, and the process that it watches never notices. strace makes them fail.
+//! Every system call of a session fails once, at each place where it is called: the session goes on without,
+//! or ends and says why; it never hangs, and the process that it watches never notices. strace makes them
+//! fail.
 //!
 //! There are some hundreds of such places, each a session to be started under strace, so only some are tried:
 //! `MEMORY_GLASS_FAULTS=1` takes every one.
@@ -28,8 +29,9 @@ const PLACES: usize = 8;
 /// How long one step of a session may take on a very busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What panics elsewhere, and not for want of care here: Smithay's thread that unmaps clients' pools, where there can be no thread;
-/// and std's `Command::spawn` when the socket on which the child tells of its execve(2) answers an error that the kernel has none of.
+/// What panics elsewhere, and not for want of care here: Smithay's thread that unmaps clients' pools, where
+/// there can be no thread; and std's `Command::spawn` when the socket on which the child tells of its
+/// execve(2) answers an error that the kernel has none of.
 const UPSTREAM: &[&str] = &["smithay-0.7.0/src/wayland/shm/pool.rs:40", "the CLOEXEC pipe failed"];
 
 /// A session under strace, with directories of its own.

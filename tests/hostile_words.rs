@@ -1,5 +1,5 @@
-//! Names that others choose are shown and never obeyed: a process whose name would make lines and colours of its own, in all that a person
-//! reads of it. Programs get it as it is.
+//! Names that others choose are shown and never obeyed: a process whose name would make lines and colours of
+//! its own, in all that a person reads of it. Programs get it as it is.
 
 mod session;
 mod wayland;

@@ -95,7 +95,8 @@ fn screenshot(session: &Session) -> (usize, usize, Vec<u32>) {
     picture(&path)
 }
 
-/// The same picture. The software driver rounds a colour that no byte holds (the backdrop) up in one tile and down in another.
+/// The same picture. The software driver rounds a colour that no byte holds (the backdrop) up in one tile and
+/// down in another.
 fn alike(one: &(usize, usize, Vec<u32>), other: &(usize, usize, Vec<u32>)) -> bool {
     let near = |(a, b): (&u32, &u32)| {
         a.to_le_bytes().into_iter().zip(b.to_le_bytes()).all(|(a, b)| a.abs_diff(b) <= 1)

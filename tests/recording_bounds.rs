@@ -1,5 +1,5 @@
-//! Recordings that say far more than they have bytes: no command takes more memory for one than is stated, whatever it says, and it ends
-//! with a picture, a number, or a line that says why not.
+//! Recordings that say far more than they have bytes: no command takes more memory for one than is stated,
+//! whatever it says, and it ends with a picture, a number, or a line that says why not.
 
 mod session;
 

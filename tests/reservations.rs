@@ -1,5 +1,6 @@
-//! Address spaces as sanitizers and garbage collectors have them: terabytes of reservations, of which hardly any is touched. What
-//! is watched, recorded and shown follows what was touched, and so does the monitor's own memory.
+//! Address spaces as sanitizers and garbage collectors have them: terabytes of reservations, of which hardly
+//! any is touched. What is watched, recorded and shown follows what was touched, and so does the monitor's
+//! own memory.
 
 #![allow(unsafe_code)] // wait4(2) says what a process took
 
@@ -51,7 +52,8 @@ fn peak(command: &mut Command) -> (String, u64) {
     (stdout, usage.ru_maxrss as u64)
 }
 
-/// What the allocator's ways and the tables of a larger map may make of nothing is far less than a MiB for each TiB.
+/// What the allocator's ways and the tables of a larger map may make of nothing is far less than a MiB for
+/// each TiB.
 fn assert_small(what: &str, with: u64, without: u64) {
     let most = without + TIB * 64;
     assert!(with < most, "{what} takes {with} KiB with {TIB} TiB reserved, {without} KiB without");

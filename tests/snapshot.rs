@@ -72,7 +72,8 @@ fn snapshot(pid: u32, seconds: &str, order: Option<u32>) -> Snapshot {
 }
 
 impl Snapshot {
-    /// For every cell whose pages all belong to the exercise: the numbers of these pages in it, and the cell's density.
+    /// For every cell whose pages all belong to the exercise: the numbers of these pages in it, and the
+    /// cell's density.
     fn cells(&self, exercise: &Announcement) -> Vec<(Vec<u64>, f32)> {
         let curve = HilbertSkilling::new(self.layout.order);
         assert_eq!(self.density.dim(), (curve.size() as usize, curve.size() as usize));
@@ -142,12 +143,13 @@ fn a_moving_front_leaves_a_trail_that_fades() {
     let (_running, exercise) = start_exercise("front", MIB);
     let shot = snapshot(exercise.pid, "4", Some(7));
     let cells = shot.cells(&exercise);
-    // The brightest cell is near the head; behind it the trail gets darker, and what lies before it was left long ago.
+    // The brightest cell is near the head; behind it the trail gets darker, and what lies before it was left
+    // long ago.
     let head = (0..cells.len()).max_by(|a, b| cells[*a].1.total_cmp(&cells[*b].1)).unwrap();
     let lap = cells.len();
     let behind = |steps: usize| cells[(head + lap - steps % lap) % lap].1;
-    // A lap takes five seconds, so a tenth of it two half-lives. A page may have been hit in one window or in two, so
-    // it is the mean over such a stretch that must fall.
+    // A lap takes five seconds, so a tenth of it two half-lives. A page may have been hit in one window or in
+    // two, so it is the mean over such a stretch that must fall.
     let mean = |tenth: usize| {
         (tenth * lap / 10..(tenth + 1) * lap / 10).map(behind).sum::<f32>() / (lap / 10) as f32
     };

@@ -1,5 +1,5 @@
-//! `memory-glass top` in a terminal of its own (script(1) makes one, vt100 understands what is written to it): what it draws, and
-//! that it leaves the terminal as it was.
+//! `memory-glass top` in a terminal of its own (script(1) makes one, vt100 understands what is written to
+//! it): what it draws, and that it leaves the terminal as it was.
 
 mod session;
 

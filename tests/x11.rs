@@ -20,8 +20,8 @@ impl Drop for Program {
     }
 }
 
-/// A session, and the `DISPLAY` that its programs find. `None` where Xwayland is older than 23.1: there they find none, and the
-/// session says why.
+/// A session, and the `DISPLAY` that its programs find. `None` where Xwayland is older than 23.1: there they
+/// find none, and the session says why.
 fn session() -> Option<(Session, String)> {
     let script = "echo ${DISPLAY-none} >$HOME/display; while kill -0 $PPID; do sleep 0.1; done";
     let session = Session::start(&["--socket", "wall", "--placement", "off", "--", "sh", "-c", script]);

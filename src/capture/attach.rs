@@ -31,10 +31,12 @@ pub struct AttachMetrics {
     pub total: Duration,
 }
 
-/// An attached process: descriptors, each checked for permission when it was opened, and what was learnt on the way.
+/// An attached process: descriptors, each checked for permission when it was opened, and what was learnt on
+/// the way.
 ///
-/// Nothing is armed yet and nothing traces the target any more; [`GlassRamMonitor`](super::GlassRamMonitor) does the watching.
-/// The bundle is all that watching needs, so it may as well come from a more privileged process.
+/// Nothing is armed yet and nothing traces the target any more; [`GlassRamMonitor`](super::GlassRamMonitor)
+/// does the watching. The bundle is all that watching needs, so it may as well come from a more privileged
+/// process.
 #[derive(Debug)]
 pub struct ProcessAttach {
     pub(super) info: TargetInfo,
@@ -84,8 +86,8 @@ impl ProcessAttach {
         std::mem::take(&mut self.children)
     }
 
-    /// All of it in a form that a socket carries: the facts, and the descriptors in the order that `from_parts` takes. None on other
-    /// rungs than the asynchronous: a userfaultfd is not handed over.
+    /// All of it in a form that a socket carries: the facts, and the descriptors in the order that
+    /// `from_parts` takes. None on other rungs than the asynchronous: a userfaultfd is not handed over.
     pub(super) fn to_parts(&self) -> Option<(Attached, [BorrowedFd<'_>; 4])> {
         let AttachMetrics { stop, total } = self.metrics;
         let (stop, Held::Keeper(keeper)) = (stop?, &self.uffd) else { return None };
@@ -153,8 +155,8 @@ impl ProcessAttach {
 
     /// As `attach_by`, for who writes it down.
     pub(super) fn attach_unwritten(pid: u32, rung: Rung) -> Result<Self> {
-        // While a process executes another program, what was gathered is of the old one or the new one is not mapped yet. That
-        // lasts a moment; the next look is of the new program.
+        // While a process executes another program, what was gathered is of the old one or the new one is not
+        // mapped yet. That lasts a moment; the next look is of the new program.
         for _ in 0..3 {
             match Self::open(pid, rung) {
                 Err(CaptureError::Changed { .. } | CaptureError::NoSyscallInstruction { .. }) => {
@@ -194,7 +196,8 @@ impl ProcessAttach {
         }
     }
 
-    /// Puts ranges under the watch of the userfaultfd: the kernel's answer to each. One call for many is much faster than many.
+    /// Puts ranges under the watch of the userfaultfd: the kernel's answer to each. One call for many is much
+    /// faster than many.
     ///
     /// # Errors
     ///
@@ -221,7 +224,8 @@ impl ProcessAttach {
         }
     }
 
-    /// Says where huge pages are that are about to be armed, so that they are put together again whatever becomes of us.
+    /// Says where huge pages are that are about to be armed, so that they are put together again whatever
+    /// becomes of us.
     pub(super) fn note_huge(&self, ranges: &[PageRange]) -> std::result::Result<(), CaptureError> {
         match self.keeper() {
             Some(keeper) if !ranges.is_empty() => keeper.note_huge(ranges),
@@ -304,8 +308,8 @@ impl ProcessAttach {
 }
 
 impl ProcessAttachCapability for ProcessAttach {
-    /// On the best rung that there is: where that is not the best of all, the log says what is lost, and why. It is written down, as
-    /// are all attaches.
+    /// On the best rung that there is: where that is not the best of all, the log says what is lost, and why.
+    /// It is written down, as are all attaches.
     fn attach(pid: u32) -> Result<Self> {
         let rung = Rung::probe()?;
         if let (false, Err(reason)) = (rung == Rung::WpAsync, Rung::WpAsync.try_out()) {
@@ -332,7 +336,8 @@ impl ProcessAttachCapability for ProcessAttach {
     }
 }
 
-/// The handshake, with the fullest set of features that the kernel has. A refused one leaves the descriptor as it was.
+/// The handshake, with the fullest set of features that the kernel has. A refused one leaves the descriptor
+/// as it was.
 fn negotiate(fd: OwnedFd, pid: u32, rung: Rung) -> std::result::Result<UserfaultFd, CaptureError> {
     let failed = |errno| CaptureError::System { operation: "UFFDIO_API", pid, errno };
     let mut refused = Errno::EINVAL;
@@ -346,8 +351,8 @@ fn negotiate(fd: OwnedFd, pid: u32, rung: Rung) -> std::result::Result<Userfault
     Err(failed(refused))
 }
 
-/// The open `/proc/PID/maps`, bound to the address space it was opened on: when the target executes another program
-/// or ends, it is empty.
+/// The open `/proc/PID/maps`, bound to the address space it was opened on: when the target executes another
+/// program or ends, it is empty.
 #[derive(Debug)]
 pub(super) struct Maps {
     file: File,
@@ -398,8 +403,8 @@ fn ended(pidfd: BorrowedFd<'_>) -> bool {
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
 }
 
-/// Whether the process has an address space right now. After an exec it has a new one; while it ends it has none. Its size may
-/// be read without the right to look into it.
+/// Whether the process has an address space right now. After an exec it has a new one; while it ends it has
+/// none. Its size may be read without the right to look into it.
 pub(super) fn has_memory(pid: u32) -> bool {
     let sizes = std::fs::read_to_string(memory_path(pid, "statm")).unwrap_or_default();
     sizes.split_whitespace().next().is_some_and(|pages| pages != "0")

@@ -1,5 +1,5 @@
-//! What the target does besides writing, as far as it can be heard without stopping it: which thread took which fault, and which
-//! processes it forks.
+//! What the target does besides writing, as far as it can be heard without stopping it: which thread took
+//! which fault, and which processes it forks.
 
 use std::time::Duration;
 
@@ -85,8 +85,8 @@ impl Listening {
         (std::mem::take(&mut self.samples), std::mem::take(&mut self.forked))
     }
 
-    /// Children that the target has and nobody has told of, when there must be one: the kernel's event of a fork comes before its
-    /// record, and records get lost.
+    /// Children that the target has and nobody has told of, when there must be one: the kernel's event of a
+    /// fork comes before its record, and records get lost.
     pub fn find_children(&mut self) -> Vec<u32> {
         let new = self.children.look(self.pid);
         if self.perf.is_ok() {

@@ -1,11 +1,11 @@
 //! How much of a target's address space one call may walk.
 //!
-//! A walk over page tables holds the target's `mmap_lock`, and every mmap(2), munmap(2) and brk(2) of the target waits for it. On
-//! this project's machines a GiB of small pages takes 0.8 ms to look at, 3.4 ms to arm. So what is
-//! long is walked in pieces, each as long as the ones before took less than a millisecond.
+//! A walk over page tables holds the target's `mmap_lock`, and every mmap(2), munmap(2) and brk(2) of the
+//! target waits for it. On this project's machines a GiB of small pages takes 0.8 ms to look at, 3.4 ms to
+//! arm. So what is long is walked in pieces, each as long as the ones before took less than a millisecond.
 //!
-//! Between pieces the target has its turn: a reader that comes at once takes the lock from under a writer that is just being woken
-//! (kernel/locking/rwsem.c), which insists only after 4 ms.
+//! Between pieces the target has its turn: a reader that comes at once takes the lock from under a writer
+//! that is just being woken (kernel/locking/rwsem.c), which insists only after 4 ms.
 
 use std::time::{Duration, Instant};
 
@@ -63,8 +63,8 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// For calls that only look. Address space without pages costs nearly nothing, so pieces may become long; but where they come to
-    /// memory again, the first of them is walked whole.
+    /// For calls that only look. Address space without pages costs nearly nothing, so pieces may become long;
+    /// but where they come to memory again, the first of them is walked whole.
     pub fn of_looking() -> Self {
         Self { length: FIRST, longest: 2 * LITTLE }
     }

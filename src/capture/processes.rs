@@ -18,7 +18,8 @@ pub struct ProcessSummary {
     pub comm: String,
     /// The user whose rights it has.
     pub uid: u32,
-    /// Its memory that is in use, bytes; nothing where it has none of its own, as a thread of the kernel or a zombie.
+    /// Its memory that is in use, bytes; nothing where it has none of its own, as a thread of the kernel or a
+    /// zombie.
     pub resident_bytes: Option<u64>,
 }
 
@@ -40,7 +41,8 @@ pub fn processes() -> impl Iterator<Item = ProcessSummary> {
     })
 }
 
-/// Whether what is learnt of this process is for our own eyes only: we are root, or it is another user's, or nobody knows any more whose.
+/// Whether what is learnt of this process is for our own eyes only: we are root, or it is another user's, or
+/// nobody knows any more whose.
 pub fn is_private(pid: u32) -> bool {
     let us = nix::unistd::geteuid();
     // What is not dumpable is root's.

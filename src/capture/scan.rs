@@ -10,9 +10,11 @@
 //!
 //! Pages that do not exist match neither, so sparse reservations cost no page tables.
 //!
-//! Such a question costs the kernel some 30 ns a page, written or not, where it has to look at the page itself (is it the file's?), and less
-//! where there is no file. "Is it armed?" alone has a short cut in the kernel (`pagemap_scan_pmd_entry`) and costs 1 to 2 ns, so it is
-//! asked first, of everything, and the full question only where the answer was no. A page that is written between the two is still unarmed at the next scan, and found then.
+//! Such a question costs the kernel some 30 ns a page, written or not, where it has to look at the page
+//! itself (is it the file's?), and less where there is no file. "Is it armed?" alone has a short cut in the
+//! kernel (`pagemap_scan_pmd_entry`) and costs 1 to 2 ns, so it is asked first, of everything, and the full
+//! question only where the answer was no. A page that is written between the two is still unarmed at the next
+//! scan, and found then.
 
 #![allow(unsafe_code)]
 
@@ -30,8 +32,8 @@ use super::sys::{self, PageRegion, PmScanArg};
 /// Runs that one call can report; more are fetched by further calls.
 const RUNS: usize = 4096;
 
-/// Candidates that are nearer to each other than this are asked about in one call: what the pages between them cost is
-/// about what a call costs.
+/// Candidates that are nearer to each other than this are asked about in one call: what the pages between
+/// them cost is about what a call costs.
 const WORTH_A_CALL: u64 = 64 * 4096;
 
 /// Pages in memory that one call goes over, where only their kind is asked.
@@ -40,17 +42,18 @@ const EXISTING_AT_ONCE: u64 = 1 << 14;
 /// Which pages a scan looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// Written pages of a mapping without a file. Whether a page is a file's is not asked: the kernel would have to look at each
-    /// page itself, not only at its entry in the table.
+    /// Written pages of a mapping without a file. Whether a page is a file's is not asked: the kernel would
+    /// have to look at each page itself, not only at its entry in the table.
     Anonymous,
     /// Written pages of a private mapping of a file.
     Private,
-    /// Written pages of a pool: shared or not, nothing tells a first read of one from a write. Never asked of a part of one.
+    /// Written pages of a pool: shared or not, nothing tells a first read of one from a write. Never asked of
+    /// a part of one.
     HugeTlb,
     /// Written pages of a shared mapping.
     Shared,
-    /// Written pages of a shared mapping, and a marker armed on every page that does not exist yet. Asked of memory without a page
-    /// table, it makes one.
+    /// Written pages of a shared mapping, and a marker armed on every page that does not exist yet. Asked of
+    /// memory without a page table, it makes one.
     SharedWithMarkers,
 }
 
@@ -134,8 +137,8 @@ fn note_unarmed(unarmed: &mut Vec<PageRange>, run: &PageRegion) {
     }
 }
 
-/// Takes the answers out of the buffer: what lies within `asked`, up to the first entry that is none. The rest of the crate
-/// takes for granted that ranges are of whole memory, and not reversed.
+/// Takes the answers out of the buffer: what lies within `asked`, up to the first entry that is none. The
+/// rest of the crate takes for granted that ranges are of whole memory, and not reversed.
 fn answers(runs: &mut [PageRegion], asked: PageRange, mut each: impl FnMut(&PageRegion)) {
     for run in runs.iter_mut().take_while(|run| run.end != 0) {
         let within = PageRange::new(run.start, run.end).intersection(&asked);
@@ -150,7 +153,8 @@ fn answers(runs: &mut [PageRegion], asked: PageRange, mut each: impl FnMut(&Page
 #[derive(Debug)]
 pub(crate) struct Pagemap {
     file: File,
-    /// All zero between calls: an entry with an end is an answer, also when the call ends in an error half way.
+    /// All zero between calls: an entry with an end is an answer, also when the call ends in an error half
+    /// way.
     runs: Vec<PageRegion>,
     looking: Pieces,
     arming: Pieces,
@@ -186,13 +190,14 @@ impl Pagemap {
             return_mask: sys::PAGE_IS_WRITTEN,
             ..PmScanArg::default()
         };
-        // Over many runs the kernel (6.18) reports some of them twice, so a run may begin before the last one ended.
+        // Over many runs the kernel (6.18) reports some of them twice, so a run may begin before the last one
+        // ended.
         self.walk(range, asked, false, |run| note_unarmed(unarmed, run))
     }
 
-    /// Reports the written pages among `candidates`, and, if told to, arms them in the same step. What lies closely between two
-    /// candidates may be looked at, too. On an error the runs found before it are still reported: they are armed already
-    /// and would be lost otherwise.
+    /// Reports the written pages among `candidates`, and, if told to, arms them in the same step. What lies
+    /// closely between two candidates may be looked at, too. On an error the runs found before it are still
+    /// reported: they are armed already and would be lost otherwise.
     pub fn written(
         &mut self,
         candidates: &[PageRange],
@@ -277,8 +282,8 @@ impl Pagemap {
                 vec_len: self.runs.len() as u64,
                 ..asked
             };
-            // SAFETY: `argument` is the structure this ioctl reads and writes, and its `vec` points to `vec_len` entries of
-            // the kernel's layout, which live in `self.runs` until after the call.
+            // SAFETY: `argument` is the structure this ioctl reads and writes, and its `vec` points to
+            // `vec_len` entries of the kernel's layout, which live in `self.runs` until after the call.
             let answer = unsafe { sys::ioctl_pagemap_scan(self.file.as_raw_fd(), &mut argument) };
             let took = begun.elapsed();
             self.turns.took(took);

@@ -1,13 +1,14 @@
-//! Noticing what the target cannot do while its memory is watched, so that it is let go (the table is in `unwatched`).
+//! Noticing what the target cannot do while its memory is watched, so that it is let go (the table is in
+//! `unwatched`).
 //!
 //! **A userfaultfd of its own.** See `descriptors`. Where these are hidden from all of us, only the kernel's
 //! EBUSY to a registration of ours tells.
 //!
-//! **A thread that does not come out of the kernel.** The call that installs guard pages loops on our mark: it never sleeps, is
-//! never seen inside a system call by /proc/PID/task/TID/syscall, and its time is the kernel's nearly all. When a thread is like that
-//! in two readings after one another, the mappings in which this can happen and where there are marks in place of pages are
-//! let go. If it then goes on as before, it had another reason: they are watched again, and this thread is left
-//! out for a while.
+//! **A thread that does not come out of the kernel.** The call that installs guard pages loops on our mark:
+//! it never sleeps, is never seen inside a system call by /proc/PID/task/TID/syscall, and its time is the
+//! kernel's nearly all. When a thread is like that in two readings after one another, the mappings in which
+//! this can happen and where there are marks in place of pages are let go. If it then goes on as before, it
+//! had another reason: they are watched again, and this thread is left out for a while.
 
 use std::collections::HashMap;
 use std::fs;
@@ -103,8 +104,8 @@ impl Yielding {
         found.then_some(Unwatched::GuardPages)
     }
 
-    /// The kernel says that another userfaultfd watches a mapping of the target. Whether this shows one of its own; it may be another
-    /// watcher's, too.
+    /// The kernel says that another userfaultfd watches a mapping of the target. Whether this shows one of
+    /// its own; it may be another watcher's, too.
     pub fn met_another(&mut self, target: &ProcessAttach) -> bool {
         let own = self.descriptors.read(target).unwrap_or(true);
         own && !std::mem::replace(&mut self.own, true)

@@ -35,7 +35,8 @@ pub(super) struct EvaluateArgs {
     /// Which samples are drawn
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Draw one window of each recording into this folder: truth, samples, reconstruction, error and confidence
+    /// Draw one window of each recording into this folder: truth, samples, reconstruction, error and
+    /// confidence
     #[arg(long, value_name = "FOLDER")]
     pictures: Option<PathBuf>,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! The log's way to stderr: whoever reads it can end, stop reading, or have a terminal that obeys what it is sent, and none of that
-//! is the program's end.
+//! The log's way to stderr: whoever reads it can end, stop reading, or have a terminal that obeys what it is
+//! sent, and none of that is the program's end.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -14,7 +14,8 @@ use crate::standard_error;
 
 /// A pipe that is ready takes so many bytes without waiting (PIPE_BUF).
 const AT_ONCE: usize = 4096;
-/// How long a line waits for its reader, milliseconds. Once one has waited in vain, no other does until the reader is back.
+/// How long a line waits for its reader, milliseconds. Once one has waited in vain, no other does until the
+/// reader is back.
 const PATIENCE: u16 = 100;
 
 /// Makes the writers of single lines.
@@ -119,7 +120,8 @@ fn one_line(text: &str, colours: bool) -> String {
     line
 }
 
-/// Where the next colour is: `ESC [`, numbers, `m`. The subscriber has already escaped any that stood in a value.
+/// Where the next colour is: `ESC [`, numbers, `m`. The subscriber has already escaped any that stood in a
+/// value.
 fn colour(text: &str) -> Option<(usize, usize)> {
     text.match_indices("\u{1b}[").find_map(|(start, head)| {
         let numbers = text[start + head.len()..].find(|next: char| !next.is_ascii_digit() && next != ';')?;

@@ -40,7 +40,8 @@ pub(super) struct BrokerArgs {
     /// Who may watch whom; without this file everybody their own processes
     #[arg(long, value_name = "FILE.toml", default_value = broker::DEFAULT_POLICY)]
     policy: PathBuf,
-    /// Who attached to what [default: /var/log/memory-glass/audit.jsonl, or in ~/.local/state/memory-glass for others than root]
+    /// Who attached to what [default: /var/log/memory-glass/audit.jsonl, or in ~/.local/state/memory-glass
+    /// for others than root]
     #[arg(long, value_name = "FILE")]
     audit_log: Option<PathBuf>,
 }

@@ -219,7 +219,8 @@ pub(super) fn wants_json(words: &[OsString]) -> bool {
     words.iter().skip(1).any(|word| word == "msg") && words.iter().any(|word| word == "--json")
 }
 
-/// Says what is wrong with the command line as the session would say it: in one line, without the usage that follows.
+/// Says what is wrong with the command line as the session would say it: in one line, without the usage that
+/// follows.
 pub(super) fn refuse(error: &clap::Error) {
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
@@ -384,7 +385,8 @@ fn foreign(error: &serde_json::Error) -> GlassRamError {
     ))
 }
 
-/// What the session says, with the names that others have given as they can be shown: a line of it is a line on the terminal.
+/// What the session says, with the names that others have given as they can be shown: a line of it is a line
+/// on the terminal.
 fn shown<T: DeserializeOwned>(line: &str) -> Result<T> {
     let mut value = serde_json::from_str(line).map_err(|error| foreign(&error))?;
     plain_values(&mut value);

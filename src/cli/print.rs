@@ -1,5 +1,5 @@
-//! What the program says on stdout and stderr. Either may be closed, full, or a pipe that nobody reads: that is an exit status, and
-//! never a panic.
+//! What the program says on stdout and stderr. Either may be closed, full, or a pipe that nobody reads: that
+//! is an exit status, and never a panic.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use crate::plain::{plain, plain_json, plain_lines};
 
-/// Writes words to stdout, lines and all. False when they could not be, of which stderr has a line by then; where nobody reads any more, as
-/// in `… | head`, there is nothing to say.
+/// Writes words to stdout, lines and all. False when they could not be, of which stderr has a line by then;
+/// where nobody reads any more, as in `… | head`, there is nothing to say.
 pub(super) fn words(text: &str) -> bool {
     raw(&plain_lines(text))
 }

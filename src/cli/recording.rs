@@ -37,7 +37,8 @@ pub(super) struct RecordArgs {
     /// Length of a window, milliseconds
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=60_000))]
     window_ms: u32,
-    /// Record the processes that it forks, too, and the programs that these execute: FILE.PID with the same ending for each
+    /// Record the processes that it forks, too, and the programs that these execute: FILE.PID with the same
+    /// ending for each
     #[arg(long)]
     follow_forks: bool,
     /// Print exactly one JSON object on stdout instead of words

@@ -26,8 +26,8 @@ pub(super) struct SessionArgs {
     replay: Option<PathBuf>,
     #[command(flatten)]
     start: StartArgs,
-    /// A graphics card to use, e.g. /dev/dri/card1; may be given several times. A link as in /dev/dri/by-path is followed anew when a
-    /// card is plugged in [default: every card of the seat]
+    /// A graphics card to use, e.g. /dev/dri/card1; may be given several times. A link as in /dev/dri/by-path
+    /// is followed anew when a card is plugged in [default: every card of the seat]
     #[arg(long, value_name = "DEVICE")]
     card: Vec<PathBuf>,
     /// Where the map lies [default: as configured, beside]
@@ -55,16 +55,18 @@ pub(super) struct SessionArgs {
     watch: WatchArgs,
     #[command(flatten)]
     attach: AttachArgs,
-    /// Watch the processes that the target forks, too, and the programs that these execute: the picker and `msg watch` show each at once
+    /// Watch the processes that the target forks, too, and the programs that these execute: the picker and
+    /// `msg watch` show each at once
     #[arg(long)]
     follow_forks: bool,
     #[command(flatten)]
     picture: PictureArgs,
-    /// One program for each output, started again whenever it ends, and no hotkeys but the one that ends the session
+    /// One program for each output, started again whenever it ends, and no hotkeys but the one that ends the
+    /// session
     #[arg(long)]
     kiosk: bool,
-    /// A program to start in the session; without --target, the map watches it. In a kiosk, the program of every output that
-    /// the configuration has none for
+    /// A program to start in the session; without --target, the map watches it. In a kiosk, the program of
+    /// every output that the configuration has none for
     #[arg(last = true, value_name = "COMMAND")]
     pub(super) command: Vec<String>,
 }

@@ -62,7 +62,8 @@ pub(super) struct WatchArgs {
     /// Never stop the target, not even for a moment: the same as --rung soft-dirty
     #[arg(long, conflicts_with = "rung")]
     no_ptrace: bool,
-    /// How much slower the target may become, percent [default: as configured; of a snapshot, every page is seen whatever it costs]
+    /// How much slower the target may become, percent [default: as configured; of a snapshot, every page is
+    /// seen whatever it costs]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) slowdown_budget: Option<u32>,
 }
@@ -92,7 +93,8 @@ enum RungName {
 
 #[derive(Debug, Args)]
 pub(super) struct AttachArgs {
-    /// Attach even where a system call of the target ends early or late by it; otherwise that is refused after a wait of 5 s
+    /// Attach even where a system call of the target ends early or late by it; otherwise that is refused
+    /// after a wait of 5 s
     #[arg(long)]
     interrupt_calls: bool,
     /// Watch a program, too, that can make a userfaultfd of its own (virtual machines, checkpointing): what
@@ -111,7 +113,8 @@ impl AttachArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
-    /// The configuration, whose [security] holds here, too [default: $XDG_CONFIG_HOME/memory-glass/config.toml]
+    /// The configuration, whose [security] holds here, too [default:
+    /// $XDG_CONFIG_HOME/memory-glass/config.toml]
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
 }
@@ -126,7 +129,8 @@ impl ConfigArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct PictureArgs {
-    /// Order of the Hilbert curve: the map has 2^K × 2^K cells [default: as configured, the largest with a page a cell]
+    /// Order of the Hilbert curve: the map has 2^K × 2^K cells [default: as configured, the largest with a
+    /// page a cell]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(i64::from(MIN_ORDER)..=i64::from(MAX_ORDER)))]
     pub(super) order: Option<u32>,
     /// Colours of the map [default: inferno; in a session, as configured]

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Config, ConfigError, SecurityConfig, place, security};
 
-/// What it holds; none where there is none. One that is there and cannot be read is an error, a link that leads nowhere, too.
+/// What it holds; none where there is none. One that is there and cannot be read is an error, a link that
+/// leads nowhere, too.
 fn bytes(path: &Path) -> Result<Option<Vec<u8>>, ConfigError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -40,7 +41,8 @@ fn is_missing(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Whether it is the usual one of another user, whose `$HOME` was left to us: what they have written is not about us.
+/// Whether it is the usual one of another user, whose `$HOME` was left to us: what they have written is not
+/// about us.
 fn is_of_others(path: &Path) -> bool {
     let own = nix::unistd::geteuid().as_raw();
     let folder = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());

@@ -1,7 +1,8 @@
-//! `[security]` alone, which holds whatever the rest of the file is: it is never to be looser than somebody has written it.
+//! `[security]` alone, which holds whatever the rest of the file is: it is never to be looser than somebody
+//! has written it.
 //!
-//! Read strictly: what cannot be understood, what is named almost like it, and what stands where it does not count is an error,
-//! and who reads it then goes no further.
+//! Read strictly: what cannot be understood, what is named almost like it, and what stands where it does not
+//! count is an error, and who reads it then goes no further.
 
 use std::path::Path;
 

@@ -47,14 +47,15 @@ impl ClientState {
     }
 }
 
-/// Whether a client may look at the screen, type for the person, or read what others have copied: every program that the person
-/// has started, unless a sandbox has let it in by a socket of its own. Each global of that kind is shown to these only.
+/// Whether a client may look at the screen, type for the person, or read what others have copied: every
+/// program that the person has started, unless a sandbox has let it in by a socket of its own. Each global of
+/// that kind is shown to these only.
 pub(crate) fn is_unconfined(client: &Client) -> bool {
     client.get_data::<ClientState>().is_some_and(|state| state.confined.is_none())
 }
 
-/// The process that a client is, where the kernel says. Not asked for whenever it is needed: the Wayland library takes no answer
-/// for impossible.
+/// The process that a client is, where the kernel says. Not asked for whenever it is needed: the Wayland
+/// library takes no answer for impossible.
 pub(crate) fn process_of(client: &Client) -> Option<u32> {
     client.get_data::<ClientState>()?.pid
 }
@@ -175,7 +176,8 @@ pub(crate) fn spawn(
     Ok(pid)
 }
 
-/// A loop that reads signals as events has them blocked, and a program would inherit that: it could not be ended by Ctrl+C.
+/// A loop that reads signals as events has them blocked, and a program would inherit that: it could not be
+/// ended by Ctrl+C.
 #[allow(unsafe_code)]
 fn start_clean(program: &mut Command) {
     rights::keep_to_ourselves(program);

@@ -51,7 +51,8 @@ pub enum Notice {
     Watch(u32),
 }
 
-/// A Wayland compositor that shows the map. It is the data of the event loop, and everything that it does, it does from there.
+/// A Wayland compositor that shows the map. It is the data of the event loop, and everything that it does, it
+/// does from there.
 pub struct Compositor {
     // First, so that it is dropped first: the screen is given back while the rest still stands.
     pub(crate) backend: Backend,
@@ -65,7 +66,8 @@ pub struct Compositor {
 }
 
 impl Compositor {
-    /// Opens the backend and the Wayland socket. Without a worker there is no map, and clients have the whole screen.
+    /// Opens the backend and the Wayland socket. Without a worker there is no map, and clients have the whole
+    /// screen.
     pub fn new(
         mut config: CompositorConfig,
         event_loop: &mut EventLoop<'static, Compositor>,
@@ -136,7 +138,8 @@ impl Compositor {
         self.desk.picture = Some(picture);
     }
 
-    /// Shows this picture on one output, by its connector. `taken` is when the capture window that it shows came to its end.
+    /// Shows this picture on one output, by its connector. `taken` is when the capture window that it shows
+    /// came to its end.
     pub fn show_on(&mut self, connector: &str, picture: Arc<Picture>, taken: Option<Instant>) {
         let worker = self.desk.worker.as_ref();
         if let Some(state) = self.desk.outputs.iter_mut().find(|state| state.identity.connector == connector)
@@ -166,8 +169,8 @@ impl Compositor {
         self.desk.space.output_under(self.desk.pointer_at).next().map(identity)
     }
 
-    /// The outputs that a person means by this name: one by its connector or by make, model and serial number, or the members of
-    /// a span.
+    /// The outputs that a person means by this name: one by its connector or by make, model and serial
+    /// number, or the members of a span.
     pub fn called(&self, name: &str) -> Vec<OutputIdentity> {
         self.desk.called(Some(name))
     }
@@ -233,8 +236,8 @@ impl Compositor {
         meant.len()
     }
 
-    /// Moves the map everywhere: what was said about single outputs by hand is forgotten. Without a worker there is none, and this
-    /// does nothing.
+    /// Moves the map everywhere: what was said about single outputs by hand is forgotten. Without a worker
+    /// there is none, and this does nothing.
     pub fn set_placement(&mut self, placement: Placement) {
         let mut same = placement == self.desk.config.placement;
         for by_hand in self.desk.by_hand.values_mut() {
@@ -346,7 +349,8 @@ impl Compositor {
         self.desk.focused_window()
     }
 
-    /// What the output of this name shows, or the one that the person works at, drawn once more into memory: clients, map and pointer.
+    /// What the output of this name shows, or the one that the person works at, drawn once more into memory:
+    /// clients, map and pointer.
     pub fn screenshot(&mut self, output: Option<&str>) -> Result<Image, DisplayError> {
         let output = match output {
             Some(name) => {
@@ -380,7 +384,8 @@ impl Compositor {
         }
     }
 
-    /// All that clients have asked for in this turn of the loop was answered: what was put off meanwhile is done.
+    /// All that clients have asked for in this turn of the loop was answered: what was put off meanwhile is
+    /// done.
     pub(crate) fn end_turn(&mut self) {
         let unsettled = self.desk.is_unsettled();
         self.desk.end_turn();

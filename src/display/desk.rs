@@ -104,7 +104,8 @@ pub(crate) struct Desk {
     pub(crate) copied: (Option<Vec<String>>, Option<Vec<String>>),
 }
 
-/// libxkbcommon makes no context where none of its folders can be read, and Smithay would use it all the same.
+/// libxkbcommon makes no context where none of its folders can be read, and Smithay would use it all the
+/// same.
 fn keymaps_are_there() -> bool {
     !xkb::Context::new(xkb::CONTEXT_NO_FLAGS).get_raw_ptr().is_null()
 }

@@ -1,5 +1,5 @@
-//! What clients ask is answered, each in its share, and what they are told is sent right before the loop sleeps: whoever runs the
-//! loop needs to know nothing of it.
+//! What clients ask is answered, each in its share, and what they are told is sent right before the loop
+//! sleeps: whoever runs the loop needs to know nothing of it.
 //!
 //! Xwayland is not relayed: Smithay gives its socket to the library itself.
 
@@ -25,7 +25,8 @@ use super::{Compositor, DisplayError};
 /// Bytes of requests after which what a client has is counted. Twelve make an object.
 const COUNTED: usize = 1 << 18;
 
-/// How long a client that does not read what it is told is not read either. Then it is, and disconnected when it is told too much.
+/// How long a client that does not read what it is told is not read either. Then it is, and disconnected when
+/// it is told too much.
 const UNHEARD: Duration = Duration::from_secs(2);
 
 /// The relays of all clients.
@@ -110,7 +111,8 @@ impl Relays {
         ready.into_iter().map(|(id, _)| id).collect()
     }
 
-    /// Gives the library the next requests of this client. Returns whether there were some, or the last one was.
+    /// Gives the library the next requests of this client. Returns whether there were some, or the last one
+    /// was.
     fn ask(&mut self, id: u64) -> bool {
         let Some(Place { relay, share, uncounted, blocked, .. }) = self.all.get_mut(&id) else {
             return false;
@@ -146,7 +148,8 @@ impl Relays {
         place.client.clone()
     }
 
-    /// Tells a client all that there is for it, and lets go of it when the library has. Returns how many bytes there were.
+    /// Tells a client all that there is for it, and lets go of it when the library has. Returns how many
+    /// bytes there were.
     fn tell(&mut self, id: u64) -> usize {
         let Some(Place { relay, blocked, .. }) = self.all.get_mut(&id) else { return 0 };
         let (mut told, was_blocked) = (0, relay.is_blocked());
@@ -189,7 +192,8 @@ impl Relays {
     }
 }
 
-/// What is waited for with a client. It is not there any more when the client has ended, and nothing can be told then.
+/// What is waited for with a client. It is not there any more when the client has ended, and nothing can be
+/// told then.
 fn interest(asking: &Epoll, relay: &Relay, id: u64, interest: EpollFlags) {
     let _there = asking.modify(relay.client(), &mut EpollEvent::new(interest, id));
 }
@@ -299,7 +303,8 @@ impl EventSource for WaylandSource {
     fn before_sleep(&mut self) -> calloop::Result<Option<(Readiness, Token)>> {
         self.relays.borrow_mut().lose_patience(Instant::now());
         loop {
-            // Errors here are single clients that are gone; they are noticed and cleaned up when their socket is read.
+            // Errors here are single clients that are gone; they are noticed and cleaned up when their socket
+            // is read.
             if let Err(error) = self.handle.flush_clients() {
                 debug!(%error, "a client could not be written to");
             }

@@ -1,5 +1,5 @@
-//! Who has the keyboard: the lock's surface before all others, then a layer surface that wants it for itself alone, then the layer
-//! surface that was clicked, then the window that was clicked or opened last.
+//! Who has the keyboard: the lock's surface before all others, then a layer surface that wants it for itself
+//! alone, then the layer surface that was clicked, then the window that was clicked or opened last.
 
 use smithay::backend::renderer::utils::with_renderer_surface_state;
 use smithay::desktop::{LayerSurface, Window, layer_map_for_output};
@@ -82,7 +82,8 @@ impl Desk {
 }
 
 impl Compositor {
-    /// Carries out what was asked for. Setting the focus calls back into the whole compositor, so it is done here.
+    /// Carries out what was asked for. Setting the focus calls back into the whole compositor, so it is done
+    /// here.
     pub(crate) fn apply_focus(&mut self) {
         if !self.desk.focus.changed {
             return;

@@ -1,5 +1,6 @@
-//! Files that clients hand over to be read or mapped. A client may cut one short while it is read, and one behind which a program
-//! stands (FUSE) may never answer: what is read is copied first, and such files are not touched.
+//! Files that clients hand over to be read or mapped. A client may cut one short while it is read, and one
+//! behind which a program stands (FUSE) may never answer: what is read is copied first, and such files are
+//! not touched.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -23,7 +24,8 @@ const LOCAL: [libc::c_long; 8] = [
     0x2fc1_2fc1, // ZFS
 ];
 
-/// Whether the kernel alone answers for what is in this file: it can be mapped without waiting for another program.
+/// Whether the kernel alone answers for what is in this file: it can be mapped without waiting for another
+/// program.
 ///
 /// # Errors
 /// Why not.

@@ -54,7 +54,8 @@ pub struct ProgramStatus {
     pub last_end: Option<String>,
 }
 
-/// The programs, by the [keys](super::settings::OutputIdentity::key) of their outputs, which may be unplugged for a while.
+/// The programs, by the [keys](super::settings::OutputIdentity::key) of their outputs, which may be unplugged
+/// for a while.
 #[derive(Default)]
 pub(crate) struct Kiosk {
     /// Programs are started; before the session is ready they would not find it.

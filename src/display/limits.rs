@@ -1,8 +1,9 @@
-//! How much of the session one client may take. Whatever is walked, mapped or copied on a client's behalf is bounded here, far above
-//! what programs need, so that nothing a client asks for ends the session or keeps others waiting.
+//! How much of the session one client may take. Whatever is walked, mapped or copied on a client's behalf is
+//! bounded here, far above what programs need, so that nothing a client asks for ends the session or keeps
+//! others waiting.
 //!
-//! Trees that are too deep are not an error of the protocol: what is beyond the bound is accepted and not shown. Whoever hoards
-//! objects is disconnected with `wl_display.error no_memory`, and the log says why.
+//! Trees that are too deep are not an error of the protocol: what is beyond the bound is accepted and not
+//! shown. Whoever hoards objects is disconnected with `wl_display.error no_memory`, and the log says why.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -22,7 +23,8 @@ use super::clients::ClientState;
 pub(crate) const SURFACES: usize = 4096;
 /// Subsurfaces of one client that are shown. Each commit of a surface costs the square of those below it.
 pub(crate) const SUBSURFACES: usize = 1024;
-/// Subsurfaces on subsurfaces. Smithay walks them by recursion, and a commit costs the third power of the depth.
+/// Subsurfaces on subsurfaces. Smithay walks them by recursion, and a commit costs the third power of the
+/// depth.
 pub(crate) const SUBSURFACE_DEPTH: usize = 64;
 /// Popups on popups. Where one is follows from all those below it.
 pub(crate) const POPUP_DEPTH: usize = 32;

@@ -1,6 +1,7 @@
 //! The screen: a Wayland compositor that owns the display and shows the map on a plane of its own.
 //!
-//! In: pictures ([`Compositor::show`]), clients over the Wayland socket, keys and pointers. Out: frames. Called by
+//! In: pictures ([`Compositor::show`]), clients over the Wayland socket, keys and pointers. Out: frames.
+//! Called by
 //! [`crate::system`], whose event loop has [`Compositor`] as its data; nobody else imports this room.
 //!
 //! ```text
@@ -9,12 +10,13 @@
 //!  clients ─► handlers ─► desk (windows, seat) ─► stack ─► scene ─► renderer ─► primary plane
 //! ```
 //!
-//! The compositor has one state, [`desk`](self), and a [`backend`](self) that shows it: `tty` drives DRM/KMS, `nested` is a window of a desktop, `headless`
-//! composites into memory. Each output has a redraw state machine (`redraw`) that a page flip or a timer moves on: at most one
-//! frame a vblank, none when nothing changes. When only the map changes, only its plane is flipped.
+//! The compositor has one state, [`desk`](self), and a [`backend`](self) that shows it: `tty` drives DRM/KMS,
+//! `nested` is a window of a desktop, `headless` composites into memory. Each output has a redraw state
+//! machine (`redraw`) that a page flip or a timer moves on: at most one frame a vblank, none when nothing
+//! changes. When only the map changes, only its plane is flipped.
 //!
-//! Any number of outputs on any number of cards make a wall: `setup` brings each in step with what a person wants of it, `wall` is
-//! the geometry of that, `standby` switches displays off and on as `power` decides.
+//! Any number of outputs on any number of cards make a wall: `setup` brings each in step with what a person
+//! wants of it, `wall` is the geometry of that, `standby` switches displays off and on as `power` decides.
 
 mod awaited;
 mod backend;

@@ -1,5 +1,5 @@
-//! The programs that a session has started end with it: those with windows because their display is gone, the others because they
-//! are told to.
+//! The programs that a session has started end with it: those with windows because their display is gone, the
+//! others because they are told to.
 
 use std::collections::BTreeSet;
 use std::thread::sleep;
@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks at whether they have.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Those that run. Each is the first of a process group of its own. However a session comes to its end, it drops this.
+/// Those that run. Each is the first of a process group of its own. However a session comes to its end, it
+/// drops this.
 #[derive(Debug, Default)]
 pub(crate) struct Programs(BTreeSet<i32>);
 

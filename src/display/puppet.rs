@@ -1,5 +1,6 @@
-//! A person's hands and a window manager's whim, for tests: events that take the same way as those of devices, and a window at an
-//! exact place. The tests of this project use it, and wlcs, the conformance tests of Wayland.
+//! A person's hands and a window manager's whim, for tests: events that take the same way as those of
+//! devices, and a window at an exact place. The tests of this project use it, and wlcs, the conformance tests
+//! of Wayland.
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -38,8 +39,8 @@ impl Puppet<'_> {
             .map_err(|error| DisplayError::Setup { what: "letting a client in", reason: error.to_string() })
     }
 
-    /// The window of this client's surface floats with its corner here; a layer surface has its own there. Returns whether it is
-    /// one or the other.
+    /// The window of this client's surface floats with its corner here; a layer surface has its own there.
+    /// Returns whether it is one or the other.
     pub fn place(&mut self, client: &PuppetClient, surface: u32, x: i32, y: i32) -> bool {
         let display = &self.0.desk.display;
         let Ok(surface) = client.0.object_from_protocol_id::<WlSurface>(display, surface) else {

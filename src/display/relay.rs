@@ -1,7 +1,9 @@
-//! What lies between a client and the Wayland library: the client's socket on one side, a pair of sockets of our own on the other.
+//! What lies between a client and the Wayland library: the client's socket on one side, a pair of sockets of
+//! our own on the other.
 //!
-//! The library reads a client until nothing more comes, so that one which asks faster than it is answered is read for ever. Here it
-//! gets no more than it is given. Bytes and descriptors are passed on in their order, and not looked into.
+//! The library reads a client until nothing more comes, so that one which asks faster than it is answered is
+//! read for ever. Here it gets no more than it is given. Bytes and descriptors are passed on in their order,
+//! and not looked into.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -79,7 +81,8 @@ impl Relay {
     pub(crate) fn carry_requests(&mut self, most: usize) -> Carried {
         let carried = carry(&self.client, &self.library, &mut self.requests, most);
         if carried == Carried::Over {
-            // Which has the library let go of the client; if it has done so already, there is nothing to shut.
+            // Which has the library let go of the client; if it has done so already, there is nothing to
+            // shut.
             let _done = self.library.shutdown(Shutdown::Write);
         }
         carried
@@ -104,7 +107,8 @@ impl Relay {
     }
 }
 
-/// Carries what is left of the last parcel, or the next one. A parcel that is left when all is over was refused by the other side.
+/// Carries what is left of the last parcel, or the next one. A parcel that is left when all is over was
+/// refused by the other side.
 fn carry(from: &UnixStream, to: &UnixStream, left: &mut Option<Parcel>, most: usize) -> Carried {
     let parcel = match left.take() {
         Some(parcel) => parcel,
@@ -157,7 +161,8 @@ fn receive(from: &UnixStream, most: usize) -> Result<Option<Parcel>, Errno> {
                 bytes.truncate(message.bytes);
                 return Ok(Some(Parcel { bytes, files, written: 0 }));
             }
-            // Said once, when something that we sent was not read any more; what the other side sent before comes after that.
+            // Said once, when something that we sent was not read any more; what the other side sent before
+            // comes after that.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(error) => return Err(error),
         }

@@ -1,5 +1,5 @@
-//! How much of the loop's time a client has: what it asks in one breath is answered in one go, and who goes on without pause has a
-//! share that leaves the rest to the others.
+//! How much of the loop's time a client has: what it asks in one breath is answered in one go, and who goes
+//! on without pause has a share that leaves the rest to the others.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,14 @@ const BREATH: Duration = Duration::from_millis(200);
 const PART: u32 = 4;
 /// What those that have nothing left have together in each turn of the loop.
 const LEFT: Duration = Duration::from_millis(20);
-/// What a parcel of requests is to take. How long is known afterwards only, so parcels become smaller or larger.
+/// What a parcel of requests is to take. How long is known afterwards only, so parcels become smaller or
+/// larger.
 const AIM: Duration = Duration::from_millis(1);
 /// Bytes of a parcel: eight are the smallest request.
 const SMALLEST: usize = 256;
 const LARGEST: usize = 1 << 12;
-/// Bytes of answers to a parcel that are too many: they have to fit into the socket's buffer, of 200 KiB, or the client counts as
-/// one that does not listen.
+/// Bytes of answers to a parcel that are too many: they have to fit into the socket's buffer, of 200 KiB, or
+/// the client counts as one that does not listen.
 const ANSWERS: usize = 1 << 16;
 
 /// A client's share.
@@ -45,8 +46,8 @@ impl Share {
         self.parcel
     }
 
-    /// A parcel took this long, and was answered with so many bytes. Returns whether there may be another one in this turn, where
-    /// so many clients ask.
+    /// A parcel took this long, and was answered with so many bytes. Returns whether there may be another one
+    /// in this turn, where so many clients ask.
     pub(crate) fn took(&mut self, time: Duration, answers: usize, asking: usize) -> bool {
         self.parcel = if time > 2 * AIM || answers > ANSWERS {
             (self.parcel / 2).max(SMALLEST)

@@ -1,7 +1,8 @@
-//! What a recording may have its pipeline take: whatever the file says, what is kept of its windows takes no more than is stated.
+//! What a recording may have its pipeline take: whatever the file says, what is kept of its windows takes no
+//! more than is stated.
 //!
-//! A process costs us a small part of the memory that it has itself. A file says in a few bytes that terabytes were written, so what a
-//! window of it is going to take is reckoned before anything is made of it.
+//! A process costs us a small part of the memory that it has itself. A file says in a few bytes that
+//! terabytes were written, so what a window of it is going to take is reckoned before anything is made of it.
 
 use super::Pipeline;
 use crate::capture::recording::{MAX_MADE, RecordingError};
@@ -10,11 +11,14 @@ use crate::map::HilbertConfig;
 use crate::sensing::PageActivity;
 use crate::telemetry::ThreadSample;
 
-/// The largest order that the map of a recording takes unless another is asked for: 16 MiB each time that it is drawn.
+/// The largest order that the map of a recording takes unless another is asked for: 16 MiB each time that it
+/// is drawn.
 const LARGEST_ORDER: u32 = 11;
-/// What a mapping takes: its name apart, its place on the old line and the new one, and on the way from one to the other.
+/// What a mapping takes: its name apart, its place on the old line and the new one, and on the way from one
+/// to the other.
 const OF_REGION: usize = 384;
-/// What a page takes of which it is not known whether it was written: for what is believed of it, and the ways to a map.
+/// What a page takes of which it is not known whether it was written: for what is believed of it, and the
+/// ways to a map.
 const OF_PAGE: usize = 48;
 /// What a stretch of such pages, or one beside them, takes.
 const OF_STRETCH: usize = 192;
@@ -69,8 +73,8 @@ impl Pipeline {
         .fold(0, usize::saturating_add)
     }
 
-    /// What the map of a window takes in which not all was seen: page by page for what was written, and for what was seen or what was not,
-    /// whichever is less.
+    /// What the map of a window takes in which not all was seen: page by page for what was written, and for
+    /// what was seen or what was not, whichever is less.
     fn weight_of_unseen(&self, window: &Window) -> usize {
         if window.unseen.is_empty() {
             return 0;

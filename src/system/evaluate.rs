@@ -31,7 +31,8 @@ pub struct EvaluateOptions {
     pub hilbert: HilbertConfig,
     /// Which samples are drawn.
     pub seed: u64,
-    /// A folder for a picture of one window of each recording: the one with the median error of those that were sampled.
+    /// A folder for a picture of one window of each recording: the one with the median error of those that
+    /// were sampled.
     pub pictures: Option<PathBuf>,
 }
 
@@ -60,7 +61,8 @@ pub struct EvaluateReport {
     pub bray_curtis: f64,
     /// The accuracy with a page a cell.
     pub page_accuracy: f64,
-    /// The accuracy of the map in which each page that was not seen has its nearest sample's state, same samples.
+    /// The accuracy of the map in which each page that was not seen has its nearest sample's state, same
+    /// samples.
     pub nearest_accuracy: f64,
     /// Faults spent over pages, mean of the windows: not more than `budget` but for a debt at the end.
     pub faults_per_page: f64,
@@ -72,7 +74,8 @@ pub struct EvaluateReport {
     pub written_per_page: f64,
     /// The share of the windows in which every page was armed.
     pub exact_windows: f64,
-    /// The online estimate of a window's `page_accuracy`, over the last 16 windows; null when evidence is thin.
+    /// The online estimate of a window's `page_accuracy`, over the last 16 windows; null when evidence is
+    /// thin.
     pub estimate: Option<AccuracyEstimate>,
     /// The estimate against the truth, over all stretches of 16 windows: largest and mean distance.
     pub estimate_worst_error: f64,

@@ -152,7 +152,8 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    /// Takes a window's samples on a line of `pages` that is laid on `cells`; `keep` is what the window leaves of the past.
+    /// Takes a window's samples on a line of `pages` that is laid on `cells`; `keep` is what the window
+    /// leaves of the past.
     pub(super) fn window(
         &mut self,
         samples: &[ThreadSample],

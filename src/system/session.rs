@@ -145,9 +145,9 @@ pub fn run(options: SessionOptions) -> Result<()> {
     compositor.failure().map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-/// The configuration to start with, and what is wrong with the file, if anything. A file that was asked for has to be there; a
-/// broken one does not keep a person from their screen, on which the error can be corrected, as long as it is known how careful they
-/// want the session to be.
+/// The configuration to start with, and what is wrong with the file, if anything. A file that was asked for
+/// has to be there; a broken one does not keep a person from their screen, on which the error can be
+/// corrected, as long as it is known how careful they want the session to be.
 fn configuration(file: &mut ConfigFile, options: &SessionOptions) -> Result<(Config, Option<String>)> {
     if let Some(path) = &options.config
         && !path.exists()
@@ -170,8 +170,8 @@ fn configuration(file: &mut ConfigFile, options: &SessionOptions) -> Result<(Con
     Ok((config, broken))
 }
 
-/// The recording to show, or the process to watch, from the start. One that was asked for on the command line has to be there; one that the file names
-/// may come later.
+/// The recording to show, or the process to watch, from the start. One that was asked for on the command line
+/// has to be there; one that the file names may come later.
 fn first_source(
     attacher: &Attacher,
     options: &SessionOptions,

@@ -6,7 +6,8 @@
 //!  signals ─────────────┘
 //! ```
 //!
-//! Everything is a source of one loop, as in the session; the keyboard is read on a thread of its own, because it can only be waited for.
+//! Everything is a source of one loop, as in the session; the keyboard is read on a thread of its own,
+//! because it can only be waited for.
 
 mod app;
 mod colors;
@@ -45,7 +46,8 @@ pub struct TopOptions {
     pub depth: Option<ColorDepth>,
 }
 
-/// Shows the target until the person quits or a signal comes. The terminal is as it was before, whatever happens.
+/// Shows the target until the person quits or a signal comes. The terminal is as it was before, whatever
+/// happens.
 pub fn run(options: &TopOptions) -> Result<()> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(GlassRamError::FeatureNotSupported {

@@ -19,7 +19,8 @@ use crate::sensing::Adjustment;
 /// The state of the watch, as of the last window.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct GlassRamTelemetry {
-    /// Write faults per second: each page written in a window is one, and those count too that were not armed and are written on the map.
+    /// Write faults per second: each page written in a window is one, and those count too that were not armed
+    /// and are written on the map.
     pub fault_rate: f64,
     /// Threads of the target that ran in the last window: those whose CPU time moved.
     pub active_threads: u32,
@@ -27,13 +28,16 @@ pub struct GlassRamTelemetry {
     pub memory_avalanche_detected: bool,
     /// Whether it was found within the last two seconds that the pattern of writes has changed.
     pub phase_transition_detected: bool,
-    /// 1 − relative L1 error of the density map, 0..1; NaN (null in JSON) where too little was written to tell.
+    /// 1 − relative L1 error of the density map, 0..1; NaN (null in JSON) where too little was written to
+    /// tell.
     pub reconstruction_accuracy: f32,
     /// The order of the map's Hilbert curve.
     pub hilbert_order: u32,
-    /// Share of the writable pages whose writes the last window could see, percent: those that are watched, and were armed.
+    /// Share of the writable pages whose writes the last window could see, percent: those that are watched,
+    /// and were armed.
     pub sampling_rate: f64,
-    /// The last change of the map's order or of the sampling rate, and why it was made; none until there was one.
+    /// The last change of the map's order or of the sampling rate, and why it was made; none until there was
+    /// one.
     pub last_adjustment: Option<TimedAdjustment>,
 }
 
@@ -172,9 +176,11 @@ impl TelemetryRecorder {
         if span.is_zero() { 0.0 } else { written / span.as_secs_f64() }
     }
 
-    /// What it keeps of addresses takes so much memory, bytes, while a window with so many written stretches is taken.
+    /// What it keeps of addresses takes so much memory, bytes, while a window with so many written stretches
+    /// is taken.
     pub fn weight_with(&self, written: usize) -> usize {
-        // Those known, which are copied while they grow; those of the window that are new, and all of it until the next.
+        // Those known, which are copied while they grow; those of the window that are new, and all of it
+        // until the next.
         size_of::<PageRange>() * (3 * (self.touched.stretches() + written) + 2 * written)
     }
 

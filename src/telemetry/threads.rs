@@ -37,8 +37,8 @@ pub struct ThreadMotion {
     pub energy: f64,
 }
 
-/// ½·m·v², with m the writes of a thread in a window and v how far its centre of writing moved along the curve since the
-/// last, in cells a window.
+/// ½·m·v², with m the writes of a thread in a window and v how far its centre of writing moved along the
+/// curve since the last, in cells a window.
 pub fn kinetic_energy(writes: f64, speed: f64) -> f64 {
     0.5 * writes * speed * speed
 }
@@ -112,8 +112,8 @@ impl ThreadTracker {
         self.threads.keys().copied()
     }
 
-    /// The kinetic energy of each cell in the last window: for every sample, which must be that window's, its cell, its thread and
-    /// the energy that its writes carry. Cells and threads may come several times.
+    /// The kinetic energy of each cell in the last window: for every sample, which must be that window's, its
+    /// cell, its thread and the energy that its writes carry. Cells and threads may come several times.
     pub fn energies<'a>(
         &'a self,
         samples: &'a [ThreadSample],

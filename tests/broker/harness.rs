@@ -32,7 +32,8 @@ impl Broker {
         broker
     }
 
-    /// As the system's service runs: a user of its own, with the capabilities that the unit grants and no other.
+    /// As the system's service runs: a user of its own, with the capabilities that the unit grants and no
+    /// other.
     pub fn start_as_the_service() -> Self {
         const USER: u32 = 64_990;
         let folder = tempfile::tempdir().expect("a folder");

@@ -12,7 +12,8 @@ use serde_json::Value;
 use crate::harness::{Broker, GLASS, NOBODY, as_user, children_of, events, wait_until};
 use crate::support::{Target, status};
 
-/// Forks so many children as it is told, which write for so many seconds; says their numbers, and ends at the end of its input.
+/// Forks so many children as it is told, which write for so many seconds; says their numbers, and ends at the
+/// end of its input.
 const FORKER: &str = "import os, sys, time\n\
     print('ready', flush=True)\n\
     for line in sys.stdin:\n\

@@ -1,4 +1,5 @@
-//! The service as a whole: whom it attaches for, what it writes down, what it can still do itself, and what happens when somebody dies.
+//! The service as a whole: whom it attaches for, what it writes down, what it can still do itself, and what
+//! happens when somebody dies.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -107,8 +108,9 @@ fn a_program_between_two_users_is_of_neither() {
     assert_untouched(target.pid());
 }
 
-/// A service that is not root may not have the kernel tell it by a signal when a thread of another user's comes to user space
-/// (fs/fcntl.c, `sigio_perm`: root, or the same user; no capability counts). So a thread is interrupted in its call, which is put right.
+/// A service that is not root may not have the kernel tell it by a signal when a thread of another user's
+/// comes to user space (fs/fcntl.c, `sigio_perm`: root, or the same user; no capability counts). So a thread
+/// is interrupted in its call, which is put right.
 #[test]
 fn what_a_service_of_its_own_user_attaches_to_goes_on_as_it_was() {
     const CALLS: &[&str] = &[
@@ -202,8 +204,8 @@ fn it_keeps_nothing_but_what_attaching_takes() {
     wait_until("the client's socket is closed", || descriptors() == before);
 }
 
-/// What it calls while it attaches, as strace sees it: it looks for a `syscall` instruction, in code, and at the one word that tells
-/// whether the thread may be stopped there.
+/// What it calls while it attaches, as strace sees it: it looks for a `syscall` instruction, in code, and at
+/// the one word that tells whether the thread may be stopped there.
 #[test]
 fn it_reads_code_and_no_other_memory() {
     let broker = Broker::start("");
@@ -242,7 +244,8 @@ fn it_reads_code_and_no_other_memory() {
         let remote = read.rsplit("iov_base=0x").next().expect("it has one");
         let base = u64::from_str_radix(remote.split(',').next().expect("a number"), 16).expect("hexadecimal");
         if !executable.iter().any(|(start, end)| (*start..*end).contains(&base)) {
-            // Whether the thread is within a restartable sequence: the one word that it shares with the kernel (rseq(2)).
+            // Whether the thread is within a restartable sequence: the one word that it shares with the
+            // kernel (rseq(2)).
             assert!(remote.contains("iov_len=8}"), "{read}");
             others += 1;
         }
@@ -342,7 +345,8 @@ fn who_floods_it_is_held_back_and_nobody_else() {
     assert!(broker.snapshot_as(NOBODY, own.pid()).status.success());
 }
 
-/// Between the question whose process it is and the attach, its number goes to a process of root's: at another instant in each round.
+/// Between the question whose process it is and the attach, its number goes to a process of root's: at
+/// another instant in each round.
 #[test]
 fn a_number_that_changes_hands_never_hands_over_the_new_process() {
     const ROUNDS: u32 = 60;

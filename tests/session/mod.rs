@@ -1,4 +1,5 @@
-//! A session as a person runs it, without a display: the real program, its control socket, and targets to watch.
+//! A session as a person runs it, without a display: the real program, its control socket, and targets to
+//! watch.
 
 #![allow(dead_code)] // each test binary that includes this uses a part of it
 

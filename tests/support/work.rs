@@ -23,7 +23,8 @@ enum Wait {
     Epoll,
 }
 
-/// `THREADS WAIT`: so many threads go over memory of their own again and again, and check every word and a sum in floating point.
+/// `THREADS WAIT`: so many threads go over memory of their own again and again, and check every word and a
+/// sum in floating point.
 pub fn work(argument: &str) {
     let (threads, wait) = argument.split_once(' ').expect("two words");
     let wait = match wait {
@@ -143,7 +144,8 @@ pub fn gaps() {
     }
 }
 
-/// Has so many MiB in memory, in small pages, maps a little more again and again, and keeps the longest time that this took.
+/// Has so many MiB in memory, in small pages, maps a little more again and again, and keeps the longest time
+/// that this took.
 pub fn maps(mib: &str) {
     const MORE: usize = 64 << 10;
     let length = mib.parse::<usize>().expect("a number") << 20;

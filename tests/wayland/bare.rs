@@ -205,7 +205,8 @@ impl Bare {
                     continue;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // Said once, when something that it sent was not read any more; what it was told last comes after that.
+                // Said once, when something that it sent was not read any more; what it was told last comes
+                // after that.
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => continue,
                 Err(_) => self.ended = true,
             }

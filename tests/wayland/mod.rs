@@ -1,5 +1,5 @@
-//! A compositor and its clients in one process and one thread, each turn of theirs by hand: what a client was told is known to the
-//! event, and no time passes that a test does not wait for.
+//! A compositor and its clients in one process and one thread, each turn of theirs by hand: what a client was
+//! told is known to the event, and no time passes that a test does not wait for.
 
 #![allow(dead_code, unsafe_code)]
 

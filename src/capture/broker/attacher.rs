@@ -29,8 +29,9 @@ pub struct Attacher {
 }
 
 impl Attacher {
-    /// The best way there is. Whoever may trace others makes a broker and gives that right up, for good: to be called before
-    /// any thread is started. What is to be [`sandboxed`](SecurityConfig::sandboxed) is from then on.
+    /// The best way there is. Whoever may trace others makes a broker and gives that right up, for good: to
+    /// be called before any thread is started. What is to be [`sandboxed`](SecurityConfig::sandboxed) is from
+    /// then on.
     pub fn choose(security: SecurityConfig, rung: Option<Rung>) -> Result<Self> {
         let chosen = Self::find(security, rung)?;
         security.confine_session()?;
@@ -39,8 +40,9 @@ impl Attacher {
 
     fn find(security: SecurityConfig, rung: Option<Rung>) -> Result<Self> {
         let alone = Self { security, broker: None };
-        // A broker knows only the best rung; another one, asked for or all that there is, is done with the rights that are there.
-        // What the kernel lacks, every broker lacks; what is forbidden here, the system's may still be allowed.
+        // A broker knows only the best rung; another one, asked for or all that there is, is done with the
+        // rights that are there. What the kernel lacks, every broker lacks; what is forbidden here, the
+        // system's may still be allowed.
         let best = match rung {
             None => Rung::WpAsync.try_out(),
             Some(Rung::WpAsync) => Ok(()),
@@ -131,7 +133,8 @@ impl Attacher {
             };
             return pids.iter().map(|pid| may(pid).err().map(|error| error.to_string())).collect();
         }
-        // What is our own the broker lets us have for what the kernel says to us. About the others it is asked.
+        // What is our own the broker lets us have for what the kernel says to us. About the others it is
+        // asked.
         let me = Rights::ours();
         let own = |pid: u32| {
             Credentials::of(pid).is_ok_and(|target| target.belong_to(&me)) && may_watch(pid).is_ok()
@@ -160,7 +163,8 @@ impl Attacher {
         }
     }
 
-    /// The events of the page faults of each thread of that process, by processor, opened by the broker; none where there is no broker.
+    /// The events of the page faults of each thread of that process, by processor, opened by the broker; none
+    /// where there is no broker.
     pub(in crate::capture) fn listen(
         &self,
         pidfd: BorrowedFd<'_>,

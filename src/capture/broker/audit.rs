@@ -1,9 +1,10 @@
 //! The audit log: who attached to what, when, by which rule, and who was refused.
 //!
-//! One JSON object a line ([`log`]). The broker, which may look into everything, may not open a file for writing; the log is kept by
-//! an *auditor* ([`auditor`]), a process that has no privilege and nothing but the log. A line is on the disk before what it
-//! tells of takes effect: the broker waits for the auditor's word, and without it attaches to nothing. Who attaches without a
-//! broker writes into a log of their own ([`own`]).
+//! One JSON object a line ([`log`]). The broker, which may look into everything, may not open a file for
+//! writing; the log is kept by an *auditor* ([`auditor`]), a process that has no privilege and nothing but
+//! the log. A line is on the disk before what it tells of takes effect: the broker waits for the auditor's
+//! word, and without it attaches to nothing. Who attaches without a broker writes into a log of their own
+//! ([`own`]).
 
 mod auditor;
 mod log;
@@ -91,7 +92,8 @@ impl Record<'_> {
     }
 }
 
-/// JSON lets much through raw that a terminal obeys or that changes what others see; it can all be said in its escapes.
+/// JSON lets much through raw that a terminal obeys or that changes what others see; it can all be said in
+/// its escapes.
 fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for char in json.chars() {

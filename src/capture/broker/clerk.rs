@@ -1,6 +1,8 @@
-//! The process of one client: hears its requests, asks the policy, has it written down, attaches, looks again, hands over.
+//! The process of one client: hears its requests, asks the policy, has it written down, attaches, looks
+//! again, hands over.
 //!
-//! What a client does to it, by asking for what takes long or by not reading what it asked for, it does to itself alone.
+//! What a client does to it, by asking for what takes long or by not reading what it asked for, it does to
+//! itself alone.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -185,7 +187,8 @@ impl Clerk {
         // As long as this is open and its process has not ended, the number means no other one.
         let pidfd = sys::pidfd_open(pid).map_err(|_| CaptureError::NoSuchProcess { pid })?;
         let (target, rule) = self.allow(Event::Attach, about)?;
-        // To end a call of a process early is more than to watch it: only who may do that anyway may have it done.
+        // To end a call of a process early is more than to watch it: only who may do that anyway may have it
+        // done.
         inject::interrupt_calls(interrupt_calls && !rule.starts_with("policy"));
         let outcome = ProcessAttach::attach_unwritten(pid, Rung::WpAsync)
             .and_then(|attached| self.still_of(about, pidfd.as_fd(), attached));
@@ -198,9 +201,10 @@ impl Clerk {
 
     /// The attachment, where what it was opened on is what is allowed even now.
     ///
-    /// A process never returns to an address space that it has left. It was allowed before anything was opened, and is after; so what was
-    /// opened is of the address space that it has now, or of one that it had in between, a set-uid program's say, and has left. The latter
-    /// is gone, or is somebody else's who shared it: it does not lie where the one that it has now does.
+    /// A process never returns to an address space that it has left. It was allowed before anything was
+    /// opened, and is after; so what was opened is of the address space that it has now, or of one that it
+    /// had in between, a set-uid program's say, and has left. The latter is gone, or is somebody else's who
+    /// shared it: it does not lie where the one that it has now does.
     fn still_of(
         &self,
         about: About<'_>,
@@ -239,8 +243,8 @@ impl Clerk {
         Ok((target, rule))
     }
 
-    /// Whether it is allowed even now. It may have become another program meanwhile, a set-uid one say: then nothing is handed over,
-    /// and dropping what was opened ends it.
+    /// Whether it is allowed even now. It may have become another program meanwhile, a set-uid one say: then
+    /// nothing is handed over, and dropping what was opened ends it.
     fn still(&self, about: About<'_>, pidfd: BorrowedFd<'_>) -> Result<()> {
         self.look(about)?;
         if has_ended(pidfd) {
@@ -288,14 +292,16 @@ impl Clerk {
     }
 }
 
-/// Where the kernel has put its own pages into an address space: at random when a program is executed, and there they stay.
+/// Where the kernel has put its own pages into an address space: at random when a program is executed, and
+/// there they stay.
 fn laid_out(regions: &[MemoryRegion]) -> Vec<(u64, &str)> {
     let own = |region: &MemoryRegion| matches!(region.pathname.as_deref(), Some("[vdso]" | "[vvar]"));
     let own = regions.iter().filter(|region| own(region));
     own.map(|region| (region.start, region.pathname.as_deref().unwrap_or_default())).collect()
 }
 
-/// Splits a list so that each part takes at most so many bytes as JSON; one empty part where there is nothing to list.
+/// Splits a list so that each part takes at most so many bytes as JSON; one empty part where there is nothing
+/// to list.
 fn parts(words: Vec<Option<String>>, most: usize) -> Vec<Vec<Option<String>>> {
     let mut parts = vec![Vec::new()];
     let mut length = 0;

@@ -1,9 +1,11 @@
 //! Whose a target is: what the kernel's own check of a debugger compares (`__ptrace_may_access`, ptrace(2)).
 //!
-//! The check has three parts: the three users and groups of the process; whether its *address space* is dumpable; and the capabilities that it
-//! could use. The second protects memory that has been in other hands: the kernel takes the mark away whenever a process that has this address
-//! space changes its user, so a vfork child that has put root's user off still stands in memory that is not dumpable. The mark shows in the
-//! owner of the files of `/proc/PID` that show memory. The folder itself does not tell: it belongs to the user in any case.
+//! The check has three parts: the three users and groups of the process; whether its *address space* is
+//! dumpable; and the capabilities that it could use. The second protects memory that has been in other hands:
+//! the kernel takes the mark away whenever a process that has this address space changes its user, so a vfork
+//! child that has put root's user off still stands in memory that is not dumpable. The mark shows in the
+//! owner of the files of `/proc/PID` that show memory. The folder itself does not tell: it belongs to the
+//! user in any case.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -22,7 +24,8 @@ pub(super) struct Credentials {
     pub gids: [u32; 4],
     /// The capabilities that it could use.
     pub permitted: u64,
-    /// Whether the kernel gives its memory to its user: not, when it was set-uid or has made itself undumpable.
+    /// Whether the kernel gives its memory to its user: not, when it was set-uid or has made itself
+    /// undumpable.
     pub dumpable: bool,
     /// Whether its users and capabilities mean what ours mean.
     pub here: bool,
@@ -37,8 +40,8 @@ impl Credentials {
         let gids = four(&status, "Gid").ok_or_else(none)?;
         let permitted = status.field("CapPrm").and_then(|set| u64::from_str_radix(set, 16).ok());
         let here = shares_namespace(pid, "user") == Some(true);
-        // After its user, as the kernel does it: who puts privileges off becomes undumpable before it is of another user. By its
-        // name, because only then the owner is found out anew.
+        // After its user, as the kernel does it: who puts privileges off becomes undumpable before it is of
+        // another user. By its name, because only then the owner is found out anew.
         let owner = fs::metadata(memory_path(pid, "maps")).map_err(|_| none())?.uid();
         Ok(Self {
             comm: status.name(),

@@ -1,7 +1,8 @@
 //! Attaching by a small process of its own, so that nothing else needs the right to trace others.
 //!
 //! **In**: process numbers, over a socket, from a program that has no privilege. **Out**: descriptors
-//! ([`ProcessAttach`](super::ProcessAttach) is a bundle of them), or one line why not. **Called by** `system`, which asks through an
+//! ([`ProcessAttach`](super::ProcessAttach) is a bundle of them), or one line why not. **Called by**
+//! `system`, which asks through an
 //! [`Attacher`] and need not know who did it.
 //!
 //! ```text
@@ -12,9 +13,9 @@
 //!         ◄──Answer + descriptors──┘       attach, look again, hand over      CAP_SYS_PTRACE
 //! ```
 //!
-//! There are two ways to have one. As a service of the system (`memory-glass-broker.service`) it serves everybody, by what root
-//! has written into its [`Policy`]. A session that was started with the right itself (as root, say) makes a broker of its own and
-//! gives the right up ([`Attacher::choose`]).
+//! There are two ways to have one. As a service of the system (`memory-glass-broker.service`) it serves
+//! everybody, by what root has written into its [`Policy`]. A session that was started with the right itself
+//! (as root, say) makes a broker of its own and gives the right up ([`Attacher::choose`]).
 //!
 //! **Who may** is what the kernel's own check of a debugger (`__ptrace_may_access`) would say of the peer:
 //!
@@ -27,25 +28,28 @@
 //!   what the process has even then (`clerk`).
 //! - A root that may not trace others is a user like any other; who comes from another user or process namespace is not served (`peer`).
 //!
-//! A Landlock domain cannot be seen from outside. A confined program gets nothing by the first rule that it would not get itself; what
-//! the policy gives to its user it gets as that user's other programs do. Who is not to have that must not reach the socket.
+//! A Landlock domain cannot be seen from outside. A confined program gets nothing by the first rule that it
+//! would not get itself; what the policy gives to its user it gets as that user's other programs do. Who is
+//! not to have that must not reach the socket.
 //!
-//! **One client never stops another.** Each is served by a process of its own, so one that asks for what takes long, or does not read what it is
-//! sent, waits alone, and for a bounded time. What is limited is limited by user (`allowance`). A client whose broker is gone
-//! connects again (`link`).
+//! **One client never stops another.** Each is served by a process of its own, so one that asks for what
+//! takes long, or does not read what it is sent, waits alone, and for a bounded time. What is limited is
+//! limited by user (`allowance`). A client whose broker is gone connects again (`link`).
 //!
-//! The broker has only the capabilities that attaching takes, cannot get new ones, and a seccomp filter lets it do nothing but
-//! what attaching takes (`confine`). It keeps nothing of a target: once an attachment is handed over, its death or ours
-//! changes nothing for the target, nor for the other one of us.
+//! The broker has only the capabilities that attaching takes, cannot get new ones, and a seccomp filter lets
+//! it do nothing but what attaching takes (`confine`). It keeps nothing of a target: once an attachment is
+//! handed over, its death or ours changes nothing for the target, nor for the other one of us.
 
 //!
-//! Where the kernel lets nobody attach who has a seccomp filter, because the target has one that must be suspended
-//! (`PTRACE_O_SUSPEND_SECCOMP`), only root's own broker helps: root starts another one without a filter, for that one attach and with no
-//! other client, and it ends with it. It has CAP_SYS_ADMIN beside what attaching takes, which root could use anyway. The
-//! service never has either; who it serves is told to do it as root.
+//! Where the kernel lets nobody attach who has a seccomp filter, because the target has one that must be
+//! suspended (`PTRACE_O_SUSPEND_SECCOMP`), only root's own broker helps: root starts another one without a
+//! filter, for that one attach and with no other client, and it ends with it. It has CAP_SYS_ADMIN beside
+//! what attaching takes, which root could use anyway. The service never has either; who it serves is told to
+//! do it as root.
 //!
-//! The log's keeper (`audit`) is forked from the broker with its file open, so that it can be started again without the broker ever
-//! being able to open one. What it had not answered goes to the next, and an attach waits for it.
+//! The log's keeper (`audit`) is forked from the broker with its file open, so that it can be started again
+//! without the broker ever being able to open one. What it had not answered goes to the next, and an attach
+//! waits for it.
 
 mod allowance;
 mod attacher;
@@ -78,7 +82,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why there is no broker. What it refuses is a [`GlassRamError`](crate::GlassRamError), as if attached to from here.
+/// Why there is no broker. What it refuses is a [`GlassRamError`](crate::GlassRamError), as if attached to
+/// from here.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BrokerError {

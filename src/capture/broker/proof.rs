@@ -1,9 +1,10 @@
 //! The kernel's own word: a descriptor that the peer could open itself.
 //!
-//! Opening `/proc/PID/mem` asks the kernel whether this process may attach to that one (`PTRACE_MODE_ATTACH_FSCREDS`): users, capabilities,
-//! namespaces, whether the memory is dumpable, and every security module, Yama and Landlock included, much of which nobody else can find out
-//! about a peer. So who wants to watch a process as its own shows that descriptor. It is never read: who could open it could read that memory
-//! without anybody's help, and needs no more than that to be let watch it.
+//! Opening `/proc/PID/mem` asks the kernel whether this process may attach to that one
+//! (`PTRACE_MODE_ATTACH_FSCREDS`): users, capabilities, namespaces, whether the memory is dumpable, and every
+//! security module, Yama and Landlock included, much of which nobody else can find out about a peer. So who
+//! wants to watch a process as its own shows that descriptor. It is never read: who could open it could read
+//! that memory without anybody's help, and needs no more than that to be let watch it.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,12 +26,12 @@ pub(super) fn of(pid: u32) -> Option<File> {
 /// Whether this is one, of the process that has this number now, and of memory that still is in use.
 pub(super) fn holds(shown: BorrowedFd<'_>, pid: u32) -> bool {
     let Ok(expected) = fs::metadata(memory_path(pid, "mem")) else { return false };
-    // As long as it is open, the file of another process with the same number has another inode; that of another /proc, which may
-    // number processes otherwise, is on another device.
+    // As long as it is open, the file of another process with the same number has another inode; that of
+    // another /proc, which may number processes otherwise, is on another device.
     let same =
         fstat(shown).is_ok_and(|found| (found.st_dev, found.st_ino) == (expected.dev(), expected.ino()));
-    // Where there is no memory an attempt to read fails; after an exec or the end it reaches an end of file, and where it was not
-    // opened (O_PATH) but only named, it is no descriptor to read from.
+    // Where there is no memory an attempt to read fails; after an exec or the end it reaches an end of file,
+    // and where it was not opened (O_PATH) but only named, it is no descriptor to read from.
     same && nix::sys::uio::pread(shown.as_fd(), &mut [0], NOWHERE) == Err(Errno::EIO)
 }
 
@@ -65,7 +66,8 @@ mod tests {
         assert!(!holds(shown.as_fd(), child.id()));
     }
 
-    /// A process keeps its number when it executes another program, and what was shown is of the memory before.
+    /// A process keeps its number when it executes another program, and what was shown is of the memory
+    /// before.
     #[test]
     fn it_ends_with_the_program() {
         use std::io::Write;

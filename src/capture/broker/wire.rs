@@ -1,7 +1,9 @@
-//! What a client and the broker say to each other: one typed message a packet, JSON, of bounded length, with descriptors.
+//! What a client and the broker say to each other: one typed message a packet, JSON, of bounded length, with
+//! descriptors.
 //!
-//! The socket keeps packets apart (`SOCK_SEQPACKET`, unix(7)), so there is nothing to frame. What is too long, cut off, of
-//! another shape, or carries descriptors that nobody asked for is refused whole, and its descriptors are closed.
+//! The socket keeps packets apart (`SOCK_SEQPACKET`, unix(7)), so there is nothing to frame. What is too
+//! long, cut off, of another shape, or carries descriptors that nobody asked for is refused whole, and its
+//! descriptors are closed.
 
 #![allow(unsafe_code)]
 
@@ -27,8 +29,8 @@ pub(super) const MAX_PIDS: usize = 1024;
 /// The most descriptors of one message. The kernel takes 253 (SCM_MAX_FD, unix(7)).
 pub(super) const MAX_FDS: usize = 240;
 
-/// What a client asks. With each request about one process comes, where the kernel lets the client have it, what shows that it may
-/// attach to that process itself (`proof`), as the last descriptor.
+/// What a client asks. With each request about one process comes, where the kernel lets the client have it,
+/// what shows that it may attach to that process itself (`proof`), as the last descriptor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Request {
@@ -53,16 +55,18 @@ pub(super) enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Answer {
-    /// The descriptors come along, in this order: its process, the socket of its keeper, page map and memory map. With none of them can
-    /// memory of the process be read or written, nor a thread of it be made to wait.
+    /// The descriptors come along, in this order: its process, the socket of its keeper, page map and memory
+    /// map. With none of them can memory of the process be read or written, nor a thread of it be made to
+    /// wait.
     Attached(Attached),
-    /// Events of perf come along, in the order of their processors. Where one message does not hold them all, the next one has more.
+    /// Events of perf come along, in the order of their processors. Where one message does not hold them all,
+    /// the next one has more.
     Listening {
         /// How many there are of each processor.
         events: Vec<usize>,
     },
-    /// One word for each process of the request, in its order: nothing where it may be watched. Where one message does not hold them
-    /// all, the next one has more.
+    /// One word for each process of the request, in its order: nothing where it may be watched. Where one
+    /// message does not hold them all, the next one has more.
     MayWatch(Vec<Option<String>>),
     /// It is not done.
     Refused {
@@ -111,8 +115,8 @@ pub(super) enum WireError {
     Socket(Errno),
 }
 
-/// Sends one message. Where the other end does not take what it was sent before, it is waited for no longer than `patience`, if there
-/// is a limit: [`WireError::NotTaken`].
+/// Sends one message. Where the other end does not take what it was sent before, it is waited for no longer
+/// than `patience`, if there is a limit: [`WireError::NotTaken`].
 pub(super) fn send(
     socket: BorrowedFd<'_>,
     message: &impl Serialize,

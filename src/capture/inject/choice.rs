@@ -31,8 +31,8 @@ const FIRST: Duration = Duration::from_millis(10);
 const SLICE: Duration = Duration::from_millis(100);
 /// Between two looks, where there is nothing to be waited for but time.
 const PAUSE: Duration = Duration::from_millis(3);
-/// A thread is traced by one process at a time, and the kernel's answer is then the same as where it may not be traced: asked so
-/// often, it is the latter.
+/// A thread is traced by one process at a time, and the kernel's answer is then the same as where it may not
+/// be traced: asked so often, it is the latter.
 const DENIALS: u32 = 5;
 
 /// What the person wants of all attaches of this program.
@@ -85,7 +85,8 @@ pub(in crate::capture) fn userfaultfd_of(
 }
 
 /// Whether an event of ours may signal a thread of the process: not those of another user, unless we are root
-/// (`sigio_perm` in the kernel's fs/fcntl.c). The signal would be dropped without a word, and we would wait for nothing.
+/// (`sigio_perm` in the kernel's fs/fcntl.c). The signal would be dropped without a word, and we would wait
+/// for nothing.
 fn may_signal(pid: u32) -> bool {
     let ours = [nix::unistd::getuid().as_raw(), nix::unistd::geteuid().as_raw()];
     let Ok(status) = target::Status::read(&target::memory_path(pid, "status")) else { return false };

@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long is waited for huge pages; what takes longer, the keeper does alone.
 const REBUILDING: Duration = Duration::from_millis(500);
 
-/// The other end of a keeper's socket. Dropping it ends the watch: the keeper lets go and puts huge pages together by itself.
+/// The other end of a keeper's socket. Dropping it ends the watch: the keeper lets go and puts huge pages
+/// together by itself.
 #[derive(Debug)]
 pub(in crate::capture) struct Keeper {
     socket: OwnedFd,
@@ -106,8 +107,8 @@ impl Keeper {
         }
     }
 
-    /// Ends the watch. When this returns nothing is watched any more, and huge pages are whole again, unless that takes long: the bytes
-    /// of them, where they are known.
+    /// Ends the watch. When this returns nothing is watched any more, and huge pages are whole again, unless
+    /// that takes long: the bytes of them, where they are known.
     pub fn finish(&self) -> Result<Option<u64>, CaptureError> {
         self.send(&[FINISH])?;
         match self.receive()?.as_slice() {

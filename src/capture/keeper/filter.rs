@@ -1,6 +1,7 @@
 //! What a keeper can still ask of the kernel.
 //!
-//! What the filter does not know answers EPERM; ending the keeper for it would cost the target its huge pages.
+//! What the filter does not know answers EPERM; ending the keeper for it would cost the target its huge
+//! pages.
 
 use nix::libc;
 use seccompiler::{

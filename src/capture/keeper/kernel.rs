@@ -10,7 +10,8 @@ use crate::capture::sys::{self, MADV_COLLAPSE, PAGEMAP_SCAN, PageRegion, PmScanA
 
 /// The request number of UFFDIO_REGISTER.
 pub(super) const UFFDIO_REGISTER: u64 = 0xc020_aa00;
-/// The one mode in which anything is registered here: write protection, on a descriptor that was made asynchronous.
+/// The one mode in which anything is registered here: write protection, on a descriptor that was made
+/// asynchronous.
 const MODE_WRITE_PROTECT: u64 = 1 << 1;
 
 /// The descriptors of a keeper.
@@ -63,7 +64,8 @@ impl Kernel {
         let _ = unsafe { call(libc::SYS_close, [self.uffd as u64, 0, 0, 0, 0, 0]) };
     }
 
-    /// Looks at the page table: how many runs were found, and how far was looked. A process without memory any more ends this one.
+    /// Looks at the page table: how many runs were found, and how far was looked. A process without memory
+    /// any more ends this one.
     pub fn scan(
         &self,
         range: PageRange,
@@ -156,7 +158,8 @@ impl Kernel {
         }
     }
 
-    /// Takes the next message. Descriptors that come along are closed by the kernel, as there is no room for them.
+    /// Takes the next message. Descriptors that come along are closed by the kernel, as there is no room for
+    /// them.
     pub fn receive(&self, words: &mut [u64; MAX_WORDS]) -> Received {
         let flags = (libc::MSG_DONTWAIT | libc::MSG_TRUNC) as u64;
         // SAFETY: the kernel writes at most the length of `words`.
@@ -170,7 +173,8 @@ impl Kernel {
                 Received::Words(length as usize / 8)
             }
             Ok(_) => Received::Nonsense,
-            // An end that was closed with answers unread is told first; what it had said before is still there.
+            // An end that was closed with answers unread is told first; what it had said before is still
+            // there.
             Err(libc::EAGAIN | libc::EINTR | libc::ECONNRESET) => Received::Nothing,
             Err(_) => Received::Closed,
         }

@@ -1,11 +1,12 @@
 //! Letting go of what is watched, in pieces.
 //!
-//! UFFDIO_UNREGISTER walks the page table of its range while it holds the lock that the target's mmap(2) waits for: some 20 ms for each
-//! gibibyte that is there. So each call gets a piece in which only so many pages exist, however long it is; between two calls the target
-//! has its turn. A mapping that is let go of in part is two for a moment, and one again after the next piece.
+//! UFFDIO_UNREGISTER walks the page table of its range while it holds the lock that the target's mmap(2)
+//! waits for: some 20 ms for each gibibyte that is there. So each call gets a piece in which only so many
+//! pages exist, however long it is; between two calls the target has its turn. A mapping that is let go of in
+//! part is two for a moment, and one again after the next piece.
 //!
-//! What is registered is asked of the kernel, of each piece: what the target has unmapped or mapped anew since is not ours any more, and
-//! may be watched by a userfaultfd of its own.
+//! What is registered is asked of the kernel, of each piece: what the target has unmapped or mapped anew
+//! since is not ours any more, and may be watched by a userfaultfd of its own.
 
 use nix::libc::{self, c_int};
 
@@ -18,8 +19,8 @@ use crate::capture::sys::{self, PageRegion, PmScanArg};
 
 /// Pages of a piece: a third of a millisecond of a quiet processor.
 const PAGES: u64 = 4096;
-/// Time that is worked, together, before the target has its turn, what part of it that turn takes, and the least: a writer that is
-/// woken needs some time until it has the lock, and loses it to who comes before.
+/// Time that is worked, together, before the target has its turn, what part of it that turn takes, and the
+/// least: a writer that is woken needs some time until it has the lock, and loses it to who comes before.
 const TURN_NS: u64 = 200_000;
 const REST: u64 = 2;
 const LEAST_REST_NS: u64 = 150_000;
@@ -91,7 +92,8 @@ pub(super) fn of(kernel: &Kernel, range: PageRange, runs: &mut [PageRegion; RUNS
         from = if looked > from { looked.min(piece.end) } else { piece.end };
         pace.rest(begun);
     }
-    // A mapping cannot be split where the target has as many as it may, and not within a large page of a pool.
+    // A mapping cannot be split where the target has as many as it may, and not within a large page of a
+    // pool.
     if whole {
         let _ = kernel.unregister(range);
     }

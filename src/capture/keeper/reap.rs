@@ -1,6 +1,6 @@
-//! The ends of keepers. As long as who started one lives, it is their child, and somebody has to take note of its end: it would stay in
-//! the list of processes until then. Nobody waits for that: a thread does, which ends with it, and where there can be none, whoever
-//! looks in.
+//! The ends of keepers. As long as who started one lives, it is their child, and somebody has to take note of
+//! its end: it would stay in the list of processes until then. Nobody waits for that: a thread does, which
+//! ends with it, and where there can be none, whoever looks in.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -13,7 +13,8 @@ use tracing::debug;
 /// Enough for one system call.
 const STACK: usize = 64 << 10;
 
-/// Those for whom there is no thread. Each is in one place only: a number whose end was noted may soon be another process's.
+/// Those for whom there is no thread. Each is in one place only: a number whose end was noted may soon be
+/// another process's.
 static LEFT: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// Takes note of the end of a keeper that we have started, whenever that is.
@@ -37,7 +38,8 @@ pub(in crate::capture) fn look_in() -> bool {
     !left.is_empty()
 }
 
-/// Whether it has ended, and that is noted. No signal tells of it, so nobody else's wait for children meets it.
+/// Whether it has ended, and that is noted. No signal tells of it, so nobody else's wait for children meets
+/// it.
 fn is_over(keeper: Pid, how: WaitPidFlag) -> bool {
     loop {
         match waitpid(keeper, Some(how | WaitPidFlag::__WALL)) {

@@ -1,6 +1,8 @@
-//! The keeper's life: it gives up what it does not need, does what it is told, and at the end leaves the target as it was.
+//! The keeper's life: it gives up what it does not need, does what it is told, and at the end leaves the
+//! target as it was.
 //!
-//! It comes out of a program that may have many threads, so nothing here allocates, locks, panics on purpose or calls into a library.
+//! It comes out of a program that may have many threads, so nothing here allocates, locks, panics on purpose
+//! or calls into a library.
 
 use nix::libc::{self, c_int, c_void};
 
@@ -126,8 +128,8 @@ fn each(memory: &mut Memory, kernel: &Kernel, kind: u64, range: PageRange) -> Re
     }
 }
 
-/// Whether one more range may be watched. Those that the target has unmapped since are forgotten for it; as that is a look at each, not
-/// more often than once a second.
+/// Whether one more range may be watched. Those that the target has unmapped since are forgotten for it; as
+/// that is a look at each, not more often than once a second.
 fn has_room(memory: &mut Memory) -> bool {
     const AGAIN_NS: u64 = 1_000_000_000;
     let full = |memory: &Memory| memory.watched.len() >= memory.plan.most;
@@ -148,10 +150,12 @@ fn has_room(memory: &mut Memory) -> bool {
 /// In a copied process with one thread, on a stack within the memory that `plan` keeps.
 unsafe fn settle(plan: &Plan) -> Result<u64, (u64, c_int)> {
     let failed = |step: u64| move |errno: c_int| (step, errno);
-    // SAFETY: numbers, and buffers of this stack that outlive the calls; what is closed and unmapped is this process' own copy.
+    // SAFETY: numbers, and buffers of this stack that outlive the calls; what is closed and unmapped is this
+    // process' own copy.
     unsafe {
         let pid = call(libc::SYS_getpid, [0; 6]).unwrap_or_default();
-        // What is only better: a session, a name and a folder of its own. And it is worth nothing to who wants memory.
+        // What is only better: a session, a name and a folder of its own. And it is worth nothing to who
+        // wants memory.
         let _ = call(libc::SYS_setsid, [0; 6]);
         let name = c"mg-keeper".as_ptr() as u64;
         let _ = call(libc::SYS_prctl, [libc::PR_SET_NAME as u64, name, 0, 0, 0, 0]);
@@ -171,7 +175,8 @@ unsafe fn settle(plan: &Plan) -> Result<u64, (u64, c_int)> {
     }
 }
 
-/// Its end would free next to nothing, and cost the target its huge pages; so it does not go first, whatever its client has chosen.
+/// Its end would free next to nothing, and cost the target its huge pages; so it does not go first, whatever
+/// its client has chosen.
 unsafe fn not_first_victim() {
     // SAFETY: see `settle`.
     unsafe {

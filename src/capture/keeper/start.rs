@@ -1,4 +1,5 @@
-//! Starting a keeper: everything that it will need is gathered while memory can still be allocated, and then copied with the process.
+//! Starting a keeper: everything that it will need is gathered while memory can still be allocated, and then
+//! copied with the process.
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -20,7 +21,8 @@ use crate::capture::{CaptureError, sys};
 /// How the kernel lists it.
 const NAME: &str = "mg-keeper";
 
-/// Hands the userfaultfd of a target over to a process of its own, and says how to reach that. The descriptor is not ours any more.
+/// Hands the userfaultfd of a target over to a process of its own, and says how to reach that. The descriptor
+/// is not ours any more.
 pub(in crate::capture) fn start(
     uffd: OwnedFd,
     pidfd: BorrowedFd<'_>,
@@ -46,9 +48,9 @@ pub(in crate::capture) fn start(
     Keeper::meet(ours, pid)
 }
 
-/// How many ranges may be watched at the same time, of a target with so many mappings. Each that ends within a mapping makes two of it,
-/// and a target with as many as it may have gets no more memory: at most two thirds of what is left are spent. As many as it has may
-/// always be watched.
+/// How many ranges may be watched at the same time, of a target with so many mappings. Each that ends within
+/// a mapping makes two of it, and a target with as many as it may have gets no more memory: at most two
+/// thirds of what is left are spent. As many as it has may always be watched.
 fn most_ranges(mappings: usize) -> usize {
     mappings.max(sys::max_map_count().saturating_sub(mappings) / 3)
 }
@@ -70,7 +72,8 @@ impl Arena {
     fn with_plan(fds: Kernel, most: usize) -> Result<Self, Errno> {
         let program = filter::program(&fds).map_err(|_| Errno::EINVAL)?;
         let arena = Self::new()?;
-        // SAFETY: the mapping is as large as `Memory`, aligned, all zero, which is a valid one, and nobody else's.
+        // SAFETY: the mapping is as large as `Memory`, aligned, all zero, which is a valid one, and nobody
+        // else's.
         let memory = unsafe { &mut *arena.0.as_ptr() };
         let plan = &mut memory.plan;
         (plan.kernel, plan.most) = (fds, most);
@@ -116,8 +119,9 @@ impl Arena {
         let mut before = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
         let memory = self.0.as_ptr();
-        // SAFETY: the starter shares our memory and this thread waits for its end, as posix_spawn(3) does it. It runs on a stack of its
-        // own, and makes two system calls. No exit signal: nobody else's wait for children meets it.
+        // SAFETY: the starter shares our memory and this thread waits for its end, as posix_spawn(3) does it.
+        // It runs on a stack of its own, and makes two system calls. No exit signal: nobody else's wait for
+        // children meets it.
         let starter = unsafe {
             let stack = (&raw mut (*memory).starter_stack).add(1).cast();
             Errno::result(libc::clone(starter, stack, libc::CLONE_VM | libc::CLONE_VFORK, memory.cast()))
@@ -144,11 +148,12 @@ impl Drop for Arena {
     }
 }
 
-/// Makes the keeper, a child of ours as it is one itself, and ends. As it shares its memory only with who waits for
-/// it, the kernel forgets in it what the thread had registered (rseq(2)), and so in its copy.
+/// Makes the keeper, a child of ours as it is one itself, and ends. As it shares its memory only with who
+/// waits for it, the kernel forgets in it what the thread had registered (rseq(2)), and so in its copy.
 extern "C" fn starter(memory: *mut c_void) -> c_int {
     let memory = memory.cast::<Memory>();
-    // SAFETY: the mapping is there as long as this process; the keeper gets a copy of it, and a stack in it that nobody else uses.
+    // SAFETY: the mapping is there as long as this process; the keeper gets a copy of it, and a stack in it
+    // that nobody else uses.
     unsafe {
         let stack = (&raw mut (*memory).keeper_stack).add(1).cast();
         let keeper = libc::clone(serve::main, stack, libc::CLONE_PARENT, memory.cast());
@@ -158,7 +163,8 @@ extern "C" fn starter(memory: *mut c_void) -> c_int {
     raw::exit()
 }
 
-/// What of the address space a keeper runs by: its memory, this program's own code, and the library's for copying bytes.
+/// What of the address space a keeper runs by: its memory, this program's own code, and the library's for
+/// copying bytes.
 fn needed(arena: (u64, u64)) -> Vec<(u64, u64)> {
     struct Search {
         anchors: [u64; 2],
@@ -182,8 +188,8 @@ fn needed(arena: (u64, u64)) -> Vec<(u64, u64)> {
         }
         0
     }
-    // The kernel's own page; it may be sealed (mseal(2)), and then nothing around it could be unmapped together with it.
-    // SAFETY: asks the library for one number.
+    // The kernel's own page; it may be sealed (mseal(2)), and then nothing around it could be unmapped
+    // together with it. SAFETY: asks the library for one number.
     let vdso = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
     let mut search = Search {
         anchors: [serve::main as *const () as u64, libc::memcpy as *const () as u64],

@@ -1,7 +1,8 @@
 //! What a client and its keeper say to each other: words of eight bytes, one message a packet.
 //!
-//! The first word is the kind. Requests go on with the starts and ends of ranges, at most [`MAX_RANGES`]; answers with one word for each
-//! range of the request, 0 or the number of an error, in their order. What is no such message ends the conversation: the keeper lets go.
+//! The first word is the kind. Requests go on with the starts and ends of ranges, at most [`MAX_RANGES`];
+//! answers with one word for each range of the request, 0 or the number of an error, in their order. What is
+//! no such message ends the conversation: the keeper lets go.
 
 /// The most ranges of a message.
 pub(super) const MAX_RANGES: usize = 1000;
@@ -35,7 +36,8 @@ pub(super) const PRESENT: u64 = 1;
 /// The descriptors cannot be looked at.
 pub(super) const UNKNOWN: u64 = 2;
 
-/// The keeper could not confine itself, and ends: the step ([`STEPS`]) and the number of the error, two words.
+/// The keeper could not confine itself, and ends: the step ([`STEPS`]) and the number of the error, two
+/// words.
 pub(super) const FAILED: u64 = 8;
 
 /// What the keeper does before it listens, and cannot do without.

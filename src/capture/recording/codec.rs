@@ -21,7 +21,8 @@ const FAULT_PARTS: f64 = 256.0;
 
 /// No instant is farther from the start, no window longer: 36 years.
 pub(super) const MAX_TIME: u64 = 1 << 60;
-/// No address is higher: page tables have five levels at most. What is mapped has no other bound, programs reserve most of it.
+/// No address is higher: page tables have five levels at most. What is mapped has no other bound, programs
+/// reserve most of it.
 const MAX_ADDRESS: u64 = 1 << 57;
 /// No window has more written pages: 8 TiB of 4 KiB each, which is in memory, whatever is reserved.
 const MAX_WRITTEN: u64 = 1 << 31;

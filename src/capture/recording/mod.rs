@@ -1,10 +1,10 @@
 //! Recordings: what capture reports, in a file, and out of it again as if it were live.
 //!
-//! **In**: the [`Window`](super::Window)s of a monitor ([`Recorder`]). **Out**: the same windows, one after another
-//! ([`Recording`], [`Cursor`]) or at their own pace ([`Replay`], a calloop source as the monitor is).
+//! **In**: the [`Window`](super::Window)s of a monitor ([`Recorder`]). **Out**: the same windows, one after
+//! another ([`Recording`], [`Cursor`]) or at their own pace ([`Replay`], a calloop source as the monitor is).
 //!
-//! A file is a magic number and a sequence of records. A record is its kind, its length, the CRC-32 of both and of its content
-//! (`frame`), and the content:
+//! A file is a magic number and a sequence of records. A record is its kind, its length, the CRC-32 of both
+//! and of its content (`frame`), and the content:
 //!
 //! ```text
 //!  ┌───────┬────────┬───────┬──────┬──────┬──────┬───────┬──────┬───
@@ -13,14 +13,15 @@
 //!            who      when    └─ one zstd stream ─┘   anew
 //! ```
 //!
-//! A data record is one window, and the next piece of its chunk's zstd stream, flushed at its end: a file that is cut anywhere
-//! reads back up to the last whole record. A chunk begins a new stream with a window that has the whole table of regions
-//! (a key frame), so reading can begin at any chunk: that is what seeking does, and why a bounded recording can drop old ones.
-//! Within a window everything is a list of sections with a tag and a length each (`codec`); readers pass over tags that they do not know.
+//! A data record is one window, and the next piece of its chunk's zstd stream, flushed at its end: a file
+//! that is cut anywhere reads back up to the last whole record. A chunk begins a new stream with a window
+//! that has the whole table of regions (a key frame), so reading can begin at any chunk: that is what seeking
+//! does, and why a bounded recording can drop old ones. Within a window everything is a list of sections with
+//! a tag and a length each (`codec`); readers pass over tags that they do not know.
 //!
-//! A bounded recording is a ring of files (`segments`): `FILE` is being written, `FILE.1`, `FILE.2` … are full; the oldest
-//! is removed. Each is a recording of its own. No byte is ever written twice, so there is no instant at which being killed loses
-//! more than the window that was being written.
+//! A bounded recording is a ring of files (`segments`): `FILE` is being written, `FILE.1`, `FILE.2` … are
+//! full; the oldest is removed. Each is a recording of its own. No byte is ever written twice, so there is no
+//! instant at which being killed loses more than the window that was being written.
 //!
 //! Whoever reads trusts nothing: lengths are checked against what is there, decompressed sizes against [`MAX_WINDOW`], and what is made of
 //! them against [`MAX_DECODED`] (`weight`), before it is allocated. So whatever a file says, a reader never holds more than 322 MiB:

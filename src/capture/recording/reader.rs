@@ -56,7 +56,8 @@ struct Chunk {
 }
 
 impl Recording {
-    /// Opens the recording at `path`, with those of its files that are full. What follows a damage in a file is not read.
+    /// Opens the recording at `path`, with those of its files that are full. What follows a damage in a file
+    /// is not read.
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
         let mut found: Vec<(Header, Segment, u64)> = Vec::new();
         let mut refused = None;

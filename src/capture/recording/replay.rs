@@ -17,8 +17,8 @@ use crate::capture::{CaptureEvent, ExitReason, Window};
 
 /// The speeds that a replay can have, as factors.
 pub const SPEEDS: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
-/// How much before the wanted instant a replay begins, so that what fades over windows is as it was: sixteen half-lives
-/// of the usual map.
+/// How much before the wanted instant a replay begins, so that what fades over windows is as it was: sixteen
+/// half-lives of the usual map.
 const RUN_UP: Duration = Duration::from_secs(4);
 /// As good as: 34 years.
 const NEVER: Duration = Duration::from_secs(1 << 30);
@@ -42,8 +42,9 @@ impl Default for ReplayStart {
 
 /// A recording that is played.
 ///
-/// As a calloop source it reports each window when it ended, as the monitor does; after the last one that the recording is over, and
-/// stays, so that it can be sought back. Positions are counted from the recording's begin.
+/// As a calloop source it reports each window when it ended, as the monitor does; after the last one that the
+/// recording is over, and stays, so that it can be sought back. Positions are counted from the recording's
+/// begin.
 pub struct Replay {
     recording: Recording,
     place: Place,
@@ -72,7 +73,8 @@ impl fmt::Debug for Replay {
 }
 
 impl Replay {
-    /// Opens the recording at `path` and stands at the wanted instant. The windows of the run-up come first, at once.
+    /// Opens the recording at `path` and stands at the wanted instant. The windows of the run-up come first,
+    /// at once.
     pub fn open(path: &Path, options: ReplayStart) -> Result<Self, RecordingError> {
         let recording = Recording::open(path)?;
         let wake = make_ping().map_err(RecordingError::io(path, "replayed"))?;
@@ -136,9 +138,10 @@ impl Replay {
         self.reschedule();
     }
 
-    /// Goes to `position`. The answer is what was written shortly before it: whoever shows the recording forgets all it
-    /// has seen, takes these windows at once, and is where it would be had it seen everything. Where windows are very large, there are
-    /// fewer of them: all together take no more than one may ([`MAX_DECODED`]).
+    /// Goes to `position`. The answer is what was written shortly before it: whoever shows the recording
+    /// forgets all it has seen, takes these windows at once, and is where it would be had it seen everything.
+    /// Where windows are very large, there are fewer of them: all together take no more than one may
+    /// ([`MAX_DECODED`]).
     pub fn seek(&mut self, position: Duration) -> Vec<Window> {
         let position = position.min(self.length());
         self.stand_before(position);

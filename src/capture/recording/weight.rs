@@ -1,13 +1,16 @@
-//! What a window takes in memory, as it is counted: a file says much in few bytes, and none of it may cost more than is stated.
+//! What a window takes in memory, as it is counted: a file says much in few bytes, and none of it may cost
+//! more than is stated.
 
 use super::codec::MAX_THREADS;
 use super::error::Damaged;
 use super::numbers::MAX_TEXT;
 use crate::capture::{MemoryRegion, PageRange, ThreadWrites, Window};
 
-/// The most that a window may take once it is read, bytes: four million ranges, or a table of 150,000 regions.
+/// The most that a window may take once it is read, bytes: four million ranges, or a table of 150,000
+/// regions.
 pub const MAX_DECODED: usize = 64 << 20;
-/// The most that what is made of a recording may take beside its reader, bytes: a map and its past, a trace, rows of a table.
+/// The most that what is made of a recording may take beside its reader, bytes: a map and its past, a trace,
+/// rows of a table.
 pub const MAX_MADE: usize = 256 << 20;
 /// What an allocation takes besides its content.
 const ALLOCATION: usize = 32;

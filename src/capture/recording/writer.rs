@@ -39,7 +39,8 @@ pub struct Recorded {
     pub dropped: u64,
 }
 
-/// Appends windows to a recording. Each is in the file when [`Self::window`] returns; dropping the recorder loses nothing.
+/// Appends windows to a recording. Each is in the file when [`Self::window`] returns; dropping the recorder
+/// loses nothing.
 pub struct Recorder {
     path: PathBuf,
     limits: RingLimits,
@@ -69,7 +70,8 @@ struct Chunk {
 }
 
 impl Recorder {
-    /// Begins a recording of `target`, whose times are counted from `origin`. Nothing that is there is written over.
+    /// Begins a recording of `target`, whose times are counted from `origin`. Nothing that is there is
+    /// written over.
     pub fn create(
         path: &Path,
         target: &TargetInfo,

@@ -1,17 +1,18 @@
 //! The synchronous rungs: every fault of an armed page is an event that the target waits for.
 //!
-//! They cost a target hundreds of times what the asynchronous rung costs, so they arm little and let go early: in each
-//! window only so many pages ([`ARMED`]) are armed, drawn anew, and after so many events ([`EVENTS`]) everything is released until
-//! the next one. What they have that the asynchronous rung lacks is the single event: its thread, its order, its time.
+//! They cost a target hundreds of times what the asynchronous rung costs, so they arm little and let go
+//! early: in each window only so many pages ([`ARMED`]) are armed, drawn anew, and after so many events
+//! ([`EVENTS`]) everything is released until the next one. What they have that the asynchronous rung lacks is
+//! the single event: its thread, its order, its time.
 //!
 //! * **write-protect** ([`Rung::WpSync`]): writes to the pages that were drawn;
 //! * **missing** ([`Rung::Missing`]): the first touch of pages that did not exist, and, where that was a read, the first write
 //!   after it ([`read_first`]).
 //!
-//! A [`Reader`] thread answers every event at once; whoever looks at the windows is never waited for. Should the whole
-//! monitor stand still, the [`watchdog`] releases the target within its bound. The events that the kernel
-//! makes the target wait for besides faults (fork, mremap, madvise, munmap) are read first, before any fault is resolved,
-//! because page operations fail while one is unread.
+//! A [`Reader`] thread answers every event at once; whoever looks at the windows is never waited for. Should
+//! the whole monitor stand still, the [`watchdog`] releases the target within its bound. The events that the
+//! kernel makes the target wait for besides faults (fork, mremap, madvise, munmap) are read first, before any
+//! fault is resolved, because page operations fail while one is unread.
 
 #![allow(unsafe_code)]
 

@@ -1,7 +1,8 @@
 //! What the desktop around the window says, and that it is gone.
 //!
-//! smithay's source of these events pumps the connection before each sleep of the loop, and there does not look whether it has
-//! ended: from then on it is silent, and the session would run on with nobody to see it. So the pumping is done here.
+//! smithay's source of these events pumps the connection before each sleep of the loop, and there does not
+//! look whether it has ended: from then on it is silent, and the session would run on with nobody to see it.
+//! So the pumping is done here.
 
 use calloop::{EventSource, Poll, PostAction, Readiness, Token, TokenFactory};
 use smithay::backend::winit::{WinitEvent, WinitEventLoop};

@@ -1,5 +1,5 @@
-//! What shows the frames: a display that is ours ([`Tty`]), a window of a desktop ([`Nested`]), or memory ([`Headless`]). The compositor
-//! asks the same of each.
+//! What shows the frames: a display that is ours ([`Tty`]), a window of a desktop ([`Nested`]), or memory
+//! ([`Headless`]). The compositor asks the same of each.
 
 mod headless;
 mod host;
@@ -73,7 +73,8 @@ impl Backend {
         }
     }
 
-    /// Gives the output this mode, or the one that its display prefers. Refused, it keeps the one that it has.
+    /// Gives the output this mode, or the one that its display prefers. Refused, it keeps the one that it
+    /// has.
     pub(crate) fn set_mode(&mut self, output: &Output, choice: Option<&ModeChoice>) -> Result<(), String> {
         match self {
             Backend::Tty(tty) => tty.set_mode(output, choice),
@@ -189,7 +190,8 @@ impl Backend {
         }
     }
 
-    /// Copies what this output shows into a client's buffer; `None` when nothing has changed and that was the condition.
+    /// Copies what this output shows into a client's buffer; `None` when nothing has changed and that was the
+    /// condition.
     pub(crate) fn copy(
         &mut self,
         desk: &mut Desk,

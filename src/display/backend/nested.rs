@@ -1,7 +1,7 @@
 //! A window of a running desktop, Wayland or X11: the same session for trying it at a desk.
 //!
-//! The desktop says when it wants the next frame, and is never sent one before: a window that is not seen draws nothing. There is no
-//! display controller here, so the map is composited.
+//! The desktop says when it wants the next frame, and is never sent one before: a window that is not seen
+//! draws nothing. There is no display controller here, so the map is composited.
 
 use std::time::{Duration, Instant};
 

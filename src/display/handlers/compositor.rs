@@ -65,8 +65,8 @@ impl CompositorHandler for Compositor {
         self.bound_current(surface);
         self.bound_shown(surface);
         if is_sync_subsurface(surface) {
-            // It changes with the surface that it is in step with, which is committed after it: what is for the whole tree is done
-            // once, then.
+            // It changes with the surface that it is in step with, which is committed after it: what is for
+            // the whole tree is done once, then.
             return;
         }
         on_commit_buffer_handler::<Self>(surface);
@@ -123,7 +123,8 @@ impl Compositor {
         }
     }
 
-    /// The renderer has a copy of what a client shows from its memory, which may have holes and be smaller than it says.
+    /// The renderer has a copy of what a client shows from its memory, which may have holes and be smaller
+    /// than it says.
     fn bound_shown(&mut self, surface: &WlSurface) {
         let bytes = with_states(surface, |states| {
             let mut attributes = states.cached_state.get::<SurfaceAttributes>();
@@ -140,7 +141,8 @@ impl Compositor {
         }
     }
 
-    /// What was committed and cannot be shown yet is kept, and looked through with every commit of the client.
+    /// What was committed and cannot be shown yet is kept, and looked through with every commit of the
+    /// client.
     fn bound_waiting(&mut self, surface: &WlSurface) {
         // Commits of these are one until that of the surface that they are in step with.
         if is_sync_subsurface(surface) {
@@ -157,7 +159,8 @@ impl Compositor {
         }
     }
 
-    /// A client's GPU may still be drawing what the client commits. The commit waits for it, so that the screen never does.
+    /// A client's GPU may still be drawing what the client commits. The commit waits for it, so that the
+    /// screen never does.
     fn wait_for_buffer(&mut self, surface: &WlSurface) {
         let acquire = with_states(surface, |states| {
             states.cached_state.get::<DrmSyncobjCachedState>().pending().acquire_point.clone()
@@ -227,7 +230,8 @@ impl Compositor {
         {
             // Only refused for a popup that may not be configured again, which the first time is not.
             let _sent = popup.send_configure();
-            // It is there from now on, also when its client has drawn it already and has nothing more to commit.
+            // It is there from now on, also when its client has drawn it already and has nothing more to
+            // commit.
             with_states(surface, |states| {
                 if let Some(data) = states.data_map.get::<XdgPopupSurfaceData>()
                     && let Ok(mut attributes) = data.lock()
@@ -280,7 +284,8 @@ impl Compositor {
     }
 }
 
-/// Commits of a surface that are not part of what it shows yet. Every commit is one of these for a moment at least.
+/// Commits of a surface that are not part of what it shows yet. Every commit is one of these for a moment at
+/// least.
 #[derive(Default)]
 struct Waiting(AtomicUsize);
 

@@ -1,5 +1,5 @@
-//! Windows as parents of other programs' windows (xdg-foreign). Smithay's own waits for itself for ever when a window becomes its own
-//! ancestor.
+//! Windows as parents of other programs' windows (xdg-foreign). Smithay's own waits for itself for ever when
+//! a window becomes its own ancestor.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};

@@ -1,6 +1,6 @@
-//! Places and sizes that clients say. The wire carries any number, and Smithay adds them up: what is beyond every screen is brought
-//! to where it is beyond every screen still, and a size of less than nothing is refused, or counts as nothing where the protocol has
-//! no error for it.
+//! Places and sizes that clients say. The wire carries any number, and Smithay adds them up: what is beyond
+//! every screen is brought to where it is beyond every screen still, and a size of less than nothing is
+//! refused, or counts as nothing where the protocol has no error for it.
 
 use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewport::{self, WpViewport};
 use smithay::reexports::wayland_protocols::wp::viewporter::server::wp_viewporter::WpViewporter;
@@ -25,7 +25,8 @@ use smithay::wayland::viewporter::{ViewportState, ViewporterState};
 
 use crate::display::Compositor;
 
-/// Farther than any screen reaches, and near enough that some hundred of them can be added up and multiplied by a scale.
+/// Farther than any screen reaches, and near enough that some hundred of them can be added up and multiplied
+/// by a scale.
 const FAR: i32 = 1 << 22;
 
 /// Brings coordinates there.

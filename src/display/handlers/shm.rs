@@ -1,5 +1,5 @@
-//! Memory that clients share is Smithay's to map. What it does not foresee is kept away from it: a pool of no size, and files behind
-//! which a program stands that may never answer.
+//! Memory that clients share is Smithay's to map. What it does not foresee is kept away from it: a pool of no
+//! size, and files behind which a program stands that may never answer.
 
 use std::os::fd::AsFd;
 

@@ -51,7 +51,8 @@ impl KdeDecorationHandler for Compositor {
 impl XdgDialogHandler for Compositor {}
 
 impl Desk {
-    /// The output that a surface's root is on; for one that is not shown yet, the one it will most likely come to.
+    /// The output that a surface's root is on; for one that is not shown yet, the one it will most likely
+    /// come to.
     pub(crate) fn output_of(&self, root: &WlSurface) -> Option<&Output> {
         self.outputs
             .iter()
@@ -61,7 +62,8 @@ impl Desk {
             .or_else(|| self.outputs.first().map(|state| &state.output))
     }
 
-    /// Tells everything on this output how large it is to draw itself. What is told already is not told again.
+    /// Tells everything on this output how large it is to draw itself. What is told already is not told
+    /// again.
     pub(crate) fn tell_scale(&self, output: &Output) {
         let (scale, transform) = (output.current_scale(), output.current_transform());
         for root in self.roots_on(output) {

@@ -1,5 +1,5 @@
-//! The objects of `wl_compositor` are Smithay's, within bounds: a tree of subsurfaces that is too deep or too large is not built, and
-//! regions do not grow without end.
+//! The objects of `wl_compositor` are Smithay's, within bounds: a tree of subsurfaces that is too deep or too
+//! large is not built, and regions do not grow without end.
 
 use smithay::reexports::wayland_server::backend::ClientId;
 use smithay::reexports::wayland_server::protocol::wl_callback::WlCallback;

@@ -110,7 +110,8 @@ impl Dispatch<ZwpInputMethodManagerV2, ()> for Compositor {
         <InputMethodManagerState as Dispatch<_, _, Self>>::request(
             compositor, client, manager, request, data, display, init,
         );
-        // Text fields hear of an input method when they get the keyboard. The one that has it already gets it again.
+        // Text fields hear of an input method when they get the keyboard. The one that has it already gets it
+        // again.
         if let Some(keyboard) = compositor.desk.seat.get_keyboard()
             && let Some(focus) = keyboard.current_focus()
             && !keyboard.is_grabbed()

@@ -1,5 +1,5 @@
-//! Keyboards that are programs. Their keymaps are read before Smithay maps them: a file that is shorter than it is said to be would
-//! end the session, and one that includes others by the thousand would stop it.
+//! Keyboards that are programs. Their keymaps are read before Smithay maps them: a file that is shorter than
+//! it is said to be would end the session, and one that includes others by the thousand would stop it.
 
 use std::os::fd::OwnedFd;
 

@@ -1,5 +1,5 @@
-//! The objects of xdg-shell are Smithay's, but for two things that it sees otherwise than the protocol: what is something else
-//! already, or shows something, does not become a window; and a menu may hang on a point.
+//! The objects of xdg-shell are Smithay's, but for two things that it sees otherwise than the protocol: what
+//! is something else already, or shows something, does not become a window; and a menu may hang on a point.
 
 use smithay::backend::renderer::utils::with_renderer_surface_state;
 use smithay::reexports::wayland_protocols::xdg::shell::server::xdg_popup::XdgPopup;

@@ -95,8 +95,8 @@ impl Desk {
             };
             let window = placed.window.clone();
             tell(&window, told, at);
-            // The space is searched for each window that is put there: those that lie right are left alone, up to the first one
-            // that does not. What is put there anew comes to the front.
+            // The space is searched for each window that is put there: those that lie right are left alone,
+            // up to the first one that does not. What is put there anew comes to the front.
             if laid.get(now.len()) != Some(&(place.id, at)) {
                 laid.truncate(now.len());
                 self.space.map_element(window, at, false);
@@ -108,9 +108,9 @@ impl Desk {
         self.queue_redraw_all();
     }
 
-    /// A client has changed something of its windows, or some are `gone`. The first time in a turn of the loop it is seen to at
-    /// once, and what comes after that in the same turn is seen to once, at its end: a program that closes a thousand windows is no
-    /// thousand arrangements.
+    /// A client has changed something of its windows, or some are `gone`. The first time in a turn of the
+    /// loop it is seen to at once, and what comes after that in the same turn is seen to once, at its end: a
+    /// program that closes a thousand windows is no thousand arrangements.
     pub(crate) fn arrange_soon(&mut self, gone: bool) {
         self.windows.due.gone |= gone;
         if std::mem::replace(&mut self.windows.due.arranged, true) {
@@ -160,7 +160,8 @@ impl Desk {
     }
 }
 
-/// The corner of a floating window. While one is being resized, the edges that are not moved stay where they are.
+/// The corner of a floating window. While one is being resized, the edges that are not moved stay where they
+/// are.
 fn corner(placed: &Placed, area: Rectangle<i32, Logical>, size: Size<i32, Logical>) -> Point<i32, Logical> {
     match placed.resizing {
         Some((edges, from)) => {

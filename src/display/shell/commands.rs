@@ -151,7 +151,8 @@ impl Desk {
         self.windows_changed();
     }
 
-    /// The window of this surface floats with its corner at this point of the desk. Returns whether there is one.
+    /// The window of this surface floats with its corner at this point of the desk. Returns whether there is
+    /// one.
     pub(crate) fn float_window_at(&mut self, surface: &WlSurface, at: Point<i32, Logical>) -> bool {
         let Some(area) = self.active_output().and_then(|output| self.clients_area(output)) else {
             return false;
@@ -249,7 +250,8 @@ impl Desk {
     }
 }
 
-/// Of these, the one whose middle lies that way and is nearest; what lies beside the way counts as further off.
+/// Of these, the one whose middle lies that way and is nearest; what lies beside the way counts as further
+/// off.
 fn nearest<T>(
     from: Rectangle<i32, Logical>,
     direction: Direction,

@@ -1,4 +1,5 @@
-//! Which window has the keyboard, if a window has it. Each output has its own focus, the window there that was used last; the active output's has the keys.
+//! Which window has the keyboard, if a window has it. Each output has its own focus, the window there that
+//! was used last; the active output's has the keys.
 
 use std::collections::HashSet;
 

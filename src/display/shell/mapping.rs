@@ -88,8 +88,8 @@ impl Desk {
         let id = placed.id;
         self.windows.list.push(placed);
         self.arrange_windows();
-        // What would be behind a fullscreen window does not get the keyboard, and no program that is started again takes it away
-        // from another output.
+        // What would be behind a fullscreen window does not get the keyboard, and no program that is started
+        // again takes it away from another output.
         let active = self.active_output().map(key);
         let elsewhere = self.windows.get(id).is_some_and(|placed| placed.shown != active);
         if elsewhere && self.windows.focused.is_some() {

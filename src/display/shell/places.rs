@@ -1,4 +1,5 @@
-//! Which window lies where, and what is in front of what. Pure: outputs and windows as data in, places out, back to front.
+//! Which window lies where, and what is in front of what. Pure: outputs and windows as data in, places out,
+//! back to front.
 
 use std::collections::{HashMap, HashSet};
 
@@ -48,8 +49,8 @@ pub(super) enum Layer {
     Above,
 }
 
-/// The places of all windows, back to front. A window whose home is not there is a guest on the first screen, behind those that
-/// live there; with `no_guests` it has no place.
+/// The places of all windows, back to front. A window whose home is not there is a guest on the first screen,
+/// behind those that live there; with `no_guests` it has no place.
 pub(super) fn places(screens: &[Screen], pieces: &[Piece], no_guests: bool) -> Vec<Place> {
     let mut placed = Vec::with_capacity(pieces.len());
     for (at, screen) in screens.iter().enumerate() {
@@ -105,7 +106,8 @@ fn of_fullscreen(here: &[&Piece]) -> HashSet<u32> {
     found
 }
 
-/// Where a floating window lies that wants to be at this place of the area: so that it can always be taken hold of.
+/// Where a floating window lies that wants to be at this place of the area: so that it can always be taken
+/// hold of.
 pub(super) fn float_at(
     area: Rectangle<i32, Logical>,
     size: Size<i32, Logical>,

@@ -57,8 +57,8 @@ pub(crate) struct Placed {
     pub(super) fullscreen: bool,
     /// What a person has decided; without that a dialog floats and everything else is tiled.
     pub(super) floats: Option<bool>,
-    /// Where it floats, from the corner of the clients' part of its output: the corner of its geometry, or of its own surface when
-    /// its client has said nothing of a geometry. In the middle without.
+    /// Where it floats, from the corner of the clients' part of its output: the corner of its geometry, or of
+    /// its own surface when its client has said nothing of a geometry. In the middle without.
     pub(super) at: Option<Point<i32, Logical>>,
     /// The size that a person gave it while it floats.
     pub(super) size: Option<Size<i32, Logical>>,
@@ -83,8 +83,8 @@ impl Placed {
         self.floats.unwrap_or_else(|| floats_by_itself(&self.window))
     }
 
-    /// From the point that [`Self::at`] is of to the corner of its geometry. A subsurface that reaches out of a window without a
-    /// geometry of its own makes the window larger, and does not push it aside.
+    /// From the point that [`Self::at`] is of to the corner of its geometry. A subsurface that reaches out of
+    /// a window without a geometry of its own makes the window larger, and does not push it aside.
     pub(super) fn overhang(&self) -> Point<i32, Logical> {
         let said = self.window.toplevel().is_none_or(|toplevel| {
             with_states(toplevel.wl_surface(), |states| {

@@ -80,7 +80,8 @@ pub(super) fn watch(
                     return Ok(PostAction::Remove);
                 }
             };
-            // A file that somebody is still writing is not read: only what is closed, moved there, or a new link.
+            // A file that somebody is still writing is not read: only what is closed, moved there, or a new
+            // link.
             let finished = events.iter().any(|event| {
                 event.mask.intersects(AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO)
                     || (event.mask.contains(AddWatchFlags::IN_CREATE) && places.is_link())
@@ -106,8 +107,9 @@ impl Places {
         fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.is_symlink())
     }
 
-    /// The directory that the file is in, or the nearest above it that exists; where links lead; and where each link is, on the way
-    /// to the file and on the ways that these links take: turning one is a change, too.
+    /// The directory that the file is in, or the nearest above it that exists; where links lead; and where
+    /// each link is, on the way to the file and on the ways that these links take: turning one is a change,
+    /// too.
     fn wanted(&self) -> Vec<PathBuf> {
         let nearest = self.path.ancestors().skip(1).find(|path| path.is_dir());
         let real = fs::canonicalize(&self.path).ok().and_then(|path| path.parent().map(Path::to_owned));

@@ -118,7 +118,8 @@ impl Session {
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                // When nobody listens any more the session is ending, and what was attached to is let go here.
+                // When nobody listens any more the session is ending, and what was attached to is let go
+                // here.
                 let _ = done.send(work());
             })
             .map(drop)

@@ -27,7 +27,8 @@ use crate::system::follow::Follower;
 /// Between two events of telemetry.
 const TELEMETRY: Duration = Duration::from_secs(1);
 
-/// The session, as the sources of the loop share it. Each borrows it for as long as it works, and none calls another.
+/// The session, as the sources of the loop share it. Each borrows it for as long as it works, and none calls
+/// another.
 pub(super) type Shared = Rc<RefCell<Session>>;
 
 /// What an output's map shows: a process, if any, in a mode.
@@ -215,7 +216,8 @@ impl Session {
         }
     }
 
-    /// Tells the listeners the numbers, when it is time again. Not from within the capture source, which they are asked of.
+    /// Tells the listeners the numbers, when it is time again. Not from within the capture source, which they
+    /// are asked of.
     pub(super) fn publish_telemetry(&mut self) {
         let due = self.telemetry_sent.elapsed() >= TELEMETRY;
         if !due || !self.control.as_ref().is_some_and(Control::has_listeners) {
@@ -331,8 +333,8 @@ impl Session {
         self.publish(compositor);
     }
 
-    /// The maps of these outputs show something else, from the next frame on; all of them, whatever was said about single ones,
-    /// without any.
+    /// The maps of these outputs show something else, from the next frame on; all of them, whatever was said
+    /// about single ones, without any.
     pub(super) fn set_mode(
         &mut self,
         compositor: &mut Compositor,
@@ -399,7 +401,8 @@ impl Session {
             .file
             .read()
             .map(|config| config.overridden(&self.overrides))
-            // What was in force from the start stays so: nothing that runs could be taken back, and nothing is let loose.
+            // What was in force from the start stays so: nothing that runs could be taken back, and nothing
+            // is let loose.
             .map(|config| Config { security: self.config.security, ..config })
             .map_err(|error| error.to_string())
             .and_then(|config| self.apply(compositor, config));
@@ -418,7 +421,8 @@ impl Session {
         outcome
     }
 
-    /// Brings everything in step with `new`, as far as it is another than now: what was changed by hand since then stays.
+    /// Brings everything in step with `new`, as far as it is another than now: what was changed by hand since
+    /// then stays.
     fn apply(&mut self, compositor: &mut Compositor, new: Config) -> Result<(), String> {
         let hilbert = new.hilbert().map_err(|error| error.to_string())?;
         // What can refuse comes first, so that a refusal changes nothing.

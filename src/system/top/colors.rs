@@ -25,8 +25,8 @@ pub(super) fn shade(value: f32) -> char {
 const CUBE: [u8; 6] = [0, 95, 135, 175, 215, 255];
 
 impl ColorDepth {
-    /// None where the person wants none (`NO_COLOR`, see no-color.org); otherwise as `COLORTERM` says, which terminals with true
-    /// colour set.
+    /// None where the person wants none (`NO_COLOR`, see no-color.org); otherwise as `COLORTERM` says, which
+    /// terminals with true colour set.
     pub fn of_environment() -> Self {
         if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
             return Self::None;

@@ -16,8 +16,8 @@ use crate::{GlassRamError, Result};
 
 /// The terminal while it is ours. Dropping it, and a panic, put it back.
 ///
-/// Nothing here says on stderr that it could not: that is mostly the terminal that is gone, and to fail at it would be a panic within
-/// a panic. Which is why ratatui's own ends, which do, are never reached.
+/// Nothing here says on stderr that it could not: that is mostly the terminal that is gone, and to fail at it
+/// would be a panic within a panic. Which is why ratatui's own ends, which do, are never reached.
 pub(super) struct Screen(ManuallyDrop<DefaultTerminal>);
 
 impl Screen {

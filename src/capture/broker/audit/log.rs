@@ -1,8 +1,9 @@
 //! The log as a file, and the files beside it.
 //!
-//! What is full is copied, never renamed: everything is open from the start, so who keeps the log need not be able to open a file.
-//! Refusals cannot push out attaches: of a full log only what is no refusal goes to `.1` and the older ones; the refusals go to
-//! `.refused`, in the place of those before. And attaches of one user push out none of another's ([`shares`](super::shares)).
+//! What is full is copied, never renamed: everything is open from the start, so who keeps the log need not be
+//! able to open a file. Refusals cannot push out attaches: of a full log only what is no refusal goes to `.1`
+//! and the older ones; the refusals go to `.refused`, in the place of those before. And attaches of one user
+//! push out none of another's ([`shares`](super::shares)).
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,6 +1,7 @@
 //! Attaches without a broker: to the journal, or, where there is none, into the person's own log.
 //!
-//! Whoever attaches with their own rights could as well write nothing, so where it cannot be written it is said, and no more.
+//! Whoever attaches with their own rights could as well write nothing, so where it cannot be written it is
+//! said, and no more.
 
 use std::path::PathBuf;
 

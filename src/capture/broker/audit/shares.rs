@@ -1,8 +1,8 @@
 //! Which lines go when there is no room for all: those of who has the most.
 //!
-//! A user who attaches as often as they may fills the log in hours. What was written of others stays all the same: each user has the same
-//! share of the room, what one leaves of it the others may have, and of who has more the oldest lines go. How many these were, and from
-//! when to when, one line says in their place.
+//! A user who attaches as often as they may fills the log in hours. What was written of others stays all the
+//! same: each user has the same share of the room, what one leaves of it the others may have, and of who has
+//! more the oldest lines go. How many these were, and from when to when, one line says in their place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,7 +67,8 @@ impl Summary {
     }
 }
 
-/// Leaves of these logs, the oldest first, so many bytes at most, and what is said of the rest in front of it.
+/// Leaves of these logs, the oldest first, so many bytes at most, and what is said of the rest in front of
+/// it.
 pub(super) fn thin(logs: &[Vec<u8>], most: usize) -> Vec<Vec<u8>> {
     let mut held: BTreeMap<Option<u32>, usize> = BTreeMap::new();
     let lines: Vec<Vec<(Option<Facts>, &[u8])>> = logs
