@@ -1,8 +1,9 @@
 //! Recorded windows of a program: which pages of the line were written in each.
 //!
-//! The form is NumPy's `.npz` with the arrays `window_start_ns` (int64, T), `page_index` (int32, the written places of
-//! all windows one after another), `offsets` (int64, T + 1; window t has `page_index[offsets[t]..offsets[t + 1]]`) and
-//! `n_pages` (int64, scalar); `vma_start` and `vma_end` are not needed here. Windows without a write may be left out.
+//! The form is NumPy's `.npz` with the arrays `window_start_ns` (T), `page_index` (the written places of all windows one
+//! after another), `offsets` (T + 1; window t has `page_index[offsets[t]..offsets[t + 1]]`) and `n_pages` (scalar), each of
+//! integers of 1, 2, 4 or 8 bytes, signed or not, in either order; `vma_start` and `vma_end` are not needed here. Windows
+//! without a write may be left out.
 //!
 //! Of a long line that is hardly written only the pages that ever are, and their neighbours, are taken ([`TouchedLine`]).
 
@@ -241,6 +242,53 @@ mod tests {
         let trace = read(&arrays(8)).expect("read");
         let windows = [PageSet::of(8, [2]), PageSet::of(8, [0, 7])];
         assert_eq!((trace.pages(), trace.windows()), (8, &windows[..]));
+    }
+
+    /// The same numbers as integers of another kind: sign and width, and the order of their bytes.
+    fn as_kind(name: &str, values: &[i64], order: char, kind: &str) -> Vec<u8> {
+        let width = usize::from(kind.as_bytes()[1] - b'0');
+        let bytes = |value: &i64| {
+            let mut bytes = value.to_le_bytes()[..width].to_vec();
+            if order == '>' {
+                bytes.reverse();
+            }
+            bytes
+        };
+        let shape = if name == "n_pages" { "()".into() } else { format!("({},)", values.len()) };
+        npy(&shape, &format!("{order}{kind}"), &values.iter().flat_map(bytes).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn integers_of_every_width_sign_and_order_are_the_same_numbers() {
+        let content: [(&str, &[i64]); 4] = [
+            ("n_pages", &[120]),
+            ("window_start_ns", &[0, 100]),
+            ("offsets", &[0, 1, 3]),
+            ("page_index", &[2, 0, 117]),
+        ];
+        let expected =
+            read(&content.map(|(name, values)| (name, as_kind(name, values, '<', "i8")))).expect("read");
+        assert_eq!(expected.windows(), [PageSet::of(120, [2]), PageSet::of(120, [0, 117])]);
+        for kind in ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"] {
+            for order in if kind.ends_with('1') { ['|', '|'] } else { ['<', '>'] } {
+                let arrays = content.map(|(name, values)| (name, as_kind(name, values, order, kind)));
+                assert_eq!(read(&arrays), Ok(expected.clone()), "{order}{kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_beyond_a_line_and_elements_that_are_no_integers_are_refused() {
+        let mut large = arrays(8);
+        large[3].1 = as_kind("page_index", &[2, 0, -1], '<', "u4");
+        let refused = |arrays: &[(&str, Vec<u8>)]| read(arrays).expect_err("refused");
+        assert!(refused(&large).starts_with("array page_index: 4294967295 is out of range"));
+        large[3].1 = as_kind("page_index", &[2, 0, 8], '>', "u2");
+        assert!(refused(&large).starts_with("window 1 has page 8 of 8"));
+        for kind in ["<f8", ">f8", "<c8", "|b1", "|O", "<U2", ">", ""] {
+            large[3].1 = npy("(3,)", kind, &[0; 24]);
+            assert!(refused(&large).starts_with("array page_index: "), "{kind}");
+        }
     }
 
     #[test]

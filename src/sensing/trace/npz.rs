@@ -1,5 +1,6 @@
 //! The `.npz` form of a recording, from a file that anybody may have made.
 
+use std::fmt::Display;
 use std::io::{Read, Seek};
 
 use ndarray::{ArrayView, Dimension, Ix0, Ix1};
@@ -35,12 +36,28 @@ impl Arrays {
     }
 }
 
-fn array<T, D>(zip: &mut ZipArchive<impl Read + Seek>, name: &str) -> Result<Vec<T>, String>
-where
-    T: ViewElement + Clone,
-    D: Dimension,
+/// What integers of each width become.
+trait Integer:
+    TryFrom<i8>
+    + TryFrom<i16>
+    + TryFrom<i32>
+    + TryFrom<i64>
+    + TryFrom<u8>
+    + TryFrom<u16>
+    + TryFrom<u32>
+    + TryFrom<u64>
 {
-    let wrong = |what: &dyn std::fmt::Display| format!("array {name}: {what}");
+}
+
+impl Integer for i32 {}
+impl Integer for i64 {}
+
+/// Reads an array of integers, of whatever width, sign and order of bytes.
+fn array<T: Integer, D: Dimension>(
+    zip: &mut ZipArchive<impl Read + Seek>,
+    name: &str,
+) -> Result<Vec<T>, String> {
+    let wrong = |what: &dyn Display| format!("array {name}: {what}");
     let mut entry = match zip.by_name(&format!("{name}.npy")) {
         Err(ZipError::FileNotFound) => return Err(wrong(&"there is none")),
         entry => entry.map_err(|error| wrong(&error))?,
@@ -65,6 +82,55 @@ where
     let aligned = &mut bytemuck::cast_slice_mut(&mut words)[..bytes.len()];
     aligned.copy_from_slice(&bytes);
     drop(bytes);
-    let view = ArrayView::<T, D>::view_npy(aligned).map_err(|error| wrong(&error))?;
-    Ok(view.iter().cloned().collect())
+    let kind = element(aligned, header);
+    let numbers = match kind.as_slice() {
+        b"i1" => numbers::<i8, T, D>(aligned),
+        b"i2" => numbers::<i16, T, D>(aligned),
+        b"i4" => numbers::<i32, T, D>(aligned),
+        b"u1" => numbers::<u8, T, D>(aligned),
+        b"u2" => numbers::<u16, T, D>(aligned),
+        b"u4" => numbers::<u32, T, D>(aligned),
+        b"u8" => numbers::<u64, T, D>(aligned),
+        // What is no integer is refused as none of these.
+        _ => numbers::<i64, T, D>(aligned),
+    };
+    numbers.map_err(|error| wrong(&error))
+}
+
+/// The kind and width of the elements by the header, `i8` say; where their bytes are in the other order, the array is turned
+/// round. Only a guess: the view looks at the header again.
+fn element(array: &mut [u8], header: usize) -> Vec<u8> {
+    let (text, content) = array.split_at_mut(header.min(array.len()));
+    let key = b"descr";
+    let is_quote = |byte: &u8| matches!(byte, b'\'' | b'"');
+    let Some(behind) = text.windows(key.len()).position(|word| word == key).map(|at| at + key.len() + 1)
+    else {
+        return Vec::new();
+    };
+    let value = text.get_mut(behind..).unwrap_or_default().splitn_mut(3, is_quote).nth(1);
+    let Some([order, kind @ ..]) = value else { return Vec::new() };
+    let width = match kind {
+        [_, width @ b'1'..=b'8'] => usize::from(*width - b'0'),
+        _ => 1,
+    };
+    if *order == b'>' {
+        *order = b'<';
+        content.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+    }
+    kind.to_vec()
+}
+
+/// The numbers of an array of `S`.
+fn numbers<S, T, D>(array: &[u8]) -> Result<Vec<T>, String>
+where
+    S: ViewElement + Copy + Display,
+    T: TryFrom<S>,
+    D: Dimension,
+{
+    let view = ArrayView::<S, D>::view_npy(array).map_err(|error| error.to_string())?;
+    if view.len().saturating_mul(size_of::<T>()) > MAX_BYTES {
+        return Err(format!("its numbers take more than {} MiB", MAX_BYTES >> 20));
+    }
+    let number = |number: &S| T::try_from(*number).map_err(|_| format!("{number} is out of range"));
+    view.iter().map(number).collect()
 }
