@@ -79,8 +79,12 @@ fn a_thread_that_is_born_writes_and_dies_between_two_windows_is_seen() {
         assert_eq!(&*thread.name, "short-lived", "its name outlives it");
         let there = thread.pages.iter().filter(|page| (start..start + 4096 * PAGE).contains(page)).count();
         assert!(there > 10, "{there} samples of its four thousand faults");
-        // The kernel leaves samples out where they come too fast, never in.
-        assert!((300.0..4500.0).contains(&thread.faults), "{} faults are estimated", thread.faults);
+        // A sample stands for the faults since the one before it, on each processor; some are of its stack.
+        assert!((3000.0..4500.0).contains(&thread.faults), "{} faults are estimated", thread.faults);
+        assert!(
+            there as f64 <= thread.faults / 20.0,
+            "{there} samples: few faults are sampled, the others cost nothing"
+        );
     }
 }
 

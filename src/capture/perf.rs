@@ -35,7 +35,7 @@ const PAGE: usize = 4096;
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Record {
-    /// A thread took a fault, and so many more that were not recorded.
+    /// A thread took a fault, the last of so many.
     Fault { tid: u32, address: u64, faults: u64 },
     /// A process has forked.
     Forked { child: u32 },
@@ -180,8 +180,8 @@ fn open_event(target: i32, processor: i32) -> Result<OwnedFd, Errno> {
     attributes.type_ = bindings::PERF_TYPE_SOFTWARE;
     attributes.size = size_of::<perf_event_attr>() as u32;
     attributes.config = u64::from(bindings::PERF_COUNT_SW_PAGE_FAULTS);
-    attributes.sample_type =
-        u64::from(bindings::PERF_SAMPLE_TID | bindings::PERF_SAMPLE_ADDR | bindings::PERF_SAMPLE_PERIOD);
+    // Not PERF_SAMPLE_PERIOD: beside a period that is fixed, it has the kernel make each fault a sample (`perf_swevent_event`).
+    attributes.sample_type = u64::from(bindings::PERF_SAMPLE_TID | bindings::PERF_SAMPLE_ADDR);
     attributes.__bindgen_anon_1.sample_period = PERIOD;
     attributes.set_inherit(u64::from(target > 0));
     attributes.set_inherit_thread(u64::from(target > 0));
@@ -215,7 +215,7 @@ fn parse(pid: u32, kind: u32, misc: u16, body: &[u8]) -> Option<Record> {
     let process = word(0)?;
     match kind {
         bindings::PERF_RECORD_SAMPLE if process == pid => {
-            Some(Record::Fault { tid: word(4)?, address: long(8)?, faults: long(16)?.max(1) })
+            Some(Record::Fault { tid: word(4)?, address: long(8)?, faults: PERIOD })
         }
         // pid, ppid, tid, ptid
         bindings::PERF_RECORD_FORK if process == pid => Some(Record::Born),
@@ -339,8 +339,8 @@ mod tests {
             parse(7, bindings::PERF_RECORD_COMM, exec, &body(&[7, 8], "sleep")),
             Some(Record::Named { tid: 8, name: "sleep".into(), exec: true })
         );
-        let sample = body(&[7, 8, 0x1000, 0x7f00, 5, 0], "");
-        let fault = Record::Fault { tid: 8, address: 0x7f00_0000_1000, faults: 5 };
+        let sample = body(&[7, 8, 0x1000, 0x7f00], "");
+        let fault = Record::Fault { tid: 8, address: 0x7f00_0000_1000, faults: PERIOD };
         assert_eq!(parse(7, bindings::PERF_RECORD_SAMPLE, 0, &sample), Some(fault));
         for kind in 0..20 {
             for length in 0..12 {
