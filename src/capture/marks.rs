@@ -35,10 +35,10 @@ impl Marks {
         self.ahead = range::intersect(&self.ahead, shared);
     }
 
-    /// Another mapping is in this place.
-    pub fn forget(&mut self, range: PageRange) {
-        self.marked = range::subtract(&self.marked, &[range]);
-        self.ahead = range::subtract(&self.ahead, &[range]);
+    /// Other mappings are in these places.
+    pub fn forget(&mut self, places: &[PageRange]) {
+        self.marked = range::subtract(&self.marked, places);
+        self.ahead = range::subtract(&self.ahead, places);
     }
 
     /// What of these ranges has no marks.
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(marks.behind(&[span(501, 1)], &shared), []);
         marks.touched(span(12, 1));
         assert_eq!(marks.behind(&[span(501, 1)], &shared), [span(502, 1)]);
-        marks.forget(span(0, 2000));
+        marks.forget(&[span(0, 2000)]);
         assert_eq!(marks.missing(&shared), shared);
         assert_eq!(marks.behind(&[span(1, 1)], &shared), []);
     }

@@ -28,6 +28,8 @@ use super::yielding::Yielding;
 
 /// Mappings that one call registers: it holds the target's `mmap_lock`, about a microsecond for each.
 const AT_ONCE: usize = 512;
+/// Gaps and reservations up to this size are gone over together with the mappings beside them.
+const NEAR: u64 = 64 << 20;
 /// How far a call reaches into the gap behind a mapping.
 const REACH: u64 = 1 << 30;
 
@@ -48,6 +50,8 @@ const APART: usize = 16;
 pub(super) struct Registration {
     /// Where there is a mapping that was registered: sorted, disjoint.
     covered: Vec<PageRange>,
+    /// Where one call may go over several of them: sorted, disjoint.
+    spans: Vec<PageRange>,
     unwatched: Vec<UnwatchedRegion>,
     begun: bool,
 }
@@ -80,9 +84,14 @@ impl Registration {
         self.unwatched.iter().filter(busy).count()
     }
 
-    /// What is in this place now was not registered, although it was taken to be.
-    pub fn forget(&mut self, range: PageRange) {
-        self.covered = range::subtract(&self.covered, &[range]);
+    /// Stretches from one mapping to another, near each other all, with none between them that is not registered.
+    pub fn spans(&self) -> &[PageRange] {
+        &self.spans
+    }
+
+    /// What is in these places now was not registered, although it was taken to be.
+    pub fn forget(&mut self, places: &[PageRange]) {
+        self.covered = range::subtract(&self.covered, places);
     }
 
     /// Registers what is new in the table and lets go of what is to be left alone. The writable mappings that are registered now.
@@ -107,6 +116,7 @@ impl Registration {
         let registered = entries.iter().filter(|entry| entry.fate == Fate::Registered);
         self.covered = registered.map(|entry| entry.region.range()).collect();
         range::merge(&mut self.covered);
+        self.spans = spans(&entries);
         let (mut watched, mut unwatched) = (Vec::with_capacity(entries.len()), Vec::new());
         for Entry { region, fate, .. } in entries.into_iter().filter(|entry| entry.region.is_watchable()) {
             match fate {
@@ -153,7 +163,9 @@ impl Registration {
     fn let_go(&self, target: &ProcessAttach, entries: &[Entry]) {
         for entry in entries {
             let Fate::Left(why) = entry.fate else { continue };
-            for part in range::intersect(&self.covered, &[entry.region.range()]) {
+            let first = self.covered.partition_point(|covered| covered.end <= entry.region.start);
+            let here = self.covered.iter().skip(first).take_while(|covered| covered.start < entry.region.end);
+            for part in here.filter_map(|covered| covered.intersection(&entry.region.range())) {
                 // Its kind and size only: a log outlives the care that somebody asked for.
                 tracing::info!(kind = %entry.region.kind(), bytes = part.len(), reason = %why, "memory not watched any more");
                 if let Err(errno) = target.unwatch(part) {
@@ -162,6 +174,18 @@ impl Registration {
             }
         }
     }
+}
+
+/// Where one call may go over several mappings.
+fn spans(entries: &[Entry]) -> Vec<PageRange> {
+    let short = |entry: &Entry| entry.region.is_writable() || entry.region.len() <= NEAR;
+    let near = |one: &Entry, next: &Entry| {
+        let registered = one.fate == Fate::Registered && next.fate == Fate::Registered;
+        let beside = one.next == next.region.start && one.next - one.region.end <= NEAR;
+        registered && beside && short(one) && short(next)
+    };
+    let whole = |span: &[Entry]| Some(PageRange::new(span.first()?.region.start, span.last()?.region.end));
+    entries.chunk_by(near).filter_map(whole).collect()
 }
 
 /// Whether the kernel would have made one mapping of the two.
@@ -361,5 +385,30 @@ mod tests {
             .map(|group| (group[0].region.start / PAGE, group[group.len() - 1].region.end / PAGE))
             .collect();
         assert_eq!(found, [(1, 4), (5, 6), (9, 10)]);
+    }
+
+    #[test]
+    fn a_span_has_nothing_in_it_that_is_not_registered() {
+        let mut entries = vec![
+            entry(0, PAGE, "rw-p", Fate::Registered),
+            entry(PAGE, 2 * PAGE, "---p", Fate::Registered),
+            entry(4 * PAGE, 5 * PAGE, "rw-p", Fate::Registered),
+            entry(9 * PAGE, 10 * PAGE, "rw-p", Fate::Left(Unwatched::Growing)),
+            entry(10 * PAGE, 11 * PAGE, "rw-p", Fate::Registered),
+            entry(12 * PAGE, 13 * PAGE, "rw-p", Fate::Registered),
+            entry(20 * PAGE + NEAR, 21 * PAGE + NEAR, "rw-p", Fate::Registered),
+            entry(21 * PAGE + NEAR, 22 * PAGE + 2 * NEAR, "---p", Fate::Registered),
+            entry(22 * PAGE + 2 * NEAR, 23 * PAGE + 2 * NEAR, "rw-p", Fate::Registered),
+        ];
+        let starts: Vec<u64> = entries.iter().map(|entry| entry.region.start).collect();
+        for (entry, next) in entries.iter_mut().zip(&starts[1..]) {
+            entry.next = *next;
+        }
+        // The table has another one between these two.
+        entries[4].next = 11 * PAGE;
+        let found: Vec<u64> = spans(&entries).iter().map(|span| span.start).collect();
+        let expected = [0, 3, 4, 5, 6, 7, 8].map(|at: usize| starts[at]);
+        assert_eq!(found, expected);
+        assert_eq!(spans(&entries)[0].end, 5 * PAGE);
     }
 }

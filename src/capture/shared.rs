@@ -44,13 +44,11 @@ impl SharedMemory {
         }
     }
 
-    /// This mapping has taken the place of another.
-    pub fn stranger(&mut self, region: &MemoryRegion) {
-        self.marks.forget(region.range());
-        if is_own(region) {
-            self.fresh.push(region.range());
-            range::merge(&mut self.fresh);
-        }
+    /// These mappings have taken the places of others.
+    pub fn strangers(&mut self, regions: &[MemoryRegion], places: &[PageRange]) {
+        self.marks.forget(places);
+        self.fresh.extend(regions.iter().filter(|region| is_own(region)).map(MemoryRegion::range));
+        range::merge(&mut self.fresh);
     }
 
     /// Arms the pages that came to be where there were no marks, and sets marks beside them; takes such memory out of the candidates.

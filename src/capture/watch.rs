@@ -10,11 +10,11 @@ use super::arming::Arming;
 use super::attach::ProcessAttach;
 use super::huge::HugeBlocks;
 use super::keeper;
+use super::looks::Looks;
 use super::lost::LostFeature;
 use super::range::{self, PageRange};
-use super::region::{MemoryRegion, RegionKind};
+use super::region::MemoryRegion;
 use super::registration::Registration;
-use super::scan::Question;
 use super::shared::SharedMemory;
 use super::unwatched::{Unwatched, UnwatchedRegion};
 use super::vitals::Vitals;
@@ -44,6 +44,9 @@ impl From<Gone> for Stopped {
 #[derive(Debug)]
 pub(super) struct WatchSet {
     regions: Arc<[MemoryRegion]>,
+    /// Their addresses, those joined that touch.
+    live: Vec<PageRange>,
+    looks: Looks,
     registration: Registration,
     yielding: Yielding,
     /// Where huge pages were seen before our arming split them.
@@ -88,6 +91,8 @@ impl WatchSet {
     pub fn of(target: &ProcessAttach) -> Self {
         Self {
             regions: Arc::default(),
+            live: Vec::new(),
+            looks: Looks::default(),
             registration: Registration::default(),
             yielding: Yielding::to(target),
             huge: HugeBlocks::default(),
@@ -191,11 +196,13 @@ impl WatchSet {
         }
         let changed = *self.regions != *watched;
         if changed {
-            let live: Vec<PageRange> = watched.iter().map(MemoryRegion::range).collect();
-            self.unseen = range::intersect(&self.unseen, &live);
+            self.live = watched.iter().map(MemoryRegion::range).collect();
+            range::merge(&mut self.live);
+            self.unseen = range::intersect(&self.unseen, &self.live);
             self.shared.follow(&watched, self.begun.then_some(&*self.regions));
             self.regions = watched.into();
         }
+        self.looks = Looks::over(&self.regions, self.registration.spans());
         Ok(changed)
     }
 
@@ -210,7 +217,7 @@ impl WatchSet {
         let unarmed = self.find_unarmed(target)?;
         let regions = Arc::clone(&self.regions);
         let mut candidates = range::subtract(&unarmed, &self.unseen);
-        self.note_before_arming(target, &regions, &candidates)?;
+        self.note_before_arming(target, &candidates)?;
         let first = self.shared.meet(&mut target.pagemap, &mut candidates, self.begun);
         let first = first.map_err(|errno| failed(errno, target))?;
         (collected.written, collected.unknown) = (first.written, first.unknown);
@@ -218,16 +225,16 @@ impl WatchSet {
         let armed = self.unseen.is_empty() && affords(pages, range::pieces(&candidates));
         self.huge_now.clear();
         let mut rest = candidates.as_slice();
-        for alike in regions.chunk_by(|one, next| one.end == next.start && question(one) == question(next)) {
-            let end = alike.last().map_or(0, |region| region.end);
-            let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < end));
+        for alike in self.looks.alike() {
+            let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < alike.end));
             rest = behind;
-            let Some(region) = alike.first().filter(|_| !within.is_empty()) else { continue };
-            let note_huge = may_be_huge(region);
+            if within.is_empty() {
+                continue;
+            }
             let (written, huge_now) = (&mut collected.written, &mut self.huge_now);
-            let answer = target.pagemap.written(within, question(region), armed, |found| {
+            let answer = alike.written(&mut target.pagemap, &regions, within, armed, |found| {
                 written.push(found.range);
-                if found.huge && note_huge {
+                if found.huge && alike.may_be_huge {
                     huge_now.push(found.range);
                 }
             });
@@ -249,27 +256,16 @@ impl WatchSet {
     fn note_before_arming(
         &mut self,
         target: &mut ProcessAttach,
-        regions: &[MemoryRegion],
         mut ranges: &[PageRange],
     ) -> Result<(), Stopped> {
-        for alike in
-            regions.chunk_by(|one, next| one.end == next.start && may_be_huge(one) == may_be_huge(next))
-        {
-            let end = alike.last().map_or(0, |region| region.end);
-            let (within, behind) = ranges.split_at(ranges.partition_point(|range| range.start < end));
+        for alike in self.looks.alike() {
+            let (within, behind) = ranges.split_at(ranges.partition_point(|range| range.start < alike.end));
             ranges = behind;
-            if alike.first().is_some_and(may_be_huge) {
-                self.note_huge_of(target, within)?;
+            if alike.may_be_huge && !within.is_empty() {
+                note_huge_of(&mut self.huge, target, within)?;
             }
         }
         Ok(())
-    }
-
-    fn note_huge_of(&mut self, target: &mut ProcessAttach, ranges: &[PageRange]) -> Result<(), Stopped> {
-        match self.huge.look(&mut target.pagemap, ranges) {
-            Ok(new) => target.note_huge(&new).map_err(Stopped::Failed),
-            answer => done(answer.map(drop), target),
-        }
     }
 
     /// Arms for the next window what the last pass has left unarmed, as far as it is chosen.
@@ -292,12 +288,12 @@ impl WatchSet {
         };
         let mut rest = chosen.as_slice();
         let (mut flushes, mut calls) = (0, Vec::new());
-        for region in Arc::clone(&self.regions).iter() {
-            let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < region.end));
+        for alike in self.looks.alike() {
+            let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < alike.end));
             rest = behind;
             for range in within {
                 let begun = Instant::now();
-                done(target.pagemap.arm(*range, question(region)), target)?;
+                done(target.pagemap.arm(*range, alike.question), target)?;
                 let pieces = range::pieces(std::slice::from_ref(range));
                 calls.push(begun.elapsed() / pieces.max(1) as u32);
                 flushes += pieces;
@@ -310,27 +306,9 @@ impl WatchSet {
 
     /// Where pages are not armed.
     fn find_unarmed(&mut self, target: &mut ProcessAttach) -> Result<Vec<PageRange>, Stopped> {
-        let regions = Arc::clone(&self.regions);
         let (mut unarmed, mut strangers) = (Vec::new(), Vec::new());
-        for touching in regions.chunk_by(|one, next| one.end == next.start) {
-            let (Some(first), Some(last)) = (touching.first(), touching.last()) else { continue };
-            let before = unarmed.len();
-            let answer = target.pagemap.unarmed(PageRange::new(first.start, last.end), &mut unarmed);
-            if answer != Err(Errno::EPERM) {
-                done(answer, target)?;
-                continue;
-            }
-            unarmed.truncate(before);
-            for region in touching {
-                let before = unarmed.len();
-                let answer = target.pagemap.unarmed(region.range(), &mut unarmed);
-                if answer == Err(Errno::EPERM) {
-                    unarmed.truncate(before);
-                    strangers.push(region.clone());
-                }
-                done(answer, target)?;
-            }
-        }
+        let answer = self.looks.unarmed(&mut target.pagemap, &self.regions, &mut unarmed, &mut strangers);
+        done(answer, target)?;
         if !strangers.is_empty() {
             self.watch_anew(target, &strangers)?;
             for region in strangers.iter().filter(|region| self.watches(region)) {
@@ -340,17 +318,17 @@ impl WatchSet {
             }
             range::merge(&mut unarmed);
         }
-        Ok(unarmed)
+        // What is registered between two of them is no part of the map.
+        Ok(range::intersect(&unarmed, &self.live))
     }
 
     /// Other mappings took these places, or mremap(2) moved some here: they are not registered, so they are new.
     fn watch_anew(&mut self, target: &ProcessAttach, strangers: &[MemoryRegion]) -> Result<(), Stopped> {
         self.strangers = true;
-        for region in strangers {
-            self.unseen = range::subtract(&self.unseen, &[region.range()]);
-            self.registration.forget(region.range());
-            self.shared.stranger(region);
-        }
+        let places: Vec<PageRange> = strangers.iter().map(MemoryRegion::range).collect();
+        self.unseen = range::subtract(&self.unseen, &places);
+        self.registration.forget(&places);
+        self.shared.strangers(strangers, &places);
         self.changed_late |= self.rebuild(target).map_err(Stopped::Failed)?;
         Ok(())
     }
@@ -382,20 +360,14 @@ pub(super) fn refuse_second(
     }
 }
 
-/// Whether it may have huge pages that watching splits. Those of a pool stay whole.
-fn may_be_huge(region: &MemoryRegion) -> bool {
-    matches!(region.kind(), RegionKind::Anonymous | RegionKind::Heap | RegionKind::Shared)
-}
-
-/// How written pages of a region are told from others, once its marks are set.
-fn question(region: &MemoryRegion) -> Question {
-    match region.kind() {
-        RegionKind::HugeTlb => Question::HugeTlb,
-        _ if region.is_shared() => Question::Shared,
-        RegionKind::Anonymous | RegionKind::Heap | RegionKind::Stack if region.inode == 0 => {
-            Question::Anonymous
-        }
-        _ => Question::Private,
+fn note_huge_of(
+    huge: &mut HugeBlocks,
+    target: &mut ProcessAttach,
+    ranges: &[PageRange],
+) -> Result<(), Stopped> {
+    match huge.look(&mut target.pagemap, ranges) {
+        Ok(new) => target.note_huge(&new).map_err(Stopped::Failed),
+        answer => done(answer.map(drop), target),
     }
 }
 

@@ -1,0 +1,190 @@
+//! What one call goes over: mappings near each other in the table, with none between them that is not registered.
+//!
+//! A program may have tens of thousands of mappings, and a call for each would take longer than a window. A call that meets a mapping
+//! that is not registered, younger than our table, ends there; then it is asked again, by halves.
+
+use std::ops::Range;
+
+use nix::errno::Errno;
+
+use super::range::PageRange;
+use super::region::{MemoryRegion, RegionKind};
+use super::scan::{Found, Pagemap, Question};
+
+/// The mappings that a pass goes over, by their places in the table of what is watched.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    together: Vec<Range<usize>>,
+    alike: Vec<Alike>,
+}
+
+/// Mappings of which one call may ask the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Alike {
+    regions: Range<usize>,
+    /// Where the last of them ends.
+    pub end: u64,
+    pub question: Question,
+    /// They may have huge pages that watching splits. Those of a pool stay whole.
+    pub may_be_huge: bool,
+}
+
+impl Looks {
+    /// Over these mappings, by address, where each of `spans` has nothing but registered ones.
+    pub fn over(regions: &[MemoryRegion], spans: &[PageRange]) -> Self {
+        let span = |region: &MemoryRegion| {
+            let at = spans.partition_point(|span| span.end <= region.start);
+            spans.get(at).filter(|span| span.start <= region.start && region.end <= span.end)
+        };
+        let (mut together, mut alike) = (Vec::new(), Vec::<Alike>::new());
+        let mut before = None;
+        for (at, region) in regions.iter().enumerate() {
+            let within = span(region);
+            let joins = within.is_some() && within == before;
+            before = within;
+            match together.last_mut() {
+                Some(Range { end, .. }) if joins => *end = at + 1,
+                _ => together.push(at..at + 1),
+            }
+            let (question, may_be_huge) = (question(region), may_be_huge(region));
+            match alike.last_mut().filter(|last| joins && last.same(question, may_be_huge)) {
+                Some(last) => (last.regions.end, last.end) = (at + 1, region.end),
+                None => alike.push(Alike { regions: at..at + 1, end: region.end, question, may_be_huge }),
+            }
+        }
+        Self { together, alike }
+    }
+
+    /// By address.
+    pub fn alike(&self) -> &[Alike] {
+        &self.alike
+    }
+
+    /// Appends where pages of these mappings are not armed, and beside them perhaps; and which of them are not registered, although they
+    /// were taken to be.
+    pub fn unarmed(
+        &self,
+        pagemap: &mut Pagemap,
+        regions: &[MemoryRegion],
+        unarmed: &mut Vec<PageRange>,
+        strangers: &mut Vec<MemoryRegion>,
+    ) -> Result<(), Errno> {
+        for together in &self.together {
+            let regions = regions.get(together.clone()).unwrap_or_default();
+            unarmed_of(pagemap, regions, unarmed, strangers)?;
+        }
+        Ok(())
+    }
+}
+
+impl Alike {
+    fn same(&self, question: Question, may_be_huge: bool) -> bool {
+        self.question == question && self.may_be_huge == may_be_huge
+    }
+
+    /// Asks for the written pages among `candidates`, of these mappings all.
+    pub fn written(
+        &self,
+        pagemap: &mut Pagemap,
+        regions: &[MemoryRegion],
+        candidates: &[PageRange],
+        arm: bool,
+        mut found: impl FnMut(Found),
+    ) -> Result<(), Errno> {
+        let answer = pagemap.written(candidates, self.question, arm, &mut found);
+        if answer != Err(Errno::EPERM) || self.regions.len() == 1 {
+            return answer;
+        }
+        // What was armed by now is not found again.
+        let mut rest = candidates;
+        for region in regions.get(self.regions.clone()).unwrap_or_default() {
+            let first = rest.partition_point(|range| range.end <= region.start);
+            rest = rest.get(first..).unwrap_or_default();
+            let here = rest.iter().take_while(|range| range.start < region.end);
+            for part in here.filter_map(|range| range.intersection(&region.range())) {
+                match pagemap.written(&[part], self.question, arm, &mut found) {
+                    Ok(()) | Err(Errno::EPERM) => {}
+                    answer => return answer,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unarmed_of(
+    pagemap: &mut Pagemap,
+    regions: &[MemoryRegion],
+    unarmed: &mut Vec<PageRange>,
+    strangers: &mut Vec<MemoryRegion>,
+) -> Result<(), Errno> {
+    let (Some(first), Some(last)) = (regions.first(), regions.last()) else { return Ok(()) };
+    let before = unarmed.len();
+    let answer = pagemap.unarmed(PageRange::new(first.start, last.end), unarmed);
+    if answer != Err(Errno::EPERM) {
+        return answer;
+    }
+    unarmed.truncate(before);
+    if regions.len() == 1 {
+        strangers.push(first.clone());
+        return Ok(());
+    }
+    let (one, other) = regions.split_at(regions.len() / 2);
+    unarmed_of(pagemap, one, unarmed, strangers)?;
+    unarmed_of(pagemap, other, unarmed, strangers)
+}
+
+fn may_be_huge(region: &MemoryRegion) -> bool {
+    matches!(region.kind(), RegionKind::Anonymous | RegionKind::Heap | RegionKind::Shared)
+}
+
+/// How written pages of a region are told from others, once its marks are set.
+fn question(region: &MemoryRegion) -> Question {
+    match region.kind() {
+        RegionKind::HugeTlb => Question::HugeTlb,
+        _ if region.is_shared() => Question::Shared,
+        RegionKind::Anonymous | RegionKind::Heap | RegionKind::Stack if region.inode == 0 => {
+            Question::Anonymous
+        }
+        _ => Question::Private,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(first: u64, pages: u64, permissions: &str) -> MemoryRegion {
+        MemoryRegion {
+            start: first << 12,
+            end: (first + pages) << 12,
+            permissions: permissions.into(),
+            offset: 0,
+            device: "00:00".into(),
+            inode: 0,
+            pathname: None,
+        }
+    }
+
+    #[test]
+    fn one_call_goes_over_a_span_and_asks_what_is_alike() {
+        let regions = [
+            region(10, 2, "rw-p"),
+            region(14, 2, "rw-p"),
+            region(16, 4, "rw-s"),
+            region(30, 1, "rw-s"),
+            region(40, 1, "rw-s"),
+        ];
+        let spans = [PageRange::new(10 << 12, 31 << 12), PageRange::new(35 << 12, 50 << 12)];
+        let looks = Looks::over(&regions, &spans);
+        assert_eq!(looks.together, [0..4, 4..5]);
+        let alike: Vec<_> =
+            looks.alike().iter().map(|alike| (alike.regions.clone(), alike.end >> 12)).collect();
+        assert_eq!(alike, [(0..2, 16), (2..4, 31), (4..5, 41)]);
+        assert_eq!(
+            Looks::over(&regions, &[]).together.len(),
+            regions.len(),
+            "each for itself where nothing is known"
+        );
+    }
+}
