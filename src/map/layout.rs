@@ -174,23 +174,24 @@ impl AddressLayout {
         moves
     }
 
-    /// The places that cell `d` of `cells` shows: several where there are fewer cells than pages, one (and that in
-    /// several cells) where there are more. `None` on an empty line.
+    /// The places that cell `d` of `cells` shows: where there are fewer cells than pages, whole pages that no other cell shows;
+    /// where there are more, one page, which several cells show. A cell never mixes a page with a part of another, so that what is
+    /// always written is as bright as can be. `None` on an empty line.
     pub fn pages_of_cell(&self, d: u32, cells: u32) -> Option<RangeInclusive<u64>> {
         let (d, cells, pages) = (u128::from(d), u128::from(cells), u128::from(self.pages));
         if pages == 0 {
             return None;
         }
         let first = d * pages / cells;
-        let last = ((d + 1) * pages).div_ceil(cells) - 1;
-        Some(first as u64..=last.max(first) as u64)
+        let end = ((d + 1) * pages / cells).max(first + 1);
+        Some(first as u64..=(end - 1) as u64)
     }
 
     /// The cells of `cells` that show the page at `place`: the inverse of [`Self::pages_of_cell`].
     pub fn cells_of_page(&self, place: u64, cells: u32) -> RangeInclusive<u32> {
         let (place, cells, pages) = (u128::from(place), u128::from(cells), u128::from(self.pages));
-        let first = place * cells / pages;
         let last = ((place + 1) * cells).div_ceil(pages) - 1;
+        let first = (place * cells).div_ceil(pages).min(last);
         first as u32..=last as u32
     }
 
@@ -303,12 +304,15 @@ mod tests {
             let cells = 1u32 << (2 * order);
             let mut shown = vec![Vec::new(); pages as usize];
             for d in 0..cells {
-                for place in layout.pages_of_cell(d, cells).unwrap() {
+                let places = layout.pages_of_cell(d, cells).unwrap();
+                prop_assert!(u64::from(cells) < pages || places.start() == places.end(), "cell {} mixes {:?}", d, places);
+                for place in places {
                     shown[place as usize].push(d);
                 }
             }
             for (place, cells_of_it) in shown.iter().enumerate() {
                 prop_assert!(!cells_of_it.is_empty(), "page {} of {} is on no cell", place, pages);
+                prop_assert!(u64::from(cells) >= pages || cells_of_it.len() == 1, "page {} is in several cells", place);
                 prop_assert_eq!(&layout.cells_of_page(place as u64, cells).collect::<Vec<_>>(), cells_of_it);
             }
         }
@@ -355,12 +359,12 @@ mod tests {
     #[test]
     fn the_definition_of_a_cell_is_the_stated_one() {
         let many = AddressLayout::new(PAGE, [range(0, 10)]);
-        assert_eq!(many.pages_of_cell(0, 4), Some(0..=2));
+        assert_eq!(many.pages_of_cell(0, 4), Some(0..=1));
         assert_eq!(many.pages_of_cell(1, 4), Some(2..=4));
         assert_eq!(many.pages_of_cell(3, 4), Some(7..=9));
         let few = AddressLayout::new(PAGE, [range(0, 3)]);
         assert_eq!(few.pages_of_cell(0, 16), Some(0..=0));
-        assert_eq!(few.pages_of_cell(5, 16), Some(0..=1));
+        assert_eq!(few.pages_of_cell(5, 16), Some(0..=0));
         assert_eq!(few.pages_of_cell(15, 16), Some(2..=2));
         assert_eq!(AddressLayout::new(PAGE, []).pages_of_cell(0, 16), None);
     }

@@ -34,12 +34,13 @@ impl Cells {
     /// The pages of cell `d`: at least one.
     pub fn pages_of(&self, d: usize) -> Range<usize> {
         let first = d * self.pages / self.cells;
-        first..((d + 1) * self.pages).div_ceil(self.cells).max(first + 1)
+        first..((d + 1) * self.pages / self.cells).max(first + 1)
     }
 
     /// The cells that show `place`.
     pub fn cells_of(&self, place: usize) -> Range<usize> {
-        place * self.cells / self.pages..((place + 1) * self.cells).div_ceil(self.pages)
+        let end = ((place + 1) * self.cells).div_ceil(self.pages);
+        (place * self.cells).div_ceil(self.pages).min(end - 1)..end
     }
 
     /// [`Self::pages_of`] of all cells, one after another.
@@ -53,7 +54,7 @@ impl Cells {
             if left >= cells {
                 (next, left) = (next + 1, left - cells);
             }
-            first..(next + usize::from(left > 0)).max(first + 1)
+            first..next.max(first + 1)
         })
     }
 
