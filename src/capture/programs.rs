@@ -9,7 +9,7 @@
 //! said.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -183,7 +183,7 @@ fn key(region: &MemoryRegion) -> (String, u64) {
 }
 
 /// Processor time of this thread.
-fn own_time() -> Duration {
+pub(super) fn own_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
@@ -242,9 +242,15 @@ fn open(pid: u32, region: &MemoryRegion) -> io::Result<File> {
     Err(refused.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
-/// Opens an ordinary file on a disk for which the kernel alone answers; another program's, or another
-/// machine's, could let us wait.
+/// Opens an ordinary file, as `look_at` finds it.
 fn open_file(path: &Path, inode: u64) -> io::Result<File> {
+    let (file, _) = look_at(path, inode)?;
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Looks at an ordinary file on a disk for which the kernel alone answers; another program's, or another
+/// machine's, could let us wait.
+pub(super) fn look_at(path: &Path, inode: u64) -> io::Result<(File, Metadata)> {
     const REMOTE: [i64; 7] =
         [0x6573_5546, 0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
     // What is in its place by now may be anything, and opening a device may do something: it is looked at
@@ -257,7 +263,7 @@ fn open_file(path: &Path, inode: u64) -> io::Result<File> {
     if nix::sys::statfs::fstatfs(&file).is_ok_and(|disk| REMOTE.contains(&disk.filesystem_type().0)) {
         return Err(io::Error::other("it does not lie on a disk of this machine"));
     }
-    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+    Ok((file, about))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::FaultEvent;
 use super::arming::{Arming, ArmingPolicy, WindowEnd};
 use super::attach::ProcessAttach;
 use super::governor::{Governor, Spent};
+use super::programs::own_time;
 use super::range::{self, PageRange};
 use super::vitals::Vitals;
 use super::watch::{Stopped, WatchSet};
@@ -16,7 +17,10 @@ const TABLE_AGE: Duration = Duration::from_millis(100);
 /// Reading a long table takes at most this part of our time, however often it changes.
 const TABLE_SHARE: u32 = 50;
 const LONG_TABLE: usize = 500;
-/// A target that takes no faults is looked at this often all the same: others may write to its memory.
+/// A target that takes no faults is looked at all the same: others may write to its memory (process_vm_writev(2), a process that has the
+/// same memory). While nobody is found to, that takes at most this part of our time, …
+const SILENT_SHARE: u32 = 200;
+/// … but is done as often as this; and for so long after something was found, in each window.
 const LOOK_AGE: Duration = Duration::from_secs(1);
 
 /// What a window showed.
@@ -43,6 +47,10 @@ pub(super) struct AsyncTracker {
     faults: Option<u64>,
     size: Option<(u64, u64)>,
     looked: Instant,
+    /// Processor time of the last look in which there was nothing to see.
+    silent_look: Duration,
+    /// When somebody else was last found to write.
+    by_others: Option<Instant>,
     table_read: Instant,
     table_took: Duration,
 }
@@ -64,6 +72,8 @@ impl AsyncTracker {
             size: vitals.size(),
             vitals,
             looked: now,
+            silent_look: Duration::ZERO,
+            by_others: None,
             table_read: now,
             table_took: Duration::ZERO,
         };
@@ -91,7 +101,8 @@ impl AsyncTracker {
         let changed = self.table(target)? || yielded;
         let faults = self.vitals.faults();
         let silent = faults.is_some() && faults == self.faults;
-        if silent && !changed && self.watch.unseen().is_empty() && self.looked.elapsed() < LOOK_AGE {
+        let quiet = silent && !changed && self.watch.unseen().is_empty();
+        if quiet && self.looked.elapsed() < self.silence() {
             governor.armed(None);
             return Ok(Look::default());
         }
@@ -99,7 +110,13 @@ impl AsyncTracker {
             target.pagemap.resident(resident);
         }
         let mut unseen = self.watch.unseen().to_vec();
+        let begun = own_time();
         let (written, mut unknown, mut spent) = self.end_window(target, governor, length)?;
+        if quiet && written.is_empty() {
+            self.silent_look = own_time().saturating_sub(begun);
+        } else if quiet {
+            self.by_others = Some(Instant::now());
+        }
         let changed = self.watch.take_changed() || changed;
         unseen.append(&mut unknown);
         range::merge(&mut unseen);
@@ -111,6 +128,12 @@ impl AsyncTracker {
         self.faults = faults;
         self.looked = Instant::now();
         Ok(Look { changed, written, unseen, spent, ..Look::default() })
+    }
+
+    /// How long a target that takes no faults need not be looked at.
+    fn silence(&self) -> Duration {
+        let found = self.by_others.is_some_and(|found| found.elapsed() < LOOK_AGE);
+        if found { Duration::ZERO } else { LOOK_AGE.min(self.silent_look * SILENT_SHARE) }
     }
 
     /// Follows the table of mappings. Whether what is watched has changed.
