@@ -152,7 +152,12 @@ fn question(region: &MemoryRegion) -> Question {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
+    use crate::capture::probe::Scratch;
+    use crate::capture::range;
+    use crate::capture::uffd::{UffdCapability, UffdFeatureFlags, UffdIoctlMode, UserfaultFd};
 
     fn region(first: u64, pages: u64, permissions: &str) -> MemoryRegion {
         MemoryRegion {
@@ -186,5 +191,38 @@ mod tests {
             regions.len(),
             "each for itself where nothing is known"
         );
+    }
+
+    #[test]
+    fn what_is_not_registered_between_two_mappings_hides_neither() {
+        let scratch = Scratch::new().expect("mapped");
+        scratch.write_each_page();
+        let (start, page) = (scratch.range().start, scratch.page() as u64);
+        let part =
+            |first: u64, pages: u64| PageRange::new(start + first * page, start + (first + pages) * page);
+        let uffd = UserfaultFd::create(UffdFeatureFlags::ASYNC_RUNG).expect("created");
+        let registered = [part(0, 4), part(8, 4), part(12, 4), part(20, 4)];
+        registered
+            .iter()
+            .for_each(|part| uffd.register(*part, UffdIoctlMode::WriteProtect).expect("registered"));
+        let stranger = part(16, 4);
+        let mut places = [&registered[..], &[stranger]].concat();
+        places.sort_unstable();
+        let regions: Vec<MemoryRegion> =
+            places.iter().map(|place| region(place.start >> 12, place.len() >> 12, "rw-p")).collect();
+        let looks = Looks::over(&regions, &[part(0, 24)]);
+        assert_eq!((looks.together.len(), looks.alike().len()), (1, 1));
+        let mut pagemap = Pagemap::new(File::open("/proc/self/pagemap").expect("opened"));
+        let (mut unarmed, mut strangers, mut written) = (Vec::new(), Vec::new(), Vec::new());
+        looks.unarmed(&mut pagemap, &regions, &mut unarmed, &mut strangers).expect("scanned");
+        range::merge(&mut unarmed);
+        let expected = [part(0, 4), part(8, 8), part(20, 4)];
+        assert_eq!(range::intersect(&unarmed, &expected), expected);
+        assert_eq!(strangers.iter().map(MemoryRegion::range).collect::<Vec<_>>(), [stranger]);
+        looks.alike()[0]
+            .written(&mut pagemap, &regions, &unarmed, true, |found| written.push(found.range))
+            .expect("asked");
+        range::merge(&mut written);
+        assert_eq!(written, expected);
     }
 }

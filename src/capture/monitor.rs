@@ -21,7 +21,7 @@ use super::probe::{self, Rung};
 use super::range;
 use super::region::MemoryRegion;
 use super::running::RunningThreads;
-use super::target::{TargetInfo, errno};
+use super::target::{Status, TargetInfo, errno};
 use super::tracker::Tracker;
 use super::unwatched::{self, NotWatched, UnwatchedRegion};
 use super::watch::Stopped;
@@ -249,6 +249,7 @@ impl GlassRamMonitor {
         threads
             .into_iter()
             .chain(rung)
+            .chain(pinned(self.target.info.pid))
             .chain(self.tracker.unknown(self.config.anonymize))
             .chain(memory)
             .collect()
@@ -361,6 +362,15 @@ impl GlassRamMonitor {
         }
         Ok(())
     }
+}
+
+/// Memory that is written without a page table being asked.
+fn pinned(pid: u32) -> Option<LostFeature> {
+    let kib = Status::of(pid).ok()?.number("VmPin").filter(|kib| *kib > 0)?;
+    let reason = format!(
+        "{kib} KiB are pinned, and what the kernel or a device writes there (registered buffers of io_uring, RDMA) leaves no trace"
+    );
+    Some(LostFeature { what: "writes into pinned memory", reason })
 }
 
 /// The kernel tells of a fork before the child has a number.

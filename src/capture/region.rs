@@ -41,7 +41,7 @@ pub enum RegionKind {
     Shared,
     /// Huge pages from a hugetlbfs pool: written 2 MiB or 1 GiB at a time as far as anyone can see.
     HugeTlb,
-    /// The kernel's own pages and device memory; never watched.
+    /// The kernel's own pages and device memory, by its name; watched only where that is an ordinary file's.
     Special,
 }
 
@@ -96,6 +96,28 @@ impl MemoryRegion {
         self.is_writable() && self.kind() != RegionKind::Special
     }
 
+    /// Whether it may be read right now.
+    fn is_readable(&self) -> bool {
+        self.permissions.as_bytes().first() == Some(&b'r')
+    }
+
+    /// Whether this is private memory without a file.
+    pub(super) fn is_anonymous(&self) -> bool {
+        let kind = matches!(self.kind(), RegionKind::Anonymous | RegionKind::Heap | RegionKind::Stack);
+        kind && self.inode == 0 && !self.is_shared()
+    }
+
+    /// Whether its writes are followed although it cannot be written to right now. A program that makes code gives itself the right to
+    /// write it, writes, and takes the right away again within a moment (W^X), which the table of mappings hardly ever shows.
+    pub(super) fn is_between_writes(&self) -> bool {
+        self.is_readable() && !self.is_writable() && self.is_anonymous()
+    }
+
+    /// Whether its name is one that devices and objects of the kernel have.
+    pub(super) fn has_device_name(&self) -> bool {
+        self.pathname.as_deref().is_some_and(is_device)
+    }
+
     /// What the mapping is for, told from its name and permissions.
     pub fn kind(&self) -> RegionKind {
         let name = self.pathname.as_deref().unwrap_or_default();
@@ -124,7 +146,7 @@ fn is_device(name: &str) -> bool {
         || name.starts_with("/anon_inode:")
         || name.starts_with("socket:")
         || name.starts_with("/dmabuf")
-        || name.starts_with("/i915")
+        || matches!(name, "/i915" | "/i915 (deleted)")
 }
 
 impl fmt::Display for MemoryRegion {

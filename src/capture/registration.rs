@@ -20,6 +20,7 @@ use nix::errno::Errno;
 
 use super::CaptureError;
 use super::attach::ProcessAttach;
+use super::devices::Devices;
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
 use super::sys;
@@ -53,6 +54,7 @@ pub(super) struct Registration {
     /// Where one call may go over several of them: sorted, disjoint.
     spans: Vec<PageRange>,
     unwatched: Vec<UnwatchedRegion>,
+    devices: Devices,
     begun: bool,
 }
 
@@ -106,7 +108,7 @@ impl Registration {
         yielding: &Yielding,
     ) -> Result<Vec<MemoryRegion>, CaptureError> {
         let mappings = table.len();
-        let mut entries = self.entries(table, yielding);
+        let mut entries = self.entries(target.info.pid, table, yielding);
         self.let_go(target, &entries);
         if std::mem::replace(&mut self.begun, true) {
             let crowded = is_crowded(mappings, &entries, sys::max_map_count());
@@ -118,29 +120,40 @@ impl Registration {
         range::merge(&mut self.covered);
         self.spans = spans(&entries);
         let (mut watched, mut unwatched) = (Vec::with_capacity(entries.len()), Vec::new());
-        for Entry { region, fate, .. } in entries.into_iter().filter(|entry| entry.region.is_watchable()) {
+        for Entry { region, fate, .. } in entries {
             match fate {
-                Fate::Left(why) => unwatched.push(UnwatchedRegion { region, why }),
-                Fate::Registered | Fate::New => watched.push(region),
+                Fate::Left(why) if region.is_writable() => unwatched.push(UnwatchedRegion { region, why }),
+                Fate::Registered | Fate::New if !region.is_reservation() || region.is_between_writes() => {
+                    watched.push(region);
+                }
+                _ => {}
             }
         }
         self.unwatched = unwatched;
         Ok(watched)
     }
 
-    fn entries(&self, table: Vec<MemoryRegion>, yielding: &Yielding) -> Vec<Entry> {
+    fn entries(&mut self, pid: u32, table: Vec<MemoryRegion>, yielding: &Yielding) -> Vec<Entry> {
         let starts: Vec<u64> = table.iter().map(|region| region.start).collect();
         let mut covered = self.covered.iter().peekable();
         let mut entries = Vec::with_capacity(table.len());
         for (at, region) in table.into_iter().enumerate() {
-            if !region.is_watchable() && !region.is_reservation() {
-                continue;
-            }
             while covered.next_if(|covered| covered.end <= region.start).is_some() {}
             let inside = covered
                 .peek()
                 .is_some_and(|covered| covered.start <= region.start && region.end <= covered.end);
+            let is_device = region.kind() == RegionKind::Special;
+            let could = match is_device {
+                true => region.is_writable() && region.has_device_name(),
+                // What could be written to when it was registered stays watched without the right.
+                false => region.is_writable() || region.is_reservation() || inside,
+            };
+            if !could {
+                continue;
+            }
+            let is_device = is_device && !self.devices.is_file(pid, &region);
             let fate = match (yielding.leaves(&region), self.refused(&region)) {
+                _ if is_device => Fate::Left(Unwatched::Device),
                 (Some(why), _) | (None, Some(why)) => Fate::Left(why),
                 (None, None) if inside => Fate::Registered,
                 (None, None) => Fate::New,
@@ -275,8 +288,7 @@ fn whole(group: &[Entry]) -> Option<PageRange> {
 impl MemoryRegion {
     /// Whether this is private memory without a file that cannot be written to: a part of an allocator's reservation, or a stack's guard.
     fn is_reservation(&self) -> bool {
-        let anonymous = matches!(self.kind(), RegionKind::Anonymous | RegionKind::Heap | RegionKind::Stack);
-        anonymous && self.inode == 0 && !self.is_shared() && !self.is_writable()
+        self.is_anonymous() && !self.is_writable()
     }
 }
 

@@ -101,7 +101,8 @@ impl SoftDirtyTracker {
             return Err(Stopped::Gone);
         }
         let table = target.maps.parse(pid).map_err(Stopped::Failed)?;
-        let watched: Vec<MemoryRegion> = table.into_iter().filter(MemoryRegion::is_watchable).collect();
+        let watched: Vec<MemoryRegion> =
+            table.into_iter().filter(|region| region.is_watchable() || region.is_between_writes()).collect();
         let changed = *self.regions != *watched;
         if changed {
             self.regions = watched.into();

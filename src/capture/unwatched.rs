@@ -36,6 +36,8 @@ pub enum Unwatched {
     /// The same, whatever the size of the piece: the target has many mappings for what the kernel lets it
     /// have, or got them by us.
     Crowded,
+    /// Device memory, or an object of the kernel: what is written there is in no page of the target's own.
+    Device,
 }
 
 impl fmt::Display for Unwatched {
@@ -56,6 +58,7 @@ impl fmt::Display for Unwatched {
             Self::Crowded => f.write_str(
                 "the target has many of the mappings that it may have (vm.max_map_count), and would get more by being watched here",
             ),
+            Self::Device => f.write_str("device memory or an object of the kernel: writes to it leave no trace"),
             Self::Growing => {
                 f.write_str("it grows in small pieces, and would become too many mappings if each was watched at once")
             }

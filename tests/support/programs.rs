@@ -157,6 +157,31 @@ unsafe fn act(command: &str, n: &[u64]) -> u64 {
                 each(start, count, step).for_each(|page| page.write_volatile(page.read_volatile() + 1));
                 0
             }
+            // As a program that makes code: the right to write is there for a moment only.
+            ("patch", &[start, count]) => {
+                let length = (count * super::PAGE) as usize;
+                libc::mprotect(start as *mut _, length, rw);
+                each(start, count / 2, 2).for_each(|page| page.write_volatile(page.read_volatile() + 1));
+                answer(libc::mprotect(start as *mut _, length, libc::PROT_READ))
+            }
+            // A file that has a device's name; 0 where there may be none.
+            ("mmap-named", &[length]) => {
+                let name = c"/dev/memory-glass-test";
+                let file = libc::open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, 0o600);
+                if file < 0 {
+                    return 0;
+                }
+                libc::unlink(name.as_ptr());
+                libc::ftruncate(file, length as i64);
+                libc::mmap(std::ptr::null_mut(), length as usize, rw, libc::MAP_SHARED, file, 0) as u64
+            }
+            ("pin", &[start, length]) => {
+                let mut parameters = [0_u32; 30];
+                let ring = libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr());
+                let buffer = libc::iovec { iov_base: start as *mut _, iov_len: length as usize };
+                // IORING_REGISTER_BUFFERS
+                answer(libc::syscall(libc::SYS_io_uring_register, ring, 0, &raw const buffer, 1) as i32)
+            }
             ("read", &[start, count, step]) => {
                 each(start, count, step).fold(0, |sum, page| sum ^ page.read_volatile())
             }
