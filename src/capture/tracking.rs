@@ -19,7 +19,7 @@ const TABLE_SHARE: u32 = 50;
 const LONG_TABLE: usize = 500;
 /// A target that takes no faults is looked at all the same: others may write to its memory (process_vm_writev(2), a process that has the
 /// same memory). While nobody is found to, that takes at most this part of our time, …
-const SILENT_SHARE: u32 = 200;
+const SILENT_SHARE: u32 = 400;
 /// … but is done as often as this; and for so long after something was found, in each window.
 const LOOK_AGE: Duration = Duration::from_secs(1);
 
