@@ -64,7 +64,7 @@ fn a_target_that_sleeps_and_is_written_by_others_is_seen_in_every_window() {
 #[test]
 fn what_may_be_written_for_a_moment_only_is_watched() {
     for (kind, protected_before) in
-        [("mmap", true), ("mmap", false), ("mmap-shared", false), ("mmap-self", false)]
+        [("mmap", true), ("mmap", false), ("mmap-shared", true), ("mmap-shared", false), ("mmap-self", false)]
     {
         let mut target = Target::start("obey");
         let start = target.ask(&format!("{kind} {LENGTH}"));

@@ -146,7 +146,9 @@ impl Registration {
             let could = match is_device {
                 true => region.is_writable() && region.has_device_name(),
                 // What could be written to when it was registered stays watched without the right.
-                false => region.is_writable() || region.is_reservation() || inside,
+                false => {
+                    region.is_writable() || region.is_reservation() || region.is_between_writes() || inside
+                }
             };
             if !could {
                 continue;

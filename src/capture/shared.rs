@@ -38,7 +38,7 @@ impl SharedMemory {
         if let Some(before) = before {
             let before: Vec<PageRange> = before.iter().map(MemoryRegion::range).collect();
             let own: Vec<PageRange> =
-                watched.iter().filter(|region| is_own(region)).map(MemoryRegion::range).collect();
+                watched.iter().filter(|region| region.is_own_shared()).map(MemoryRegion::range).collect();
             self.fresh.extend(range::subtract(&own, &before));
             range::merge(&mut self.fresh);
         }
@@ -47,7 +47,7 @@ impl SharedMemory {
     /// These mappings have taken the places of others.
     pub fn strangers(&mut self, regions: &[MemoryRegion], places: &[PageRange]) {
         self.marks.forget(places);
-        self.fresh.extend(regions.iter().filter(|region| is_own(region)).map(MemoryRegion::range));
+        self.fresh.extend(regions.iter().filter(|region| region.is_own_shared()).map(MemoryRegion::range));
         range::merge(&mut self.fresh);
     }
 
@@ -104,10 +104,4 @@ fn unless_moved(answer: Result<(), Errno>) -> Result<(), Errno> {
 /// Whether marks tell anything in it.
 fn takes_marks(region: &MemoryRegion) -> bool {
     region.is_shared() && region.kind() != RegionKind::HugeTlb
-}
-
-/// Whether only the process that made it, and its children, can have put anything into it.
-fn is_own(region: &MemoryRegion) -> bool {
-    let name = region.pathname.as_deref().unwrap_or_default();
-    region.is_shared() && (name == "/dev/zero (deleted)" || name.starts_with("[anon_shmem:"))
 }
