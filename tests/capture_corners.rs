@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use memory_glass::capture::LostFeature;
@@ -119,4 +120,13 @@ fn a_file_is_watched_whatever_its_name_and_what_cannot_be_seen_is_named() {
     }
     let lost = pinned(monitor.lost());
     assert!(lost.len() == 1 && lost[0].reason.starts_with("1024 KiB are pinned"), "{lost:?}");
+    drop(monitor);
+    let directory = tempfile::tempdir().expect("made");
+    let recorded = Command::new(env!("CARGO_BIN_EXE_memory-glass"))
+        .args(["record", &target.pid().to_string(), "--seconds", "0.3", "--json", "-o"])
+        .arg(directory.path().join("corners.mgr"))
+        .output()
+        .expect("run");
+    let words = String::from_utf8_lossy(&recorded.stdout);
+    assert!(words.contains("1024 KiB are pinned"), "{words}{}", String::from_utf8_lossy(&recorded.stderr));
 }

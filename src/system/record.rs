@@ -18,8 +18,8 @@ use super::target::resolve;
 use super::words::bytes;
 use crate::capture::recording::{Recorded, Recorder, RingLimits};
 use crate::capture::{
-    Attacher, CaptureEvent, ExitReason, GlassRamMonitor, MonitorConfig, ProcessAttach, Rung, SecurityConfig,
-    TargetInfo, TargetMetrics, shortage,
+    Attacher, CaptureEvent, ExitReason, GlassRamMonitor, LostFeature, MonitorConfig, NotWatched,
+    ProcessAttach, Rung, SecurityConfig, TargetInfo, TargetMetrics, shortage,
 };
 use crate::channel::Event as ChannelEvent;
 use crate::plain::Plain;
@@ -68,6 +68,10 @@ pub struct RecordReport {
     /// What watching cost the target.
     #[serde(flatten)]
     pub target: TargetMetrics,
+    /// What the recording goes without, and why.
+    pub lost: Vec<LostFeature>,
+    /// Writable memory that was not watched.
+    pub not_watched: Vec<NotWatched>,
     /// Why recording ended early, if it did.
     pub ended: Option<String>,
     /// The processes that it has forked, where they were followed.
@@ -328,6 +332,7 @@ fn finish(tape: Tape, whole: bool) -> Result<RecordReport> {
         }
     }
     let metrics = monitor.target_metrics();
+    let (lost, not_watched) = (monitor.lost(), monitor.not_watched());
     monitor.detach()?;
     let recorded = recorder.finish(ended)?;
     Ok(RecordReport {
@@ -341,6 +346,8 @@ fn finish(tape: Tape, whole: bool) -> Result<RecordReport> {
         dropped: recorded.dropped,
         bytes: recorded.bytes,
         target: metrics,
+        lost,
+        not_watched,
         ended: ended.map(|reason| reason.to_string()),
         followed: Vec::new(),
         missed: None,
@@ -378,6 +385,9 @@ impl fmt::Display for RecordReport {
             "  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), {:.1} MB; estimated",
             target.overhead_percent, target.slow_down_factor, target.memory_overhead_mb
         )?;
+        for lost in &self.lost {
+            writeln!(f, "  without   {}", Plain(lost))?;
+        }
         if let Some(ended) = &self.ended {
             writeln!(f, "  ended     {}", Plain(ended))?;
         }
