@@ -24,6 +24,7 @@ mod replay;
 mod sampled;
 mod solve;
 mod sums;
+mod tiles;
 mod trace;
 
 pub use accuracy::{AccuracyEstimate, ESTIMATE_WINDOWS, HeldOutAccuracy, LEAST_EVIDENCE, Score};
@@ -38,6 +39,7 @@ pub use sampled::{HeldOut, SampledMap};
 pub use solve::{
     Cells, Field, FusedLasso, HaarFista, Markov, SampleChanges, Samples, Solver, SolverKind, Tv,
 };
+pub use tiles::{MapTiles, survey, tile_side};
 pub use trace::WriteTrace;
 
 use crate::capture::shortage;
