@@ -9,11 +9,8 @@
 @group(0) @binding(3) var<storage, read_write> coded: array<u32>;
 
 // As in phase.wgsl.
-fn fixed(bits: u32) -> u32 {
-    let key = select(min(bits, 0x3f800000u), 0u, bits > 0x7f800000u);
-    let exponent = key >> 23u;
-    let fraction = (key & 0x7fffffu) | 0x800000u;
-    return min(select(0u, fraction >> (134u - max(exponent, 111u)), exponent >= 111u), 65535u);
+fn level(word: u32, cell: u32) -> u32 {
+    return (word >> ((cell & 1u) << 4u)) & 0xffffu;
 }
 
 @compute @workgroup_size(64)
@@ -24,6 +21,6 @@ fn avalanche(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgrou
     }
     let age = ages[cell];
     let faded = min(min(age, 65535u) * work.y, 49151u);
-    let quiet = ((fixed(density[cell]) >> 2u) << 16u) | 1u;
+    let quiet = ((level(density[cell >> 1u], cell) >> 2u) << 16u) | 1u;
     coded[cell] = select((65535u - faded) << 16u, quiet, age == 0xffffffffu);
 }

@@ -1,9 +1,9 @@
 // The map and what lies around it: values of cells, palette, legend and words into a linear XRGB8888 picture.
 //
 // All arithmetic on what decides a colour is on integers, and every step is exact: a driver has no freedom, so the CPU
-// reference in tests/ expects the same pixels, bit for bit. A cell's value is either the bits of an f32, its density, or a
-// word that the stage of another mode has made of its own inputs: the level, 0..65535, in the upper half, and in the
-// lower one which ramp of colours it goes by.
+// reference in tests/ expects the same pixels, bit for bit. A cell's value is a word: the level, 0..65535, in the upper half,
+// and in the lower one which ramp of colours it goes by. The stage of another mode has made such words of its own inputs;
+// of a density v there is only the level, floor(65536 * v), two cells a word.
 
 struct Rect { x: u32, y: u32, width: u32, height: u32 }
 
@@ -38,11 +38,11 @@ struct Stage {
     ramps: array<vec4<u32>, 640>,
 }
 
-// Cells are words of another stage, not densities.
+// Cells are words of another stage, not levels of densities.
 override CODED: bool = false;
 
 @group(0) @binding(0) var<uniform> stage: Stage;
-// The cells' values, row after row.
+// The cells' values, row after row; densities two a word.
 @group(0) @binding(1) var<storage, read> density: array<u32>;
 // Three tables. From 0: the first cell of each pixel along the map, and one more. From `edges`, where cells are no
 // smaller than pixels: the first pixel of each cell, and one more. From `mask`: the coverage of four pixels a word, the
@@ -53,41 +53,29 @@ override CODED: bool = false;
 // otherwise of pixels.
 @group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>;
 
-const ONE: u32 = 0x3f800000u;
 // Pixels of a column that one invocation of `crowds` draws.
 const ROWS: u32 = 8u;
-const INFINITY: u32 = 0x7f800000u;
-// 2^-8.
-const LEAST: u32 = 0x3b800000u;
 
-// Values such that brighter cells have larger ones. Bits of positive floats are ordered like the floats: what is below 0 or
-// no number counts as 0, what is above 1 as 1.
-fn key(value: u32) -> u32 {
+// Of a cell; brighter ones have larger values.
+fn value(cell: u32) -> u32 {
     if CODED {
-        return value;
+        return density[cell];
     }
-    return select(min(value, ONE), 0u, value > INFINITY);
+    let two = density[cell >> 1u];
+    return select(two << 16u, two & 0xffff0000u, (cell & 1u) == 1u);
 }
 
-// floor(256 * v), and 255 for v = 1. The exponent of 2^-8 is 119. Logarithmic: floor(32 * (8 + log2 v)), with the log that is
-// straight between powers of two, which is the bits of a float themselves.
-fn step_of(key: u32) -> u32 {
-    if CODED {
-        let level = key >> 16u;
-        let octave = firstLeadingBit(max(level, 1u));
-        let octaves = (octave << 15u) + ((level << (15u - octave)) & 0x7fffu);
-        let log_step = select(0u, (octaves - (8u << 15u)) >> 10u, level >= 256u);
-        return select(level >> 8u, log_step, stage.logarithmic == 1u);
-    }
-    let exponent = key >> 23u;
-    let fraction = (key & 0x7fffffu) | 0x800000u;
-    let small = select(0u, fraction >> (142u - min(exponent, 142u)), exponent >= 119u);
-    let log_step = select(0u, (key - LEAST) >> 18u, key >= LEAST);
-    return min(select(small, log_step, stage.logarithmic == 1u), 255u);
+// Linear: floor(256 * v). Logarithmic: floor(32 * (8 + log2 v)), with the log that is straight between powers of two.
+fn step_of(value: u32) -> u32 {
+    let level = value >> 16u;
+    let octave = firstLeadingBit(max(level, 1u));
+    let octaves = (octave << 15u) + ((level << (15u - octave)) & 0x7fffu);
+    let log_step = select(0u, (octaves - (8u << 15u)) >> 10u, level >= 256u);
+    return select(level >> 8u, log_step, stage.logarithmic == 1u);
 }
 
-fn color_of(key: u32) -> u32 {
-    return ramp(select(0u, key & 0xffffu, CODED), step_of(key));
+fn color_of(value: u32) -> u32 {
+    return ramp(select(0u, value & 0xffffu, CODED), step_of(value));
 }
 
 fn ramp(which: u32, step: u32) -> u32 {
@@ -133,7 +121,7 @@ fn cells(@builtin(global_invocation_id) at: vec3<u32>) {
     if column >= stage.part_width {
         return;
     }
-    let color = color_of(key(density[row * stage.cells + sheet[x]]));
+    let color = color_of(value(row * stage.cells + sheet[x]));
     // What of its rows lies within the part is found once, and not asked for each pixel.
     let above = i32(stage.map.y) - i32(stage.part_y);
     let top = max(above + i32(sheet[stage.edges + row]), 0);
@@ -165,7 +153,7 @@ fn crowds(@builtin(global_invocation_id) at: vec3<u32>) {
         var most = 0u;
         for (; row < bottom; row++) {
             for (var at_cell = row * stage.cells + left; at_cell < row * stage.cells + right; at_cell++) {
-                most = max(most, key(density[at_cell]));
+                most = max(most, value(at_cell));
             }
         }
         let line = stage.map.y + y - stage.part_y;

@@ -6,12 +6,9 @@
 @group(0) @binding(2) var<storage, read> after: array<u32>;
 @group(0) @binding(3) var<storage, read_write> coded: array<u32>;
 
-// floor(65536 * v) of the bits of an f32, and 65535 for v = 1 and above; 0 below 2^-16 and for what is no number.
-fn fixed(bits: u32) -> u32 {
-    let key = select(min(bits, 0x3f800000u), 0u, bits > 0x7f800000u);
-    let exponent = key >> 23u;
-    let fraction = (key & 0x7fffffu) | 0x800000u;
-    return min(select(0u, fraction >> (134u - max(exponent, 111u)), exponent >= 111u), 65535u);
+// Levels are floor(65536 * v), and 65535 for v = 1; two cells share a word.
+fn level(word: u32, cell: u32) -> u32 {
+    return (word >> ((cell & 1u) << 4u)) & 0xffffu;
 }
 
 @compute @workgroup_size(64)
@@ -20,7 +17,7 @@ fn phase(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) 
     if cell >= cells.x {
         return;
     }
-    let older = fixed(before[cell]);
-    let newer = fixed(after[cell]);
+    let older = level(before[cell >> 1u], cell);
+    let newer = level(after[cell >> 1u], cell);
     coded[cell] = select(((newer - older) << 16u), ((older - newer) << 16u) | 1u, older > newer);
 }

@@ -7,11 +7,8 @@
 @group(0) @binding(2) var<storage, read_write> coded: array<u32>;
 
 // As in phase.wgsl.
-fn fixed(bits: u32) -> u32 {
-    let key = select(min(bits, 0x3f800000u), 0u, bits > 0x7f800000u);
-    let exponent = key >> 23u;
-    let fraction = (key & 0x7fffffu) | 0x800000u;
-    return min(select(0u, fraction >> (134u - max(exponent, 111u)), exponent >= 111u), 65535u);
+fn level(word: u32, cell: u32) -> u32 {
+    return (word >> ((cell & 1u) << 4u)) & 0xffffu;
 }
 
 @compute @workgroup_size(64)
@@ -20,6 +17,6 @@ fn waterfall(@builtin(global_invocation_id) at: vec3<u32>) {
         return;
     }
     let cell = at.y * work.x + at.x;
-    let level = fixed(lines[cell]);
-    coded[cell] = select(level << 16u, (max(level, 0x4000u) << 16u) | 1u, at.y == work.z);
+    let value = level(lines[cell >> 1u], cell);
+    coded[cell] = select(value << 16u, (max(value, 0x4000u) << 16u) | 1u, at.y == work.z);
 }

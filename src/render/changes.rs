@@ -175,9 +175,8 @@ mod tests {
         let runs = changed.runs();
         assert!(runs.windows(2).all(|pair| pair[0].end < pair[1].start), "{runs:?}");
         let cells: Vec<usize> = runs.into_iter().flatten().collect();
-        let mut expected: Vec<usize> = (0..4096)
-            .filter(|cell| changed.tiles.contains(&(cell / 64 / 4 * 16 + cell % 64 / 4)))
-            .collect();
+        let mut expected: Vec<usize> =
+            (0..4096).filter(|cell| changed.tiles.contains(&(cell / 64 / 4 * 16 + cell % 64 / 4))).collect();
         expected.sort_unstable();
         assert_eq!(cells, expected);
         let mut of_tiles: Vec<usize> =

@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
+use super::changes::{Changed, Comparisons};
 use super::layout::{PictureLayout, Rect};
 use super::picture::Picture;
 use super::scene::Scene;
 use super::sheet::first_pixel;
-use super::upload::in_rows;
-use crate::sensing::DensityMap;
 
 /// Tiles along a side of the map.
 const TILES: usize = 16;
@@ -42,7 +41,12 @@ impl Tile {
 
 impl Damage {
     /// What makes `picture` of what the buffer holds.
-    pub(super) fn between(shown: Option<&Shown>, picture: &Picture, layout: &PictureLayout) -> Damage {
+    pub(super) fn between(
+        shown: Option<&Shown>,
+        picture: &Picture,
+        layout: &PictureLayout,
+        comparisons: &mut Comparisons,
+    ) -> Damage {
         let whole = vec![Tile::whole(layout)];
         let Some(old) = shown.filter(|old| old.layout == *layout) else {
             return Damage { surroundings: true, panel: true, tiles: whole };
@@ -56,7 +60,11 @@ impl Damage {
             && !picture.glow
             && old.picture.is_dressed_like(picture)
             && picture.motion.as_ref().is_none_or(|motion| motion.share >= 256);
-        let tiles = if plain { changed(&old.picture.density, &picture.density) } else { whole };
+        let tiles = if plain && old.picture.density.dim() == picture.density.dim() {
+            tiles(&comparisons.between(&old.picture.known(), &picture.known()))
+        } else {
+            whole
+        };
         Damage { surroundings: false, panel, tiles }
     }
 
@@ -145,34 +153,36 @@ fn pixels_of(layout: &PictureLayout, cells: &Range<u32>) -> Range<u32> {
     first as u32..last.min(s) as u32
 }
 
-/// The tiles in which two maps of one size differ, bit by bit.
-fn changed(old: &DensityMap, new: &DensityMap) -> Vec<Tile> {
-    let side = new.nrows();
-    let step = side.div_ceil(TILES).max(1);
-    let (old, new) = (in_rows(old), in_rows(new));
-    let mut tiles = Vec::new();
-    for top in (0..side).step_by(step) {
-        let bottom = (top + step).min(side);
-        for left in (0..side).step_by(step) {
-            let right = (left + step).min(side);
-            let differs = (top..bottom).any(|row| {
-                let line = row * side + left..row * side + right;
-                bytemuck::cast_slice::<f32, u8>(&old[line.clone()])
-                    != bytemuck::cast_slice::<f32, u8>(&new[line])
-            });
-            if differs {
-                tiles.push(Tile { columns: left as u32..right as u32, rows: top as u32..bottom as u32 });
-            }
-        }
+/// The same as tiles of the picture, which are no smaller.
+fn tiles(changed: &Changed) -> Vec<Tile> {
+    let step = (changed.step * changed.across).div_ceil(TILES).max(1);
+    let mut differs = [[false; TILES]; TILES];
+    for tile in &changed.tiles {
+        let (row, column) = (tile / changed.across, tile % changed.across);
+        differs[row * changed.step / step][column * changed.step / step] = true;
     }
-    tiles
+    let cells = |tile: usize| (tile * step) as u32..((tile + 1) * step) as u32;
+    let of_row = |(row, line): (usize, &[bool; TILES])| {
+        let columns = (0..TILES).filter(|column| line[*column]);
+        columns.map(|column| Tile { columns: cells(column), rows: cells(row) }).collect::<Vec<_>>()
+    };
+    differs.iter().enumerate().flat_map(of_row).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
+    use super::super::changes::Known;
     use super::*;
+    use crate::sensing::DensityMap;
+
+    fn changed(old: &DensityMap, new: &DensityMap) -> Vec<Tile> {
+        let known = |map: &DensityMap| Known::bare(&Arc::new(map.clone()));
+        tiles(&Comparisons::default().between(&known(old), &known(new)))
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]

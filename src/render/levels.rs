@@ -14,8 +14,10 @@ pub(super) fn level(share: f32) -> u16 {
     (share * 65536.0).max(0.0).min(65535.0) as i32 as u16
 }
 
-/// Cells that are made levels in one go, in memory of the processor's own: what they go to may be slow to write piecemeal.
-const BLOCK: usize = 2048;
+/// Bytes that are made in one go, in memory of the processor's own: what they go to may be slow to write piecemeal.
+const BLOCK: usize = 1 << 13;
+/// The same where runs are short.
+const SHORT: usize = 1 << 7;
 /// Cells from which on several threads are quicker than one.
 const MANY: usize = 1 << 20;
 /// More threads than this find the memory busy.
@@ -30,32 +32,65 @@ pub(super) struct Job<'a> {
 
 /// Does all of it, on several threads where that pays.
 pub(super) fn write(jobs: Vec<Job<'_>>) {
-    let cells = jobs.iter().map(|job| job.into.len() / 2).sum();
-    in_parallel(cells, jobs, write_job);
+    let bytes: usize = jobs.iter().map(|job| job.into.len()).sum();
+    let in_blocks = |size: usize| jobs.iter().all(|job| job.into.len().is_multiple_of(size));
+    if bytes < 2 * MANY {
+        jobs.into_iter().for_each(write_job);
+    } else if in_blocks(BLOCK) {
+        write_blocks::<BLOCK>(jobs);
+    } else if in_blocks(SHORT) {
+        write_blocks::<SHORT>(jobs);
+    } else {
+        jobs.into_iter().for_each(write_job);
+    }
+}
+
+/// Only places of a size that is known may go to another thread.
+fn write_blocks<const SIZE: usize>(jobs: Vec<Job<'_>>) {
+    let bytes: usize = jobs.iter().map(|job| job.into.len()).sum();
+    let jobs = jobs.into_iter().map(|Job { cells, into }| {
+        (cells, into.into_chunks::<SIZE>().0.into_iter().collect::<Vec<WriteOnly<'_, [u8; SIZE]>>>())
+    });
+    in_parallel(bytes / 2, jobs.collect(), |(cells, blocks)| {
+        let mut levels = Levels(&cells, 0);
+        let mut block = [0u16; BLOCK / 2];
+        for into in blocks {
+            let block = &mut block[..SIZE / 2];
+            levels.take(block);
+            WriteOnly::<[u8]>::from(into).copy_from_slice(bytemuck::cast_slice(block));
+        }
+    });
 }
 
 fn write_job(Job { cells, mut into }: Job<'_>) {
-    let mut block = [0u16; BLOCK];
-    let mut filled = 0;
-    let mut flush = |block: &[u16]| {
-        if let Some(mut place) = into.split_off(..2 * block.len()) {
-            place.copy_from_slice(bytemuck::cast_slice(block));
-        }
-    };
-    for mut run in cells {
-        while !run.is_empty() {
-            let (now, later) = run.split_at(run.len().min(BLOCK - filled));
-            for (level_of, share) in block[filled..].iter_mut().zip(now) {
+    let mut levels = Levels(&cells, 0);
+    let mut block = [0u16; BLOCK / 2];
+    while !into.is_empty() {
+        let block = &mut block[..(into.len() / 2).min(BLOCK / 2)];
+        let Some(mut place) = into.split_off(..2 * block.len()) else { return };
+        levels.take(block);
+        place.copy_from_slice(bytemuck::cast_slice(block));
+    }
+}
+
+/// The levels of runs of cells, one after another.
+struct Levels<'a>(&'a [&'a [f32]], usize);
+
+impl Levels<'_> {
+    /// The next ones, as many as there is room for.
+    fn take(&mut self, mut room: &mut [u16]) {
+        let Levels(runs, begun) = self;
+        while let Some(run) = runs.first().filter(|_| !room.is_empty()) {
+            let rest = &run[*begun..];
+            let count = rest.len().min(room.len());
+            let (now, later) = room.split_at_mut(count);
+            for (level_of, share) in now.iter_mut().zip(rest) {
                 *level_of = level(*share);
             }
-            (filled, run) = (filled + now.len(), later);
-            if filled == BLOCK {
-                flush(&block);
-                filled = 0;
-            }
+            room = later;
+            (*begun, *runs) = if count == rest.len() { (0, &runs[1..]) } else { (*begun + count, *runs) };
         }
     }
-    flush(&block[..filled]);
 }
 
 /// Does `work` with all of `parts`, of so many cells together; returns when all of it is done.
@@ -111,12 +146,20 @@ mod tests {
 
     #[test]
     fn runs_lie_one_after_another() {
-        let cells: Vec<f32> = (0..3 * BLOCK + 5).map(|cell| cell as f32 / 65536.0).collect();
-        let mut into = vec![0u8; 2 * (cells.len() - 10)];
-        write(vec![Job { cells: vec![&cells[..7], &cells[17..]], into: WriteOnly::from(&mut into[..]) }]);
-        let levels: Vec<u16> = into.chunks_exact(2).map(|two| u16::from_le_bytes([two[0], two[1]])).collect();
-        let expected: Vec<u16> = (0..7).chain(17..(3 * BLOCK + 5) as u16).collect();
-        assert_eq!(levels, expected);
+        // On one thread, on several in large blocks and in short ones, and what fits neither.
+        for (gap, rest) in [(10, 5), (0, 0), (64, 0), (64, 3)] {
+            let count = if (gap, rest) == (10, 5) { 3 * BLOCK + rest } else { 2 * MANY + rest };
+            let cells: Vec<f32> = (0..count).map(|cell| (cell % 65_521) as f32 / 65536.0).collect();
+            let mut into = vec![0u8; 2 * (cells.len() - gap)];
+            let half = cells.len() / 2;
+            let (first, second) = into.split_at_mut(2 * half);
+            let one = Job { cells: vec![&cells[..7], &cells[7..half]], into: WriteOnly::from(first) };
+            let two = Job { cells: vec![&cells[half + gap..]], into: WriteOnly::from(second) };
+            write(vec![one, two]);
+            let levels = into.chunks_exact(2).map(|two| u16::from_le_bytes([two[0], two[1]]));
+            let expected = (0..half).chain(half + gap..count).map(|cell| (cell % 65_521) as u16);
+            assert!(levels.eq(expected), "gap {gap}, rest {rest}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! them. Only what changed since a buffer was drawn last is drawn into it again, and nothing for a picture that is there
 //! already.
 
+mod changes;
 mod damage;
 mod error;
 mod export;
@@ -24,6 +25,7 @@ mod kernel;
 pub mod layout;
 mod legend;
 mod lettering;
+mod levels;
 mod marks;
 mod modes;
 mod overlay;

@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::changes::Known;
 use super::glow::MapPlace;
 use super::kernel::{Bind, Kernel, groups, module};
 use super::picture::{ColorScale, Motion, Picture};
@@ -95,23 +96,26 @@ impl Modes {
         let (kernel, inputs, shape) = match (&picture.scene, &picture.motion) {
             (Scene::Heatmap, Some(Motion { before, share })) if *share < 256 => {
                 work([cells, u32::from(*share), 0, 0]);
-                let before = uploads.map(Slot::Before, before);
-                (&self.motion, vec![before, uploads.map(Slot::Density, &picture.density)], groups(cells))
+                let before = uploads.map(encoder, Slot::Before, &Known::bare(before));
+                let density = uploads.map(encoder, Slot::Density, &picture.known());
+                (&self.motion, vec![before, density], groups(cells))
             }
             (Scene::Heatmap | Scene::Volume(_), _) => return None,
             (Scene::Phases(field), _) => {
                 work([cells, 0, 0, 0]);
-                let before = uploads.map(Slot::Before, &field.before);
-                (&self.phase, vec![before, uploads.map(Slot::After, &field.after)], groups(cells))
+                let before = uploads.map(encoder, Slot::Before, &Known::bare(&field.before));
+                let after = uploads.map(encoder, Slot::After, &Known::bare(&field.after));
+                (&self.phase, vec![before, after], groups(cells))
             }
             (Scene::Avalanche(field), _) => {
                 work([cells, FADE, 0, 0]);
                 let ages = uploads.put(Slot::Ages, field, |field| bytemuck::cast_slice(&field.ages).to_vec());
-                (&self.avalanche, vec![ages, uploads.map(Slot::Density, &picture.density)], groups(cells))
+                let density = uploads.map(encoder, Slot::Density, &picture.known());
+                (&self.avalanche, vec![ages, density], groups(cells))
             }
             (Scene::Waterfall(field), _) => {
                 work([side, side, field.cursor.unwrap_or(u32::MAX), 0]);
-                let lines = uploads.map(Slot::Lines, &field.lines);
+                let lines = uploads.map(encoder, Slot::Lines, &Known::bare(&field.lines));
                 let [columns, ..] = groups(side);
                 (&self.waterfall, vec![lines], [columns, side, 1])
             }

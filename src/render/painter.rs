@@ -126,7 +126,8 @@ impl Painter {
         match drawn {
             Ok(layout) => {
                 target.shown = Some(Shown { picture: picture.clone(), layout });
-                Ok(RenderingMetrics { copied: self.uploads.take_copied(), ..target.measure(begun) })
+                let (copied, written) = self.uploads.take_counts();
+                Ok(RenderingMetrics { copied, written, ..target.measure(begun) })
             }
             Err(error) => {
                 // Whether the uploads have arrived is not known; the next picture starts afresh.
@@ -181,9 +182,11 @@ impl Painter {
         step: &str,
     ) -> Result<PictureLayout, RenderError> {
         let gpu = self.gpu.clone();
+        // On a device that is gone no memory can be mapped.
+        gpu.check(step)?;
         let sheet = self.sheets.of(&gpu, picture, target.part().whole)?;
         let layout = sheet.layout.clone();
-        let mut damage = Damage::between(shown.as_ref(), picture, &layout);
+        let mut damage = Damage::between(shown.as_ref(), picture, &layout, self.uploads.comparisons());
         if !damage.tiles.is_empty() && sheet.pixels.list.len() > MANY_MARKS {
             damage.draw_whole_map(&layout);
         }
@@ -191,22 +194,22 @@ impl Painter {
         gpu.queue.write_buffer(&self.stage, 0, bytemuck::bytes_of(&stage));
 
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let density = self.uploads.map(Slot::Density, &picture.density);
         let coded = self.modes.code(&gpu, &mut encoder, &mut self.uploads, picture);
+        let is_coded = coded.is_some();
+        let values = coded.unwrap_or_else(|| self.uploads.map(&mut encoder, Slot::Density, &picture.known()));
         let place = MapPlace {
             side: layout.map.width,
             stride: target.stride,
             first: target.first + layout.map.y * target.stride + layout.map.x,
         };
         {
-            let values = coded.as_ref().unwrap_or(&density);
-            let buffers = [&self.stage, values, &sheet.buffer, &target.buffer, &self.tiles];
+            let buffers = [&self.stage, &values, &sheet.buffer, &target.buffer, &self.tiles];
             // A volume is drawn by its own stage.
             let volume = matches!(picture.scene, Scene::Volume(_));
             let tiles = if volume { Vec::new() } else { damage.words(&layout) };
             gpu.queue.write_buffer(&self.tiles, 0, bytemuck::cast_slice(&tiles));
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            self.map.run(&gpu, &mut pass, &buffers, &layout, &damage, &tiles, coded.is_some());
+            self.map.run(&gpu, &mut pass, &buffers, &layout, &damage, &tiles, is_coded);
         }
         if let Scene::Volume(volume) = &picture.scene {
             let drawn = (picture, &**volume);
@@ -244,6 +247,7 @@ impl Painter {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             self.overlay.run(&mut pass, &bound, groups(count as u32));
         }
+        self.uploads.end_frame(&encoder);
         let mut work = self.uploads.handed_over(false);
         work.push(encoder.finish());
         work.extend(self.uploads.handed_over(true));

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::changes::Known;
 use super::{ColorPalette, Marks, Scene};
-use crate::sensing::DensityMap;
+use crate::sensing::{DensityMap, MapTiles};
 
 /// What the map shows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,6 +69,8 @@ pub struct Motion {
 pub struct Picture {
     /// How much of each cell is written, indexed `[y][x]`; what lies outside 0..1 is drawn as the nearer end, NaN as 0.
     pub density: Arc<DensityMap>,
+    /// What is known of its tiles, so that nobody has to compare it with the one before; said of another map, it is not believed.
+    pub tiles: Option<Arc<MapTiles>>,
     /// The words beside the map.
     pub caption: Caption,
     /// The colours of the map.
@@ -89,6 +92,7 @@ impl Picture {
     pub fn new(density: Arc<DensityMap>, caption: Caption, palette: ColorPalette) -> Picture {
         Picture {
             density,
+            tiles: None,
             caption,
             palette,
             scene: Scene::Heatmap,
@@ -119,6 +123,11 @@ impl Picture {
         self.is_dressed_like(other)
             && Arc::ptr_eq(&self.density, &other.density)
             && self.caption == other.caption
+    }
+
+    /// The density, with what is known of it.
+    pub(super) fn known(&self) -> Known {
+        Known::new(&self.density, self.tiles.as_ref())
     }
 
     /// It differs from `other` in density and words at the most.
@@ -171,4 +180,6 @@ pub struct RenderingMetrics {
     pub dma_buf: Option<u64>,
     /// Bytes of maps that were copied to the GPU for it: none where the CPU writes them into memory that the GPU reads.
     pub copied: u64,
+    /// Bytes of maps that were written for the GPU at all: of a map of which little is new, little.
+    pub written: u64,
 }

@@ -44,13 +44,10 @@ impl SharedMap {
         self.inode
     }
 
-    /// Writes bytes from these places on.
-    pub(super) fn write<'a>(&mut self, parts: impl Iterator<Item = (usize, &'a [u8])>) -> io::Result<()> {
+    /// Lets `write` write into it.
+    pub(super) fn write_with(&mut self, write: impl FnOnce(&mut [u8])) -> io::Result<()> {
         self.fence.begin_cpu_write()?;
-        let memory = self.mapping.bytes_mut();
-        for (at, bytes) in parts {
-            memory[at..at + bytes.len()].copy_from_slice(bytes);
-        }
+        write(self.mapping.bytes_mut());
         self.fence.end_cpu_write()
     }
 }

@@ -254,6 +254,7 @@ impl MapTarget {
             zero_copy: self.imported.is_some(),
             dma_buf: self.imported,
             copied: 0,
+            written: 0,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{AccuracyEstimate, DensityMap, PageActivity, RateControl, SamplingConfig};
+use super::{AccuracyEstimate, DensityMap, PageActivity, RateControl, SamplingConfig, survey};
 use crate::capture::{FaultEvent, PageRange};
 use crate::map::{AddressLayout, HilbertSkilling, InvalidOrder, LayoutChange};
 use crate::{GlassRamError, Result};
@@ -53,6 +53,7 @@ pub struct CompressedSensingReconstructor {
     sparsity_threshold: f32,
     metrics: ReconstructionMetrics,
     new_pages: u64,
+    warm: Vec<bool>,
     rate: RateControl,
 }
 
@@ -66,6 +67,7 @@ impl CompressedSensingReconstructor {
             sparsity_threshold: 0.0,
             metrics: ReconstructionMetrics { accuracy: 1.0, ..Default::default() },
             new_pages: 0,
+            warm: Vec::new(),
             rate: RateControl::new(SamplingConfig::default()),
         })
     }
@@ -135,6 +137,11 @@ impl CompressedSensingReconstructor {
         self.activity.density_of(&self.layout, part, curve)
     }
 
+    /// Which tiles of the last window's map have a cell that is not zero, as [`survey`] says of it.
+    pub fn warm(&self) -> &[bool] {
+        &self.warm
+    }
+
     /// How often each page was written of late.
     pub fn activity(&self) -> &PageActivity {
         &self.activity
@@ -166,7 +173,8 @@ impl CompressedSensingReconstructor {
     }
 
     fn finish(&mut self, started: Instant, density: DensityMap) -> DensityMap {
-        let active = density.iter().filter(|share| **share > self.sparsity_threshold).count();
+        let (active, warm) = survey(&density, self.sparsity_threshold);
+        self.warm = warm;
         self.metrics = ReconstructionMetrics {
             time_ms: started.elapsed().as_secs_f64() * 1e3,
             accuracy: 1.0,

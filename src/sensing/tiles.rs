@@ -125,9 +125,8 @@ mod tests {
             let across = side / tile_side(side);
             assert_eq!(warm.len(), across * across);
             for (tile, warm) in warm.iter().enumerate() {
-                let within = |(x, y): &(usize, usize)| {
-                    y / tile_side(side) * across + x / tile_side(side) == tile
-                };
+                let within =
+                    |(x, y): &(usize, usize)| y / tile_side(side) * across + x / tile_side(side) == tile;
                 assert_eq!(*warm, hot.iter().any(within), "side {side}, tile {tile}");
             }
             // Column after column in memory.

@@ -132,6 +132,7 @@ impl Pipeline {
             half_life: self.reconstructor.half_life(),
         };
         let mut picture = Picture::new(density, caption, self.palette);
+        picture.tiles = self.tiles.clone();
         picture.scene = scene;
         picture.scale = self.view.scale;
         picture.glow = self.view.glow;

@@ -17,8 +17,8 @@ use crate::capture::{ArmingPolicy, MemoryRegion, PageRange, Rung, TargetInfo, Wi
 use crate::map::{AddressLayout, HilbertConfig, LayoutChange, LayoutFile};
 use crate::render::ColorPalette;
 use crate::sensing::{
-    AccuracyEstimate, Adjustment, Cells, CompressedSensingReconstructor, DensityMap, HeldOut, OrderControl,
-    PageSet, RateControl, SampledMap, Samples, SamplingConfig, SolverKind,
+    AccuracyEstimate, Adjustment, Cells, CompressedSensingReconstructor, DensityMap, HeldOut, MapTiles,
+    OrderControl, PageSet, RateControl, SampledMap, Samples, SamplingConfig, SolverKind,
 };
 use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, WindowFacts};
 
@@ -52,6 +52,8 @@ pub struct Pipeline {
     pub(super) confidence: Option<Confidence>,
     pub(super) recorder: TelemetryRecorder,
     pub(super) density: Arc<DensityMap>,
+    /// What is known of its tiles.
+    pub(super) tiles: Option<Arc<MapTiles>>,
     /// The mappings that the line is made of.
     regions: Vec<PageRange>,
     /// Bytes of writable memory that are in none of them.
@@ -109,6 +111,7 @@ impl Pipeline {
             confidence: None,
             recorder: TelemetryRecorder::new(),
             density,
+            tiles: None,
             regions: Vec::new(),
             not_watched: 0,
             relaid: false,
@@ -220,6 +223,7 @@ impl Pipeline {
             self.trail.forget_places();
         }
         self.density = Arc::new(density);
+        self.tiles = Some(Arc::new(MapTiles::of(&self.density, self.reconstructor.warm())));
         self.window_length = window.length;
         let pages = self.worth_showing(self.reconstructor.layout().pages());
         self.adjustments.extend(self.order.window(started.elapsed(), window.length, pages));
