@@ -162,10 +162,10 @@ impl Lettering {
         width
     }
 
-    /// Sets one line onto the sheet of a panel.
-    pub(crate) fn line(&mut self, sheet: &mut Coverage, panel: Rect, line: Line<'_>) {
+    /// Sets one line onto the sheet of a panel, and says in which rectangle of the sheet there may be letters.
+    pub(crate) fn line(&mut self, sheet: &mut Coverage, panel: Rect, line: Line<'_>) -> Rect {
         if line.text.is_empty() || line.place.is_empty() {
-            return;
+            return Rect::default();
         }
         let key = LineKey {
             text: line.text.to_owned(),
@@ -188,10 +188,19 @@ impl Lettering {
         // The line stands in the middle of its place.
         let top = top + (f64::from(line.place.height) - f64::from(line.size) * 1.2).round() as i64 / 2;
         let ink = u32::from(line.ink);
+        let (mut first, mut last) = (i32::MAX, i32::MIN);
         for Ink { x, y, coverage } in &self.lines[&key] {
             let shade = ((u32::from(*coverage) * ink + 127) / 255) as u8;
             sheet.add(left + i64::from(*x), top + i64::from(*y), shade);
+            (first, last) = (first.min(*y), last.max(*y));
         }
+        // Letters may reach above and below their place, but never out of it sideways.
+        let row = |y: i64| y.clamp(0, i64::from(sheet.height)) as u32;
+        let column = |x: i64| x.clamp(0, i64::from(sheet.width)) as u32;
+        let (x, y) = (column(left), row(top + i64::from(first)));
+        let right = column(left + i64::from(line.place.width));
+        let bottom = row(top + i64::from(last) + 1);
+        Rect { x, y, width: right - x, height: bottom.saturating_sub(y) }
     }
 
     /// The pixels of a line, cut at the edges of its place.

@@ -33,6 +33,7 @@ mod painter;
 mod palette;
 mod palette_tables;
 mod picture;
+mod pieces;
 mod ramps;
 pub mod scene;
 mod shared;

@@ -1,9 +1,12 @@
 //! Layout, words and marks of one size of picture, as the shaders read them; kept as long as they are the same.
 
+use std::ops::Range;
+
 use super::layout::PictureLayout;
 use super::legend::Legend;
 use super::overlay;
 use super::picture::{Caption, Picture};
+use super::pieces::Panel;
 use super::text::{Coverage, Lettering};
 use super::upload::storage;
 use super::{Gpu, RenderError};
@@ -16,6 +19,7 @@ pub(super) struct Sheet {
     pub(super) layout: PictureLayout,
     caption: Caption,
     legend: Legend,
+    panel: Panel,
     /// The shader's `sheet`.
     pub(super) buffer: wgpu::Buffer,
     marks: overlay::Key,
@@ -70,24 +74,31 @@ impl Sheets {
         let marks = overlay::Key::of(picture, &legend);
         let at = self.kept.iter().position(|sheet| sheet.layout == layout);
         let old = at.map(|at| self.kept.remove(at));
-        let (buffer, pixels) = match old {
+        let (mut panel, pixels) = match old {
             Some(old) => {
                 let same = old.caption == picture.caption && old.legend == legend;
-                (Some((old.buffer, same)), (old.marks == marks).then_some(old.pixels))
+                (Some((old.panel, old.buffer, same)), (old.marks == marks).then_some(old.pixels))
             }
             None => (None, None),
         };
-        let buffer = match buffer {
-            Some((buffer, true)) => buffer,
-            other => {
-                let words = sheet_words(&layout, &self.lettering.set(&picture.caption, &legend, &layout));
-                let size = (words.len() * size_of::<u32>()) as u64;
-                let buffer = match other {
-                    Some((buffer, _)) if buffer.size() == size => buffer,
-                    _ => storage(gpu, "sheet", size),
-                };
+        if let Some((panel, buffer, false)) = &mut panel {
+            let pieces = self.lettering.pieces(&picture.caption, &legend, &layout);
+            let mask = Tables::of(&layout).mask;
+            for rows in panel.update(&mut self.lettering, pieces) {
+                let words = mask_words(&layout, panel.coverage(), rows.clone());
+                let first = u64::from(mask + rows.start * Tables::of(&layout).mask_row);
+                gpu.queue.write_buffer(buffer, 4 * first, bytemuck::cast_slice(&words));
+            }
+        }
+        let (panel, buffer) = match panel {
+            Some((panel, buffer, _)) => (panel, buffer),
+            None => {
+                let pieces = self.lettering.pieces(&picture.caption, &legend, &layout);
+                let panel = Panel::new(&mut self.lettering, layout.panel, pieces);
+                let words = sheet_words(&layout, panel.coverage());
+                let buffer = storage(gpu, "sheet", (words.len() * size_of::<u32>()) as u64);
                 gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
-                buffer
+                (panel, buffer)
             }
         };
         let pixels = pixels.unwrap_or_else(|| {
@@ -97,7 +108,7 @@ impl Sheets {
             self.kept.remove(0);
         }
         let caption = picture.caption.clone();
-        self.kept.push(Sheet { layout, caption, legend, buffer, marks, pixels });
+        self.kept.push(Sheet { layout, caption, legend, panel, buffer, marks, pixels });
         Ok(&self.kept[self.kept.len() - 1])
     }
 }
@@ -133,14 +144,21 @@ fn sheet_words(layout: &PictureLayout, coverage: &Coverage) -> Vec<u32> {
     if tables.mask > tables.edges {
         words.extend((0..=layout.cells).map(|cell| first_pixel(layout, cell)));
     }
+    words.extend(mask_words(layout, coverage, 0..coverage.height));
+    words
+}
+
+/// Rows of the mask of a panel.
+fn mask_words(layout: &PictureLayout, coverage: &Coverage, rows: Range<u32>) -> Vec<u32> {
     let lead = layout.panel.x as usize % 4;
-    let (mask, row) = (words.len(), tables.mask_row as usize);
-    words.resize(mask + row * coverage.height as usize, 0);
-    if coverage.width > 0 {
+    let (row, width) = (Tables::of(layout).mask_row as usize, coverage.width as usize);
+    let mut words = vec![0; row * rows.len()];
+    if width > 0 {
         // The leftmost of four pixels is the lowest byte, which in little endian is the first.
-        let lines = bytemuck::cast_slice_mut::<u32, u8>(&mut words[mask..]).chunks_exact_mut(4 * row);
-        for (line, ink) in lines.zip(coverage.values.chunks_exact(coverage.width as usize)) {
-            line[lead..lead + ink.len()].copy_from_slice(ink);
+        let lines = bytemuck::cast_slice_mut::<u32, u8>(&mut words).chunks_exact_mut(4 * row);
+        let inks = coverage.values[rows.start as usize * width..].chunks_exact(width);
+        for (line, ink) in lines.zip(inks) {
+            line[lead..lead + width].copy_from_slice(ink);
         }
     }
     words

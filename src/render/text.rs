@@ -11,6 +11,7 @@ use super::layout::{PictureLayout, Rect};
 use super::legend::{Chart, Legend};
 pub use super::lettering::{Coverage, Lettering};
 pub(crate) use super::lettering::{FIGURES, LOUD, Line, PLAIN, QUIET, TEXT};
+use super::pieces::{Panel, Pieces};
 
 /// Coverage of an area that only marks its size.
 const SHADE: u8 = 30;
@@ -20,7 +21,13 @@ const HAIRLINE: u8 = 34;
 impl Lettering {
     /// Sets the words of a caption and a legend into the panel of a layout.
     pub fn set(&mut self, caption: &Caption, legend: &Legend, layout: &PictureLayout) -> Coverage {
-        let mut sheet = Coverage::new(layout.panel);
+        let pieces = self.pieces(caption, legend, layout);
+        Panel::new(self, layout.panel, pieces).into_coverage()
+    }
+
+    /// What there is to be set into that panel.
+    pub(super) fn pieces(&mut self, caption: &Caption, legend: &Legend, layout: &PictureLayout) -> Pieces {
+        let mut sheet = Pieces::default();
         if layout.panel.is_empty() {
             return sheet;
         }
@@ -31,7 +38,7 @@ impl Lettering {
         let size = em * if fits { 1.8 } else { 1.3 };
         let heading =
             Line { text: name, place: layout.title, size, family: TEXT, align: Align::Left, ink: LOUD };
-        self.line(&mut sheet, layout.panel, heading);
+        sheet.line(heading);
         let process = number.map(|number| format!("process {number}")).unwrap_or_default();
         self.words(&mut sheet, layout, &process, layout.process, QUIET);
 
@@ -44,7 +51,7 @@ impl Lettering {
         self.facts(&mut sheet, layout, &facts);
         // Where the axes are not the curve's, an area is not a stretch of memory.
         if let Some(scale) = layout.scale.filter(|_| legend.axes.is_empty()) {
-            frame(&mut sheet, layout.panel, scale.square, stroke(layout));
+            frame(&mut sheet, scale.square, stroke(layout));
             let area = f64::from(scale.cells) * f64::from(scale.cells) * caption.bytes_per_cell;
             let cells =
                 if scale.cells == 1 { "1 cell".into() } else { format!("{0} × {0} cells", scale.cells) };
@@ -56,7 +63,7 @@ impl Lettering {
     }
 
     /// The palette bar's title, frame, ticks and numbers; the colours are the shader's.
-    fn legend(&mut self, sheet: &mut Coverage, layout: &PictureLayout, legend: &Legend) {
+    fn legend(&mut self, sheet: &mut Pieces, layout: &PictureLayout, legend: &Legend) {
         let size = layout.em as f32;
         let room = layout.bar_title.first().map_or(0.0, |line| line.width as f32);
         let title = legend.titles.iter().find(|lines| {
@@ -75,7 +82,7 @@ impl Lettering {
         let (tick, stroke) = (layout.em / 3, stroke(layout));
         for (i, label) in legend.ticks.into_iter().enumerate() {
             let x = bar.x + bar.width.saturating_sub(stroke) * i as u32 / 4;
-            fill(sheet, layout.panel, Rect { x, y: ticks.y, width: stroke, height: tick }, QUIET);
+            sheet.fill(Rect { x, y: ticks.y, width: stroke, height: tick }, QUIET);
             let half = bar.width / 8;
             let (x, width, align) = match i {
                 0 => (bar.x, bar.width / 5, Align::Left),
@@ -84,16 +91,12 @@ impl Lettering {
             };
             let place = Rect { x, y: ticks.y + tick, width, height: ticks.height - tick };
             let size = layout.em as f32 * 0.85;
-            self.line(
-                sheet,
-                layout.panel,
-                Line { text: label, place, size, family: FIGURES, align, ink: PLAIN },
-            );
+            sheet.line(Line { text: label, place, size, family: FIGURES, align, ink: PLAIN });
         }
     }
 
     /// Whose hue is whose; the hues are drawn over it.
-    fn names(&mut self, sheet: &mut Coverage, layout: &PictureLayout, legend: &Legend) {
+    fn names(&mut self, sheet: &mut Pieces, layout: &PictureLayout, legend: &Legend) {
         for (&place, (_, name)) in layout.names.iter().zip(&legend.names) {
             let lead = (layout.em * 5 / 4).min(place.width);
             let after = Rect { x: place.x + lead, width: place.width - lead, ..place };
@@ -102,7 +105,7 @@ impl Lettering {
     }
 
     /// Bars over a line, with lines between them.
-    fn chart(&mut self, sheet: &mut Coverage, layout: &PictureLayout, chart: &Chart) {
+    fn chart(&mut self, sheet: &mut Pieces, layout: &PictureLayout, chart: &Chart) {
         let place = layout.chart;
         if place.is_empty() {
             return;
@@ -117,25 +120,25 @@ impl Lettering {
             let height = ((place.height - stroke) as f32 * value.clamp(0.0, 1.0)).round() as u32;
             let width = (edge(bar + 1) - edge(bar)).saturating_sub(gap);
             let y = place.bottom() - stroke - height;
-            fill(sheet, layout.panel, Rect { x: edge(bar), y, width, height }, QUIET);
+            sheet.fill(Rect { x: edge(bar), y, width, height }, QUIET);
         }
-        fill(sheet, layout.panel, Rect { y: place.bottom() - stroke, height: stroke, ..place }, HAIRLINE);
+        sheet.fill(Rect { y: place.bottom() - stroke, height: stroke, ..place }, HAIRLINE);
         for &(bar, strength) in &chart.lines {
             let ink = (f32::from(QUIET) + strength.clamp(0.0, 1.0) * f32::from(LOUD - QUIET)) as u8;
             let x = edge(bar as u32).min(place.right() - 2 * stroke);
-            fill(sheet, layout.panel, Rect { x, width: 2 * stroke, ..place }, ink);
+            sheet.fill(Rect { x, width: 2 * stroke, ..place }, ink);
         }
         let size = layout.em as f32 * 0.85;
         for (text, align) in [(chart.left.as_str(), Align::Left), (chart.right.as_str(), Align::Right)] {
             let half = under.width / 2;
             let x = if align == Align::Left { under.x } else { under.right() - half };
             let place = Rect { x, width: half, ..under };
-            self.line(sheet, layout.panel, Line { text, place, size, family: TEXT, align, ink: QUIET });
+            sheet.line(Line { text, place, size, family: TEXT, align, ink: QUIET });
         }
     }
 
     /// Names at the left and values at the right of a column.
-    fn facts(&mut self, sheet: &mut Coverage, layout: &PictureLayout, facts: &[Fact]) {
+    fn facts(&mut self, sheet: &mut Pieces, layout: &PictureLayout, facts: &[Fact]) {
         for (&place, Fact { name, value, .. }) in layout.facts.iter().zip(facts) {
             // The value is what is looked for: the name gives way.
             let size = layout.em as f32;
@@ -151,15 +154,15 @@ impl Lettering {
                 align: Align::Right,
                 ink: PLAIN,
             };
-            self.line(sheet, layout.panel, line);
+            sheet.line(line);
             let stroke = stroke(layout);
             let under = Rect { y: place.bottom() - stroke, height: stroke, ..place };
-            fill(sheet, layout.panel, under, HAIRLINE);
+            sheet.fill(under, HAIRLINE);
         }
     }
 
     /// The parts of the status, as many on a line as fit.
-    fn status(&mut self, sheet: &mut Coverage, layout: &PictureLayout, status: &str) {
+    fn status(&mut self, sheet: &mut Pieces, layout: &PictureLayout, status: &str) {
         let Some(first) = layout.status.first() else { return };
         let size = layout.em as f32;
         let mut lines: Vec<String> = Vec::new();
@@ -184,9 +187,9 @@ impl Lettering {
         }
     }
 
-    fn words(&mut self, sheet: &mut Coverage, layout: &PictureLayout, text: &str, place: Rect, ink: u8) {
+    fn words(&mut self, sheet: &mut Pieces, layout: &PictureLayout, text: &str, place: Rect, ink: u8) {
         let line = Line { text, place, size: layout.em as f32, family: TEXT, align: Align::Left, ink };
-        self.line(sheet, layout.panel, line);
+        sheet.line(line);
     }
 }
 
@@ -260,30 +263,22 @@ pub(crate) fn bytes(count: f64) -> String {
     format!("{value:.digits$} {}", units[unit])
 }
 
-fn fill(sheet: &mut Coverage, panel: Rect, rect: Rect, ink: u8) {
-    for y in rect.y..rect.bottom() {
-        for x in rect.x..rect.right() {
-            sheet.add(i64::from(x) - i64::from(panel.x), i64::from(y) - i64::from(panel.y), ink);
-        }
-    }
-}
-
 /// How thick lines are: one pixel on a usual screen, more where everything is larger.
 fn stroke(layout: &PictureLayout) -> u32 {
     (layout.em / 24).max(1)
 }
 
 /// An area with a line around it, `stroke` thick, inside.
-fn frame(sheet: &mut Coverage, panel: Rect, rect: Rect, stroke: u32) {
+fn frame(sheet: &mut Pieces, rect: Rect, stroke: u32) {
     let Rect { x, y, width, height } = rect;
-    fill(sheet, panel, rect, SHADE);
+    sheet.fill(rect, SHADE);
     for edge in [
         Rect { height: stroke, ..rect },
         Rect { y: y + height - stroke, height: stroke, ..rect },
         Rect { width: stroke, ..rect },
         Rect { x: x + width - stroke, width: stroke, ..rect },
     ] {
-        fill(sheet, panel, edge, PLAIN);
+        sheet.fill(edge, PLAIN);
     }
 }
 
