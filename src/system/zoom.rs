@@ -387,6 +387,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_a_maps_tiles_is_true_of_its_cells() {
+        let mut pipeline = watching(100..140);
+        let mut before = pipeline.picture();
+        let mut spared = 0;
+        for round in 0..8u64 {
+            window(&mut pipeline, None, 100 + 20 * round..130 + 20 * round);
+            let after = pipeline.picture();
+            let tiles = [&before, &after].map(|picture| picture.tiles.as_ref().expect("it is said"));
+            assert!(tiles[1].is_of(&after.density));
+            let side = after.density.nrows();
+            let step = crate::sensing::tile_side(side);
+            let numbers = tiles[0].numbers().iter().zip(tiles[1].numbers()).enumerate();
+            for (tile, _) in numbers.filter(|(_, (old, new))| old == new) {
+                spared += 1;
+                let (top, left) = (tile / (side / step) * step, tile % (side / step) * step);
+                let cells = ndarray::s![top..top + step, left..left + step];
+                assert_eq!(before.density.slice(cells), after.density.slice(cells), "tile {tile}");
+            }
+            before = after;
+        }
+        assert!(spared > 8 * 200, "{spared}");
+        // Nothing is said of a part, which is another map.
+        point(&mut pipeline, (0.1, 0.6));
+        pipeline.zoom(true).expect("shown");
+        let part = pipeline.picture();
+        assert!(!part.tiles.is_some_and(|tiles| tiles.is_of(&part.density)));
+    }
+
+    #[test]
     fn a_part_stays_with_its_pages_when_the_line_is_laid_anew() {
         let mut pipeline = watching(2048..2112);
         pipeline.follow_hottest(true).expect("shown");
