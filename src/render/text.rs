@@ -144,7 +144,9 @@ impl Lettering {
             let size = layout.em as f32;
             let value_width =
                 (self.width(value, size * 0.92, FIGURES).ceil() as u32 + layout.em / 2).min(place.width);
-            let left = Rect { width: place.width - value_width, ..place };
+            // Its letters are the same whatever room there is beyond them.
+            let name_width = self.width(name, size, TEXT).ceil() as u32 + layout.em / 2;
+            let left = Rect { width: (place.width - value_width).min(name_width), ..place };
             self.words(sheet, layout, name, left, QUIET);
             let line = Line {
                 text: value,
