@@ -116,6 +116,9 @@ fn compared(old: &[f32], new: &[f32], step: usize, across: usize) -> Vec<usize> 
     in_parallel(new.len(), (0..across).collect(), |row_of_tiles: usize| {
         let mut here = vec![false; across];
         for row in row_of_tiles * step..(row_of_tiles + 1) * step {
+            if here.iter().all(|differs| *differs) {
+                break;
+            }
             let line = row * width..(row + 1) * width;
             let (old, new): (&[u32], &[u32]) =
                 (bytemuck::cast_slice(&old[line.clone()]), bytemuck::cast_slice(&new[line]));
