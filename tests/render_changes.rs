@@ -190,3 +190,23 @@ fn a_part_and_a_skipped_picture_are_right() {
         }
     }
 }
+
+#[test]
+fn what_is_said_of_tiles_never_hides_a_difference() {
+    let mut map = program(8);
+    let first = known(map.clone(), None, &[], true);
+    assert!(known(map.clone(), Some(&first), &[], true).looks_like(&first));
+    // Less than a step of any palette.
+    map[[17, 200]] += 1e-4;
+    let near = known(map.clone(), Some(&first), &[(200, 17)], true);
+    assert!(near.looks_like(&first) && first.looks_like(&near));
+    map[[255, 3]] = 1.0 - map[[255, 3]];
+    for (told, changed) in [(true, vec![(3, 255)]), (false, Vec::new())] {
+        let far = known(map.clone(), Some(&near), &changed, told);
+        assert!(!far.looks_like(&near) && !far.looks_like(&first) && !near.looks_like(&far), "{told}");
+    }
+    // Numbers of another map are not believed.
+    let mut wrong = picture(map, ColorPalette::Viridis);
+    wrong.tiles.clone_from(&near.tiles);
+    assert!(!wrong.looks_like(&near));
+}

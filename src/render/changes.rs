@@ -96,17 +96,25 @@ pub(super) fn in_rows(map: &DensityMap) -> Cow<'_, [f32]> {
 }
 
 fn changed(old: &Known, new: &Known) -> Changed {
+    said(old, new).unwrap_or_else(|| {
+        let side = new.map.nrows();
+        let step = tile_side(side);
+        let across = side / step;
+        let same = Arc::ptr_eq(&old.map, &new.map);
+        let tiles =
+            if same { Vec::new() } else { compared(&in_rows(&old.map), &in_rows(&new.map), step, across) };
+        Changed { step, across, tiles }
+    })
+}
+
+/// The tiles in which two maps of one size may differ, where their makers have said enough.
+pub(super) fn said(old: &Known, new: &Known) -> Option<Changed> {
+    let (old, numbers) = (old.tiles.as_ref()?, new.tiles.as_ref()?);
+    let numbers = old.numbers().iter().zip(numbers.numbers()).enumerate();
+    let tiles = numbers.filter(|(_, (old, new))| old != new).map(|(tile, _)| tile).collect();
     let side = new.map.nrows();
     let step = tile_side(side);
-    let across = side / step;
-    let mut tiles = Vec::new();
-    if let (Some(old), Some(new)) = (&old.tiles, &new.tiles) {
-        let numbers = old.numbers().iter().zip(new.numbers()).enumerate();
-        tiles.extend(numbers.filter(|(_, (old, new))| old != new).map(|(tile, _)| tile));
-    } else if !Arc::ptr_eq(&old.map, &new.map) {
-        tiles = compared(&in_rows(&old.map), &in_rows(&new.map), step, across);
-    }
-    Changed { step, across, tiles }
+    (new.map.is_square() && side.is_multiple_of(step)).then_some(Changed { step, across: side / step, tiles })
 }
 
 /// The tiles that differ. Bits are compared: a NaN is the same as itself.

@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::Gpu;
 use super::kernel::{Bind, GROUP, Kernel, module};
+use super::upload::{Numbers, uniform};
 
 /// How much of the glow is added, of 256.
 const STRENGTH: u32 = 200;
@@ -23,7 +24,7 @@ struct Levels {
     sides: Vec<u32>,
     buffers: Vec<wgpu::Buffer>,
     /// What each step has to know: from the map to the first level, from there to the next…
-    works: Vec<wgpu::Buffer>,
+    works: Vec<Numbers>,
 }
 
 /// The shader's `Work`.
@@ -60,6 +61,11 @@ impl Glow {
         }
     }
 
+    /// Whether the last uploads have arrived is not known.
+    pub(super) fn forget(&mut self) {
+        self.levels = None;
+    }
+
     /// Makes what is bright on the map in `picture` glow. `floor` (0xRRGGBB) and what is darker does not.
     pub(super) fn run(
         &mut self,
@@ -69,12 +75,12 @@ impl Glow {
         place: MapPlace,
         floor: u32,
     ) {
-        let levels = match self.levels.take() {
+        let mut levels = match self.levels.take() {
             Some(levels) if levels.side == place.side => levels,
             _ => Levels::new(gpu, place.side),
         };
         let mut fine = place.side;
-        for (coarse, work) in levels.sides.iter().zip(&levels.works) {
+        for (coarse, work) in levels.sides.iter().zip(&mut levels.works) {
             let data = Work {
                 fine: [fine; 2],
                 coarse: [*coarse; 2],
@@ -83,7 +89,7 @@ impl Glow {
                 strength: STRENGTH,
                 floor: floor & 0xff_ffff,
             };
-            gpu.queue.write_buffer(work, 0, bytemuck::bytes_of(&data));
+            work.write(gpu, bytemuck::bytes_of(&data));
             fine = *coarse;
         }
         let rows = |side: u32| [side.div_ceil(GROUP), side, 1];
@@ -91,15 +97,16 @@ impl Glow {
         for (at, (side, work)) in levels.sides.iter().zip(&levels.works).enumerate() {
             let (kernel, source) =
                 if at == 0 { (&self.first, picture) } else { (&self.down, &levels.buffers[at - 1]) };
-            let bound = kernel.bind(gpu, &[work, source, &levels.buffers[at]]);
+            let bound = kernel.bind(gpu, &[work.buffer(), source, &levels.buffers[at]]);
             kernel.run(&mut pass, &bound, rows(*side));
         }
         for at in (1..levels.sides.len()).rev() {
-            let bound = self.up.bind(gpu, &[&levels.works[at], &levels.buffers[at], &levels.buffers[at - 1]]);
+            let bound =
+                self.up.bind(gpu, &[levels.works[at].buffer(), &levels.buffers[at], &levels.buffers[at - 1]]);
             self.up.run(&mut pass, &bound, rows(levels.sides[at - 1]));
         }
         if let (Some(work), Some(level)) = (levels.works.first(), levels.buffers.first()) {
-            let bound = self.add.bind(gpu, &[work, level, picture]);
+            let bound = self.add.bind(gpu, &[work.buffer(), level, picture]);
             self.add.run(&mut pass, &bound, rows(place.side));
         }
         drop(pass);
@@ -115,20 +122,17 @@ impl Levels {
             next = next.div_ceil(2);
             sides.push(next);
         }
-        let buffer = |size: u64, usage| {
+        let buffer = |size: u64| {
             gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("glow"),
                 size,
-                usage,
+                usage: wgpu::BufferUsages::STORAGE,
                 mapped_at_creation: false,
             })
         };
-        let buffers = sides
-            .iter()
-            .map(|side| buffer(u64::from(*side) * u64::from(*side) * 4, wgpu::BufferUsages::STORAGE))
-            .collect();
-        let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let works = sides.iter().map(|_| buffer(size_of::<Work>() as u64, uniform)).collect();
+        let buffers = sides.iter().map(|side| buffer(u64::from(*side) * u64::from(*side) * 4)).collect();
+        let works =
+            sides.iter().map(|_| Numbers::new(uniform(gpu, "glow", size_of::<Work>() as u64))).collect();
         Levels { side, sides, buffers, works }
     }
 }

@@ -14,7 +14,7 @@ use super::ramps::{RAMPS, ramps};
 use super::scene::Scene;
 use super::shared_map::SharedMap;
 use super::sheet::{Sheets, Tables};
-use super::upload::{Slot, Uploads, storage, uniform};
+use super::upload::{Numbers, Slot, Uploads, storage, uniform};
 use super::{Gpu, MapTarget, RenderError};
 
 /// What lies around the map and under the words, as `0xffRRGGBB`.
@@ -34,9 +34,9 @@ pub struct Painter {
     modes: Modes,
     glow: Glow,
     overlay: Kernel,
-    stage: wgpu::Buffer,
-    overlay_work: wgpu::Buffer,
-    tiles: wgpu::Buffer,
+    stage: Numbers,
+    overlay_work: Numbers,
+    tiles: Numbers,
     marks: Option<wgpu::Buffer>,
     uploads: Uploads,
     sheets: Sheets,
@@ -93,9 +93,9 @@ impl Painter {
             modes: Modes::new(gpu),
             glow: Glow::new(gpu),
             overlay: Kernel::new(gpu, &overlay, "overlay", &[Bind::Uniform, Bind::Read, Bind::Write], None),
-            stage: uniform(gpu, "stage", size_of::<Stage>() as u64),
-            overlay_work: uniform(gpu, "overlay", 16),
-            tiles: storage(gpu, "tiles", MOST_TILES * 16),
+            stage: Numbers::new(uniform(gpu, "stage", size_of::<Stage>() as u64)),
+            overlay_work: Numbers::new(uniform(gpu, "overlay", 16)),
+            tiles: Numbers::new(storage(gpu, "tiles", MOST_TILES * 16)),
             marks: None,
             uploads: Uploads::new(gpu),
             sheets: Sheets::new(),
@@ -133,6 +133,10 @@ impl Painter {
                 // Whether the uploads have arrived is not known; the next picture starts afresh.
                 self.uploads.forget();
                 self.sheets.forget();
+                self.glow.forget();
+                for numbers in [&mut self.stage, &mut self.overlay_work, &mut self.tiles] {
+                    numbers.forget();
+                }
                 Err(error)
             }
         }
@@ -191,7 +195,7 @@ impl Painter {
             damage.draw_whole_map(&layout);
         }
         let stage = stage_of(target, &layout, picture);
-        gpu.queue.write_buffer(&self.stage, 0, bytemuck::bytes_of(&stage));
+        self.stage.write(&gpu, bytemuck::bytes_of(&stage));
 
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let coded = self.modes.code(&gpu, &mut encoder, &mut self.uploads, picture);
@@ -203,11 +207,11 @@ impl Painter {
             first: target.first + layout.map.y * target.stride + layout.map.x,
         };
         {
-            let buffers = [&self.stage, &values, &sheet.buffer, &target.buffer, &self.tiles];
             // A volume is drawn by its own stage.
             let volume = matches!(picture.scene, Scene::Volume(_));
             let tiles = if volume { Vec::new() } else { damage.words(&layout) };
-            gpu.queue.write_buffer(&self.tiles, 0, bytemuck::cast_slice(&tiles));
+            self.tiles.write(&gpu, bytemuck::cast_slice(&tiles));
+            let buffers = [self.stage.buffer(), &values, &sheet.buffer, &target.buffer, self.tiles.buffer()];
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             self.map.run(&gpu, &mut pass, &buffers, &layout, &damage, &tiles, is_coded);
         }
@@ -242,8 +246,8 @@ impl Painter {
         };
         if let Some(marks) = marks.filter(|_| count > 0) {
             let work = [count as u32, target.stride, target.first, 0];
-            gpu.queue.write_buffer(&self.overlay_work, 0, bytemuck::bytes_of(&work));
-            let bound = self.overlay.bind(&gpu, &[&self.overlay_work, &marks, &target.buffer]);
+            self.overlay_work.write(&gpu, bytemuck::bytes_of(&work));
+            let bound = self.overlay.bind(&gpu, &[self.overlay_work.buffer(), &marks, &target.buffer]);
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             self.overlay.run(&mut pass, &bound, groups(count as u32));
         }

@@ -362,3 +362,33 @@ pub(super) fn uniform(gpu: &Gpu, label: &str, size: u64) -> wgpu::Buffer {
         mapped_at_creation: false,
     })
 }
+
+/// Numbers for a shader that are often the same in the next frame, and then not written again.
+pub(super) struct Numbers {
+    buffer: wgpu::Buffer,
+    held: Vec<u8>,
+}
+
+impl Numbers {
+    /// Of a buffer that nobody else writes.
+    pub(super) fn new(buffer: wgpu::Buffer) -> Numbers {
+        Numbers { buffer, held: Vec::new() }
+    }
+
+    /// Has these bytes at its beginning from the next submission on.
+    pub(super) fn write(&mut self, gpu: &Gpu, bytes: &[u8]) {
+        if self.held != bytes {
+            gpu.queue.write_buffer(&self.buffer, 0, bytes);
+            self.held = bytes.to_vec();
+        }
+    }
+
+    /// Whether the last bytes have arrived is not known.
+    pub(super) fn forget(&mut self) {
+        self.held.clear();
+    }
+
+    pub(super) fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+}
