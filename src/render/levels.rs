@@ -26,8 +26,8 @@ pub(super) fn level(share: f32) -> u16 {
 const BLOCK: usize = 1 << 13;
 /// The same where runs are short.
 const SHORT: usize = 1 << 7;
-/// Cells from which on several threads are quicker than one.
-const MANY: usize = 1 << 21;
+/// Cells that a thread needs so that starting it pays.
+const MANY: usize = 1 << 18;
 /// More threads than this find the memory busy.
 const MOST_THREADS: usize = 8;
 
@@ -42,7 +42,7 @@ pub(super) struct Job<'a> {
 pub(super) fn write(jobs: Vec<Job<'_>>) {
     let bytes: usize = jobs.iter().map(|job| job.into.len()).sum();
     let in_blocks = |size: usize| jobs.iter().all(|job| job.into.len().is_multiple_of(size));
-    if bytes < 2 * MANY {
+    if bytes < 4 * MANY {
         jobs.into_iter().for_each(write_job);
     } else if in_blocks(BLOCK) {
         write_blocks::<BLOCK>(jobs);
@@ -103,8 +103,9 @@ impl Levels<'_> {
 
 /// Does `work` with all of `parts`, of so many cells together; returns when all of it is done.
 pub(super) fn in_parallel<T: Send>(cells: usize, parts: Vec<T>, work: impl Fn(T) + Sync) {
-    let threads = available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(parts.len());
-    if cells < MANY || threads < 2 {
+    let most = MOST_THREADS.min(cells / MANY).min(parts.len());
+    let threads = if most < 2 { 1 } else { available_parallelism().map_or(1, usize::from).min(most) };
+    if threads < 2 {
         return parts.into_iter().for_each(work);
     }
     let parts = Mutex::new(parts.into_iter());
@@ -160,7 +161,7 @@ mod tests {
     fn runs_lie_one_after_another() {
         // On one thread, on several in large blocks and in short ones, and what fits neither.
         for (gap, rest) in [(10, 5), (0, 0), (64, 0), (64, 3)] {
-            let count = if (gap, rest) == (10, 5) { 3 * BLOCK + rest } else { 2 * MANY + rest };
+            let count = if (gap, rest) == (10, 5) { 3 * BLOCK + rest } else { 4 * MANY + rest };
             let cells: Vec<f32> = (0..count).map(|cell| (cell % 65_521) as f32 / 65536.0).collect();
             let mut into = vec![0u8; 2 * (cells.len() - gap)];
             let half = cells.len() / 2;
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn every_part_is_worked_on_once() {
-        for cells in [0, MANY] {
+        for cells in [0, 8 * MANY] {
             let sum = AtomicUsize::new(0);
             in_parallel(cells, (1..=100).collect(), |part| {
                 sum.fetch_add(part, Ordering::Relaxed);

@@ -143,7 +143,7 @@ impl Lettering {
             // The value is what is looked for: the name gives way.
             let size = layout.em as f32;
             let value_width =
-                (self.width(value, size * 0.92, FIGURES).ceil() as u32 + layout.em / 2).min(place.width);
+                (self.width_of_figures(value, size * 0.92).ceil() as u32 + layout.em / 2).min(place.width);
             // Its letters are the same whatever room there is beyond them.
             let name_width = self.width(name, size, TEXT).ceil() as u32 + layout.em / 2;
             let left = Rect { width: (place.width - value_width).min(name_width), ..place };
