@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use memory_glass::capture::range::{intersect, merge};
 use memory_glass::capture::{
-    Arming, ArmingPolicy, GlassRamMonitor, MonitorConfig, PageRange, StaggeredArming, Window, WindowEnd,
+    Arming, ArmingPolicy, GlassRamMonitor, MonitorConfig, PageRange, SweepArming, Window, WindowEnd,
 };
 use support::{PAGE, Target, assert_untouched, pages, window};
 
@@ -54,7 +54,7 @@ fn assert_true(window: &Window, start: u64, written: &BTreeSet<u64>) {
 fn what_is_seen_is_exact_and_what_is_not_is_named() {
     // So little that most of what is written cannot be armed again.
     let (mut target, mut monitor, start) = watched(0.005);
-    monitor.set_arming_policy(Box::new(StaggeredArming::with_seed(1)));
+    monitor.set_arming_policy(Box::new(SweepArming::default()));
     let (mut seen, mut unseen) = (BTreeSet::new(), 0);
     let begun = std::time::Instant::now();
     // A debt of the first window is paid back with time.

@@ -173,6 +173,10 @@ impl ArmingPolicy for DisguisedPolicy {
                 range::merge(&mut pages);
                 Arming::Pages(anonymizer.reveal(&pages))
             }
+            Arming::Tables(mut tables) => {
+                range::merge(&mut tables);
+                Arming::Tables(anonymizer.reveal(&tables))
+            }
         }
     }
 }

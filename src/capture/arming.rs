@@ -5,7 +5,7 @@
 //! arming of the pages that are not armed: those written in it, and those that were left alone before (`unseen`).
 //!
 //! While all of them may be armed within the budget of faults, all are, and the windows are exact. Above it the
-//! monitor asks its [`ArmingPolicy`]. Capture has one that works alone ([`StaggeredArming`]); `system` may put another
+//! monitor asks its [`ArmingPolicy`]. Capture has one that works alone ([`SweepArming`]); `system` may put another
 //! in its place, which knows more about what a sample is worth.
 
 use std::fmt;
@@ -41,6 +41,9 @@ pub enum Arming {
     /// These pages, in any order, and those that were armed and stayed silent. A page that is armed already may be among them or
     /// not: it makes no difference.
     Pages(Vec<PageRange>),
+    /// What is not armed of this memory, each range of which lies in one page table, in one step a range: sorted but for one place,
+    /// disjoint. What was written meanwhile is of the window that ends.
+    Tables(Vec<PageRange>),
 }
 
 /// Says what is armed in the next window.
@@ -49,82 +52,80 @@ pub trait ArmingPolicy: fmt::Debug + Send {
     fn arm(&mut self, end: &WindowEnd<'_>) -> Arming;
 }
 
-/// Bounds of the pages that are chosen together: a run costs the target a flush of its translations besides the faults.
-const RUNS: (u64, u64) = (8, 512);
-
 /// However seldom chosen pages are written again, so many are armed at most for each fault of the budget: what has been silent
 /// may be written all at once.
 const FOR_EACH_FAULT: f64 = 8.0;
 
 /// How much of the past a window leaves in the averages.
-const KEPT: f64 = 0.8;
+const KEPT: f64 = 0.9;
 
-/// Arms at random, each page with the same chance, so that the faults to be expected are those of the budget: a rolling
-/// shutter over whatever is written too often to be seen each time.
-#[derive(Debug, Clone)]
-pub struct StaggeredArming {
-    random: fastrand::Rng,
-    /// What was chosen for this window.
-    chosen: Vec<PageRange>,
-    /// Of the pages that were chosen, the share that is written in the window after; 1 until it is known.
-    written_again: f64,
-    /// Faults a window on pages that had stayed silent.
-    others: f64,
+/// What one flush covers: the memory of one page table.
+const TABLE: u64 = 2 << 20;
+
+/// The fewest pages that are worth a flush, unless there are no more.
+const FEWEST: u64 = 8;
+
+/// Arms in turn, round and round over the addresses of what is not armed, as much in each window as the budget pays for. What lies in one
+/// page table is armed in one step, which costs the target one flush, however many pages there are.
+#[derive(Debug, Clone, Default)]
+pub struct SweepArming {
+    /// Where the next window goes on.
+    next: u64,
+    /// Pages armed a window, and faults, on average.
+    armed: f64,
+    faults: f64,
 }
 
-impl Default for StaggeredArming {
-    fn default() -> Self {
-        Self { random: fastrand::Rng::new(), chosen: Vec::new(), written_again: 1.0, others: 0.0 }
+impl SweepArming {
+    /// Faults to be expected of a page that is armed.
+    fn faults_a_page(&self) -> f64 {
+        let written_again = if self.armed > 0.0 { self.faults / self.armed } else { 1.0 };
+        written_again.clamp(1.0 / FOR_EACH_FAULT, 1.0)
     }
 }
 
-impl StaggeredArming {
-    /// As the default, with samples that can be drawn again.
-    pub fn with_seed(seed: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), ..Self::default() }
-    }
-
-    fn learn(&mut self, end: &WindowEnd<'_>) {
-        let faults = range::pages(end.written, end.page_size) as f64;
-        let chosen = range::pages(&self.chosen, end.page_size) as f64;
-        let of_chosen = range::pages(&range::intersect(end.written, &self.chosen), end.page_size) as f64;
-        let keep = |before: f64, now: f64| before * KEPT + now * (1.0 - KEPT);
-        if chosen > 0.0 {
-            self.written_again = keep(self.written_again, of_chosen / chosen);
-        }
-        self.others = keep(self.others, faults - of_chosen);
-    }
-}
-
-impl ArmingPolicy for StaggeredArming {
+impl ArmingPolicy for SweepArming {
     fn arm(&mut self, end: &WindowEnd<'_>) -> Arming {
-        self.learn(end);
-        self.chosen.clear();
-        let Some(budget) = end.budget else { return Arming::Everything };
+        let faults = range::pages(end.written, end.page_size) as f64;
+        self.faults = self.faults * KEPT + faults * (1.0 - KEPT);
         let mut due = [end.written, end.unseen].concat();
         range::merge(&mut due);
-        // So long that a third of the budget goes into flushes: short where all that is armed is written again, long where it is not.
-        let run = (2.0 * end.run_cost / self.written_again.max(0.01)) as u64;
-        let run = run.next_power_of_two().clamp(RUNS.0, RUNS.1);
-        let run = run * end.page_size;
-        let runs: u64 = due.iter().map(|range| (range.end - 1) / run - range.start / run + 1).sum();
-        let pages = range::pages(&due, end.page_size);
-        let expected =
-            pages as f64 * self.written_again.max(1.0 / FOR_EACH_FAULT) + runs as f64 * end.run_cost;
-        let chance = ((budget - self.others) / expected.max(1.0)).clamp(0.0, 1.0);
-        for range in due {
-            // Runs begin at multiples of their length, so that neighbouring ranges do not share one.
-            let mut start = range.start;
+        let Some(budget) = end.budget else {
+            let pages = range::pages(&due, end.page_size) as f64;
+            self.armed = self.armed * KEPT + pages * (1.0 - KEPT);
+            return Arming::Everything;
+        };
+        let a_page = self.faults_a_page();
+        let first = due.partition_point(|range| range.end <= self.next);
+        let (before, behind) = due.split_at(first);
+        let (mut spent, mut armed) = (0.0, 0);
+        let mut chosen: Vec<PageRange> = Vec::new();
+        for range in behind.iter().chain(before) {
+            let mut start = range.start.max(if self.next < range.end { self.next } else { 0 });
             while start < range.end {
-                let next = ((start / run + 1) * run).min(range.end);
-                if self.random.f64() < chance {
-                    self.chosen.push(PageRange::new(start, next));
+                let table = start / TABLE;
+                let same =
+                    chosen.last().is_some_and(|last| (last.end - 1) / TABLE == table && last.end <= start);
+                let flush = if same { 0.0 } else { end.run_cost };
+                let left = ((budget - spent - flush) / a_page) as u64;
+                let pages = ((table + 1) * TABLE).min(range.end).saturating_sub(start) / end.page_size;
+                let taken = pages.min(left);
+                if taken == 0 || taken < pages && taken < FEWEST {
+                    self.next = start;
+                    self.armed = self.armed * KEPT + armed as f64 * (1.0 - KEPT);
+                    return Arming::Tables(chosen);
                 }
-                start = next;
+                let stop = start + taken * end.page_size;
+                match chosen.last_mut().filter(|_| same) {
+                    Some(last) => last.end = stop,
+                    None => chosen.push(PageRange::new(start, stop)),
+                }
+                (spent, armed) = (spent + flush + taken as f64 * a_page, armed + taken);
+                start = stop;
             }
         }
-        range::merge(&mut self.chosen);
-        Arming::Pages(self.chosen.clone())
+        self.armed = self.armed * KEPT + armed as f64 * (1.0 - KEPT);
+        Arming::Tables(chosen)
     }
 }
 
@@ -142,7 +143,7 @@ mod tests {
 
     /// A target of `pages` pages that writes the first `hot` of them in every window. Faults of each of the windows.
     fn play(pages: u64, hot: u64, budget: f64, windows: usize) -> Vec<u64> {
-        let mut policy = StaggeredArming::with_seed(7);
+        let mut policy = SweepArming::default();
         let all = some(&[(0, pages)]);
         let writes = some(&[(0, hot)]);
         let mut unseen = Vec::new();
@@ -162,7 +163,10 @@ mod tests {
             };
             unseen = match policy.arm(&end) {
                 Arming::Everything => Vec::new(),
-                Arming::Pages(chosen) => range::subtract(&due, &range::intersect(&due, &chosen)),
+                Arming::Pages(mut chosen) | Arming::Tables(mut chosen) => {
+                    range::merge(&mut chosen);
+                    range::subtract(&due, &chosen)
+                }
             };
             assert!(range::subtract(&unseen, &all).is_empty());
         }
@@ -186,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_pages_that_are_due_are_chosen(
+        fn each_window_spends_its_budget_on_whole_tables_in_turn(
             written in prop::collection::vec((0u64..4000, 1u64..40), 0..30),
             unseen in prop::collection::vec((0u64..4000, 1u64..40), 0..30),
             budget in 0.0f64..2000.0,
@@ -197,12 +201,26 @@ mod tests {
             range::merge(&mut unseen);
             let unseen = range::subtract(&unseen, &written);
             let end = WindowEnd { regions: &[], page_size: PAGE, written: &written, unseen: &unseen, budget: Some(budget), run_cost: 0.0 };
-            let Arming::Pages(chosen) = StaggeredArming::with_seed(1).arm(&end) else {
-                return Err(TestCaseError::fail("it has a budget to hold"));
-            };
-            let mut due = [written, unseen].concat();
+            let mut due = [written.as_slice(), &unseen].concat();
             range::merge(&mut due);
-            prop_assert!(range::subtract(&chosen, &due).is_empty());
+            let mut policy = SweepArming::default();
+            let mut left = due.clone();
+            for turn in 0.. {
+                let Arming::Tables(chosen) = policy.arm(&end) else {
+                    return Err(TestCaseError::fail("it has a budget to hold"));
+                };
+                prop_assert!(chosen.iter().all(|range| range.start / TABLE == (range.end - 1) / TABLE));
+                let mut sorted = chosen.clone();
+                range::merge(&mut sorted);
+                prop_assert_eq!(range::pages(&sorted, PAGE), range::pages(&chosen, PAGE), "disjoint");
+                let armed = range::pages(&range::intersect(&due, &sorted), PAGE);
+                prop_assert!(armed as f64 * policy.faults_a_page() <= budget.max(FOR_EACH_FAULT * budget));
+                left = range::subtract(&left, &sorted);
+                if left.is_empty() || budget < FEWEST as f64 {
+                    break;
+                }
+                prop_assert!(turn < 2000, "every page has its turn");
+            }
         }
     }
 }

@@ -78,6 +78,12 @@ impl Looks {
 }
 
 impl Alike {
+    /// From the first of them to the end of the last.
+    pub fn mappings(&self, regions: &[MemoryRegion]) -> PageRange {
+        let first = regions.get(self.regions.start).map_or(self.end, |region| region.start);
+        PageRange::new(first, self.end)
+    }
+
     fn same(&self, question: Question, may_be_huge: bool) -> bool {
         self.question == question && self.may_be_huge == may_be_huge
     }

@@ -9,7 +9,7 @@ use calloop::timer::Timer;
 use calloop::{Interest, Mode};
 
 use super::anonymous::{Anonymizer, DisguisedPolicy};
-use super::arming::{ArmingPolicy, StaggeredArming};
+use super::arming::{ArmingPolicy, SweepArming};
 use super::attach::{AttachMetrics, ProcessAttach, has_memory};
 use super::faults::ThreadFaults;
 use super::governor::{Governing, Governor};
@@ -119,7 +119,7 @@ impl GlassRamMonitor {
         target.set_restoring(config.restore_huge_pages);
         let anonymizer =
             config.anonymize.then(|| Arc::new(Mutex::new(Anonymizer::new(target.info.page_size))));
-        let policy = disguised(anonymizer.as_ref(), Box::new(StaggeredArming::default()));
+        let policy = disguised(anonymizer.as_ref(), Box::new(SweepArming::default()));
         let mut governor = Governor::new(config.slowdown_budget, probe::fault_cost());
         let listening = Listening::to(&target, config.follow_forks);
         let tracker = Tracker::begin(&mut target, &mut governor, policy, config.window);

@@ -55,6 +55,12 @@ pub fn pages(ranges: &[PageRange], page_size: u64) -> u64 {
     ranges.iter().map(|range| range.pages(page_size)).sum()
 }
 
+/// Those of `ranges`, sorted and disjoint, that have something in common with `place`.
+pub(crate) fn overlapping(ranges: &[PageRange], place: PageRange) -> impl Iterator<Item = &PageRange> {
+    let first = ranges.partition_point(|range| range.end <= place.start);
+    ranges.iter().skip(first).take_while(move |range| range.start < place.end)
+}
+
 /// What of `from` lies in no range of `what`. Both are sorted and disjoint, and so is the answer.
 pub fn subtract(from: &[PageRange], what: &[PageRange]) -> Vec<PageRange> {
     let mut left = Vec::with_capacity(from.len());

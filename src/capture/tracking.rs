@@ -180,13 +180,19 @@ impl AsyncTracker {
         }
         let (everything, bound) = (arming == Arming::Everything, end.budget.is_some());
         let due = range::pages(&collected.written, page_size) + range::pages(self.watch.unseen(), page_size);
-        let armed = self.watch.arm(target, &collected.written, arming)?;
+        let mut armed = self.watch.arm(target, &collected.written, arming)?;
         let left = range::pages(self.watch.unseen(), page_size);
         if bound {
             governor.expose(due.saturating_sub(left));
         }
         governor.armed((!everything && left > 0).then(|| 1.0 - left as f64 / due.max(1) as f64));
-        (spent.flushes, spent.arming_call) = (armed.flushes, armed.median_call);
-        Ok((collected.written, collected.unknown, spent))
+        (spent.flushes, spent.arming_call) = (armed.flushes, armed.median_call());
+        let mut written = collected.written;
+        if !armed.late.is_empty() {
+            written.append(&mut armed.late);
+            range::merge(&mut written);
+        }
+        let unknown = range::subtract(&collected.unknown, &written);
+        Ok((written, unknown, spent))
     }
 }

@@ -78,12 +78,28 @@ pub(super) struct Collected {
 }
 
 /// What arming has taken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(super) struct Armed {
     /// Flushes of the target's translations.
     pub flushes: u64,
+    /// Pages that were written since the last pass, and are armed now. Sorted, disjoint.
+    pub late: Vec<PageRange>,
+    /// The time of each call, a flush.
+    calls: Vec<Duration>,
+}
+
+impl Armed {
+    fn call(&mut self, range: PageRange, took: Duration) {
+        let pieces = range::pieces(std::slice::from_ref(&range));
+        self.calls.push(took / pieces.max(1) as u32);
+        self.flushes += pieces;
+    }
+
     /// The time of one call; none where there was none.
-    pub median_call: Option<Duration>,
+    pub fn median_call(&mut self) -> Option<Duration> {
+        self.calls.sort_unstable();
+        self.calls.get(self.calls.len() / 2).copied()
+    }
 }
 
 impl WatchSet {
@@ -277,31 +293,77 @@ impl WatchSet {
     ) -> Result<Armed, Stopped> {
         let mut due = [written, &self.unseen].concat();
         range::merge(&mut due);
-        let chosen = match arming {
-            Arming::Everything => due.clone(),
+        match arming {
+            Arming::Everything => {
+                let all = due.clone();
+                self.arm_pages(target, &due, &all)
+            }
             Arming::Pages(mut pages) => {
                 // A huge page costs one fault as long as it is whole, and arming a part of it would split it.
                 pages.extend_from_slice(&self.huge_now);
                 range::merge(&mut pages);
-                range::intersect(&due, &pages)
+                let chosen = range::intersect(&due, &pages);
+                self.arm_pages(target, &due, &chosen)
             }
-        };
-        let mut rest = chosen.as_slice();
-        let (mut flushes, mut calls) = (0, Vec::new());
+            Arming::Tables(tables) => self.arm_tables(target, due, tables),
+        }
+    }
+
+    /// Arms exactly these pages, a call for each run of them.
+    fn arm_pages(
+        &mut self,
+        target: &mut ProcessAttach,
+        due: &[PageRange],
+        chosen: &[PageRange],
+    ) -> Result<Armed, Stopped> {
+        let mut rest = chosen;
+        let mut armed = Armed::default();
         for alike in self.looks.alike() {
             let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < alike.end));
             rest = behind;
             for range in within {
                 let begun = Instant::now();
                 done(target.pagemap.arm(*range, alike.question), target)?;
-                let pieces = range::pieces(std::slice::from_ref(range));
-                calls.push(begun.elapsed() / pieces.max(1) as u32);
-                flushes += pieces;
+                armed.call(*range, begun.elapsed());
             }
         }
-        self.unseen = range::subtract(&due, &chosen);
-        calls.sort_unstable();
-        Ok(Armed { flushes, median_call: calls.get(calls.len() / 2).copied() })
+        self.unseen = range::subtract(due, chosen);
+        Ok(armed)
+    }
+
+    /// Arms what is due in these ranges, a call for each, and finds what else was written in them until then.
+    fn arm_tables(
+        &mut self,
+        target: &mut ProcessAttach,
+        due: Vec<PageRange>,
+        mut tables: Vec<PageRange>,
+    ) -> Result<Armed, Stopped> {
+        tables.extend_from_slice(&self.huge_now);
+        range::merge(&mut tables);
+        let regions = Arc::clone(&self.regions);
+        // Of shared memory only what was looked at: a page that came since may have been read only (`shared`).
+        let shared: Vec<PageRange> =
+            regions.iter().filter(|region| region.is_shared()).map(MemoryRegion::range).collect();
+        let of_shared = range::intersect(&due, &range::intersect(&tables, &shared));
+        let tables = range::subtract(&tables, &shared);
+        self.note_before_arming(target, &tables)?;
+        let mut armed = self.arm_pages(target, &due, &of_shared)?;
+        for alike in self.looks.alike() {
+            let mappings = alike.mappings(&regions);
+            let within = range::overlapping(&tables, mappings);
+            for range in within.filter_map(|range| range.intersection(&mappings)) {
+                let begun = Instant::now();
+                let found = &mut armed.late;
+                let answer = alike
+                    .written(&mut target.pagemap, &regions, &[range], true, |run| found.push(run.range));
+                done(answer, target)?;
+                armed.call(range, begun.elapsed());
+            }
+        }
+        range::merge(&mut armed.late);
+        armed.late = range::subtract(&range::intersect(&armed.late, &self.live), &due);
+        self.unseen = range::subtract(&range::subtract(&due, &of_shared), &tables);
+        Ok(armed)
     }
 
     /// Where pages are not armed.
