@@ -1,8 +1,11 @@
-//! The exact map with its decay.
+//! How often pages are written, fading with time, and the map of it.
 //!
-//! Each page carries the exponentially weighted mean of "was it written in the window": the weight of a window falls to
-//! a half in one half-life. A window counts by its length, so that a late one is not lost, and the mean is divided by
-//! the weight that was collected so far, so that the first windows are not too dark.
+//! Of each page two weighted sums are kept: over the looks in which it was written, and over those in which it was not armed, so that
+//! nobody can tell. The weight of a look is its length, and falls to a half in one half-life. The share of the looks at the armed page in
+//! which it was written, p, gives its rate, whatever the plan by which it was armed and whatever the length of the looks: writes
+//! that come at a rate of λ leave a look of length Δ without any with a chance of exp(−λΔ), so λ = −ln(1−p)/Δ.
+//!
+//! What is shown is 1 − exp(−λ·[`SPAN`]): the chance that the page is written within that time.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,6 +14,12 @@ use super::sums::{Marks, Sums, WORD};
 use super::{DensityMap, sparse_map};
 use crate::capture::PageRange;
 use crate::map::{AddressLayout, HilbertCapability, HilbertSkilling};
+
+/// The time that a density is about: 1 is a page that is written in each such span.
+pub const SPAN: Duration = Duration::from_millis(100);
+
+/// What is known of a page that is not armed fades to so many looks' worth, and no further.
+const HELD: f32 = 2.0;
 
 /// Below this a page counts as cold: a ten-thousandth is far under what any palette shows.
 const COLD: f32 = 1e-4;
@@ -21,8 +30,14 @@ pub struct PageActivity {
     half_life: Duration,
     /// By place on the line: the weighted sum over windows in which the page was written.
     written: Sums,
+    /// The same over those in which it was not armed.
+    missed: Sums,
     /// The weight of all windows so far; tends to 1.
     weight: f32,
+    /// The weight of the last one.
+    gain: f32,
+    /// The weighted sum of their lengths, seconds.
+    lengths: f32,
     /// The places of the pages that were ever written.
     touched: Marks,
 }
@@ -30,7 +45,16 @@ pub struct PageActivity {
 impl PageActivity {
     /// Nothing written yet.
     pub fn new(half_life: Duration) -> Self {
-        Self { half_life, written: Sums::default(), weight: 0.0, touched: Marks::default() }
+        let none = Sums::default;
+        Self {
+            half_life,
+            written: none(),
+            missed: none(),
+            weight: 0.0,
+            gain: 0.0,
+            lengths: 0.0,
+            touched: Marks::default(),
+        }
     }
 
     /// Time in which a window's weight falls to a half.
@@ -63,10 +87,37 @@ impl PageActivity {
         written: impl IntoIterator<Item = Range<u64>>,
         length: Duration,
     ) -> u64 {
+        self.look(layout, written, [], length)
+    }
+
+    /// As [`Self::window`], where the pages of `unseen` (disjoint, apart from `written`) were not armed.
+    pub fn look(
+        &mut self,
+        layout: &AddressLayout,
+        written: impl IntoIterator<Item = Range<u64>>,
+        unseen: impl IntoIterator<Item = Range<u64>>,
+        length: Duration,
+    ) -> u64 {
         let keep = (-length.as_secs_f64() / self.half_life.as_secs_f64()).exp2() as f32;
         let gain = 1.0 - keep;
+        let unseen: Vec<Range<u64>> = unseen.into_iter().flat_map(|range| layout.places(range)).collect();
+        let mut held = Vec::new();
+        for (place, sum) in unseen.iter().flat_map(|places| self.written.range(places.clone())) {
+            let known = self.weight - self.missed.get(place);
+            if known * keep < HELD * gain {
+                held.push((place, sum, known));
+            }
+        }
+        self.gain = gain;
         self.weight = self.weight * keep + gain;
+        self.lengths = self.lengths * keep + gain * length.as_secs_f32();
         self.written.fade(keep, COLD);
+        self.missed.fade(keep, COLD);
+        unseen.into_iter().for_each(|places| self.missed.add(places, gain));
+        for (place, sum, known) in held {
+            self.written.set(place, sum);
+            self.missed.set(place, self.weight - known);
+        }
         let mut first_writes = 0;
         for range in written {
             for places in layout.places(range) {
@@ -77,16 +128,34 @@ impl PageActivity {
         first_writes
     }
 
+    /// Of the windows in which the page was armed, the share in which it was written, 0..1.
+    fn share(&self, place: u64, written: f32) -> f32 {
+        let missed = self.missed.get(place);
+        let known = self.weight - missed;
+        // A page is left unarmed when it has just been written, and what is known of it then is what is shown for long: as if half a
+        // look more had shown nothing.
+        let known = known + 0.5 * self.gain * missed / self.weight;
+        if known > 0.0 { (written / known).min(1.0) } else { 0.0 }
+    }
+
+    /// What is shown of such a page, 0..1.
+    fn shown(&self, place: u64, written: f32) -> f32 {
+        let length = self.lengths / self.weight;
+        let share = self.share(place, written);
+        1.0 - (1.0 - share).powf(SPAN.as_secs_f32() / length)
+    }
+
     /// Follows the pages from the line `before` to the line `after`, on which they have other places.
     pub fn relay(&mut self, before: &AddressLayout, after: &AddressLayout) {
         let moves = before.moves(after);
         // Pages that are only believed to be written are not touched, and yet warm.
         (self.written, self.touched) = (self.written.moved(&moves), self.touched.moved(&moves));
+        self.missed = self.missed.moved(&moves);
     }
 
     /// The density map at the curve's order: each cell the mean over its pages.
     pub fn density(&self, layout: &AddressLayout, curve: &HilbertSkilling) -> DensityMap {
-        self.map(layout, curve, self.written.iter())
+        self.map(layout, curve, self.written.iter().map(|(place, sum)| (place, self.shown(place, sum))))
     }
 
     /// The same of a part of the line `whole`, whose pages lie on a line of their own.
@@ -98,12 +167,13 @@ impl PageActivity {
     ) -> DensityMap {
         let moves = whole.moves(part);
         let pages = moves.iter().flat_map(|(from, to)| {
-            self.written.range(from.clone()).map(move |(place, sum)| (to + (place - from.start), sum))
+            let shown = move |(place, sum)| (to + (place - from.start), self.shown(place, sum));
+            self.written.range(from.clone()).map(shown)
         });
         self.map(part, curve, pages)
     }
 
-    /// Pages with their place on the map's line and their sums.
+    /// Pages with their place on the map's line and what is shown of them.
     fn map(
         &self,
         layout: &AddressLayout,
@@ -122,7 +192,7 @@ impl PageActivity {
                 let (x, y) = curve.d2xy(d);
                 let share = &mut density[[y as usize, x as usize]];
                 // Rounding may leave a full cell a few ulps over one.
-                *share = (*share + sum / self.weight / pages).min(1.0);
+                *share = (*share + sum / pages).min(1.0);
             }
         }
         density
@@ -130,7 +200,7 @@ impl PageActivity {
 
     /// What it takes in memory, bytes.
     pub fn weight(&self) -> usize {
-        self.written.weight() + self.touched.weight()
+        self.written.weight() + self.missed.weight() + self.touched.weight()
     }
 
     /// What it takes in memory for pages of this size that are written for the first time, bytes at most, on a line of so many stretches.
@@ -154,15 +224,14 @@ impl PageActivity {
 
     /// How much was written at these places of late: 1 for a page that is written in every window.
     pub fn heat(&self, places: Range<u64>) -> f32 {
-        let sum: f32 = self.written.range(places).map(|(_, sum)| sum).sum();
-        if self.weight == 0.0 { 0.0 } else { sum / self.weight }
+        self.written.range(places).map(|(place, sum)| self.shown(place, sum)).sum()
     }
 
     /// [`Self::heat`] of the line in steps of so many places: the numbers of those steps that have any, ascending, with it.
     pub fn heat_in_steps(&self, step: u64) -> Vec<(u64, f32)> {
         let mut heat: Vec<(u64, f32)> = Vec::new();
         for (place, sum) in self.written.iter() {
-            let (at, more) = (place / step, sum / self.weight);
+            let (at, more) = (place / step, self.shown(place, sum));
             match heat.last_mut() {
                 Some((last, sum)) if *last == at => *sum += more,
                 _ => heat.push((at, more)),
@@ -205,6 +274,45 @@ mod tests {
         }
     }
 
+    /// Writes at a rate, each page at its own, seen in looks of a length by a plan that arms one page in so many looks again.
+    fn seen(rates: &[f64], look: Duration, again: usize, seconds: f64, seed: u64) -> PageActivity {
+        let layout = line(rates.len() as u64);
+        let mut activity = PageActivity::new(HALF_LIFE);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut armed = vec![true; rates.len()];
+        for turn in 0..(seconds / look.as_secs_f64()) as usize {
+            let (mut written, mut unseen) = (Vec::new(), Vec::new());
+            for (page, rate) in rates.iter().enumerate() {
+                if !armed[page] {
+                    unseen.push(pages(page as u64, 1));
+                } else if random.f64() > (-rate * look.as_secs_f64()).exp() {
+                    written.push(pages(page as u64, 1));
+                    armed[page] = again == 1;
+                }
+                armed[page] |= page % again == turn % again;
+            }
+            activity.look(&layout, written, unseen, look);
+        }
+        activity
+    }
+
+    #[test]
+    fn what_is_shown_is_the_rate_whatever_the_looks_and_the_plan() {
+        let rates: Vec<f64> = (0..4000).map(|page| [0.0, 2.0, 10.0, 40.0][page % 4]).collect();
+        let mut worst = 0.0_f32;
+        for (look, again) in [(16_667, 1), (16_667, 30), (16_667, 60), (100_000, 1), (100_000, 5)] {
+            let activity = seen(&rates, Duration::from_micros(look), again, 6.0, 7);
+            for (kind, rate) in [0.0, 2.0, 10.0, 40.0].into_iter().enumerate() {
+                let of_kind =
+                    (0..1000u64).map(|at| activity.heat(at * 4 + kind as u64..at * 4 + kind as u64 + 1));
+                let (mean, expected) = (of_kind.sum::<f32>() / 1000.0, 1.0 - (-0.1 * rate as f32).exp());
+                println!("{rate}/s by {look} µs, 1 in {again}: {mean}, {expected}");
+                worst = worst.max((mean - expected).abs());
+            }
+        }
+        assert!(worst < 0.06, "{worst}");
+    }
+
     #[test]
     fn activity_halves_in_a_half_life_and_ends_at_zero() {
         let (layout, curve) = (line(16), HilbertSkilling::new(2));
@@ -212,9 +320,12 @@ mod tests {
         for _ in 0..100 {
             activity.window(&layout, [pages(0, 16)], WINDOW);
         }
-        activity.window(&layout, [], HALF_LIFE);
+        for _ in 0..5 {
+            activity.window(&layout, [], WINDOW / 2);
+        }
         let density = activity.density(&layout, &curve);
-        assert!(density.iter().all(|share| (share - 0.5).abs() < 1e-3), "{density}");
+        // Half of the windows, as far as they count; those of half the length say twice as much.
+        assert!(density.iter().all(|share| (0.5..0.7).contains(share)), "{density}");
         for _ in 0..40 {
             activity.window(&layout, [], WINDOW);
         }

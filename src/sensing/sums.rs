@@ -36,6 +36,17 @@ impl Sums {
         });
     }
 
+    /// The number of this page.
+    pub(super) fn get(&self, place: u64) -> f32 {
+        self.0.get(&(place / WORD)).map_or(0.0, |word| word[(place % WORD) as usize])
+    }
+
+    /// Puts this in the place of what there was.
+    pub(super) fn set(&mut self, place: u64, sum: f32) {
+        let word = self.0.entry(place / WORD).or_insert_with(|| Box::new([0.0; WORD as usize]));
+        word[(place % WORD) as usize] = sum;
+    }
+
     /// Those of a stretch that are not zero, by place.
     pub(super) fn range(&self, places: Range<u64>) -> impl Iterator<Item = (u64, f32)> + '_ {
         let (first, behind) = (places.start / WORD, places.end.div_ceil(WORD));
