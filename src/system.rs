@@ -15,6 +15,7 @@ pub mod exercise;
 pub mod export;
 mod facade;
 mod follow;
+mod gathered;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod hottest;
@@ -22,7 +23,6 @@ mod memory;
 mod picture;
 mod pipeline;
 pub mod record;
-mod sampling;
 mod scenes;
 pub mod session;
 pub mod snapshot;
@@ -34,6 +34,5 @@ mod zoom;
 
 pub use facade::{GlassRamCapability, GlassRamSystem};
 pub use pipeline::Pipeline;
-pub use sampling::{SampledWindow, Sampling};
 pub use target::Subject;
 pub use view::{Gesture, PointerAt, View};

@@ -25,6 +25,8 @@ const OWED: f64 = 2.0;
 const LEAST_SPENT: f64 = 0.1;
 /// What is left after one second of the faults that silent pages were expected to cost.
 const EXPOSED_PER_SECOND: f64 = 0.5;
+/// Flushes a second at most, within a budget. Each interrupts every processor that the target runs on.
+const FLUSHES: f64 = 960.0;
 /// Time in which savings are spent and debts are paid, once the budget binds.
 const SPREAD: f64 = 0.25;
 /// A thread counts as running for at least this share of the time: an idle target may still be looked at.
@@ -128,9 +130,10 @@ impl Governor {
     }
 
     /// Whether the savings cover that so many pages are armed at once, in so many flushes, and all are written again.
-    pub fn affords(&self, pages: u64, flushes: u64) -> bool {
+    pub fn affords(&self, pages: u64, flushes: u64, length: Duration) -> bool {
         self.budget.is_none()
-            || pages as f64 * self.fault_cost + flushes as f64 * self.flush_cost * self.running <= self.credit
+            || flushes <= self.flushes(length)
+                && pages as f64 * self.fault_cost + flushes as f64 * self.flush_cost * self.running <= self.credit
     }
 
     /// Faults that a window of this length may cost, flushes included; none without a budget.
@@ -155,6 +158,14 @@ impl Governor {
     /// What arming one more run of pages costs, in faults.
     pub fn flush_in_faults(&self) -> f64 {
         self.flush_cost * self.running / self.fault_cost
+    }
+
+    /// Flushes that the arming of a window of this length may cause.
+    pub fn flushes(&self, length: Duration) -> u64 {
+        match self.budget {
+            None => u64::MAX,
+            Some(_) => ((FLUSHES * length.as_secs_f64()) as u64).max(1),
+        }
     }
 
     /// Notes how the next window is armed.
@@ -242,7 +253,7 @@ mod tests {
                 let spent = Spent { faults: armed, ..Spent::default() };
                 governor.written(armed);
                 let cost = governor.window(&spent, WINDOW, &busy, &[]);
-                armed = if governor.affords(hot, 0) {
+                armed = if governor.affords(hot, 0, WINDOW) {
                     hot
                 } else {
                     let allowed = (governor.allowance(WINDOW).unwrap_or(0.0) as u64).min(hot);

@@ -85,7 +85,7 @@ mod watch;
 mod window;
 mod yielding;
 
-pub use arming::{Arming, ArmingPolicy, SweepArming, WindowEnd};
+pub use arming::{Arming, ArmingPolicy, SweepArming, SweepRate, WindowEnd};
 pub use attach::{AttachMetrics, ProcessAttach};
 pub use broker::{Attacher, SecurityConfig};
 pub use error::{CaptureError, Held};

@@ -159,7 +159,7 @@ impl AsyncTracker {
         governor: &mut Governor,
         length: Duration,
     ) -> Result<(Vec<PageRange>, Vec<PageRange>, Spent), Stopped> {
-        let collected = self.watch.collect(target, |pages, flushes| governor.affords(pages, flushes))?;
+        let collected = self.watch.collect(target, |pages, flushes| governor.affords(pages, flushes, length))?;
         let page_size = target.info.page_size;
         governor.written(range::pages(&collected.written, page_size));
         let regions = Arc::clone(&self.watch.regions());
@@ -170,6 +170,7 @@ impl AsyncTracker {
             unseen: self.watch.unseen(),
             budget: (!collected.armed).then(|| governor.allowance(length)).flatten(),
             run_cost: governor.flush_in_faults(),
+            flushes: governor.flushes(length),
         };
         let arming = self.policy.arm(&end);
         let arming = if end.budget.is_none() { Arming::Everything } else { arming };
@@ -192,7 +193,10 @@ impl AsyncTracker {
             written.append(&mut armed.late);
             range::merge(&mut written);
         }
-        let unknown = range::subtract(&collected.unknown, &written);
+        let mut unknown = collected.unknown;
+        unknown.append(&mut armed.unknown);
+        range::merge(&mut unknown);
+        let unknown = range::subtract(&unknown, &written);
         Ok((written, unknown, spent))
     }
 }

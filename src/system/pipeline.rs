@@ -4,21 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::confidence::{Confidence, OnLine};
+use super::confidence::Confidence;
+use super::gathered::Gathered;
 use super::hottest::Follower;
 use super::picture::Pinned;
-use super::sampling::{SampledWindow, Sampling};
 use super::scenes::Trail;
 use super::view::View;
 use super::words::{bytes, thousands};
 use super::zoom::{Grabbed, Zoom};
 use crate::Result;
-use crate::capture::{ArmingPolicy, MemoryRegion, PageRange, Rung, TargetInfo, Window};
+use crate::capture::{
+    ArmingPolicy, MemoryRegion, PageRange, Rung, SweepArming, SweepRate, TargetInfo, Window, range,
+};
 use crate::map::{AddressLayout, HilbertConfig, LayoutChange, LayoutFile};
 use crate::render::ColorPalette;
 use crate::sensing::{
-    AccuracyEstimate, Adjustment, Cells, CompressedSensingReconstructor, DensityMap, HeldOut, MapTiles,
-    OrderControl, PageSet, RateControl, SampledMap, Samples, SamplingConfig, SolverKind,
+    AccuracyEstimate, Adjustment, CompressedSensingReconstructor, DensityMap, MapTiles, OrderControl,
+    RateControl, SamplingConfig,
 };
 use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, WindowFacts};
 
@@ -47,8 +49,12 @@ pub struct Pipeline {
     pub(super) bounded: bool,
     pub(super) palette: ColorPalette,
     pub(super) reconstructor: CompressedSensingReconstructor,
-    sampling: Sampling,
-    sampled: SampledMap,
+    /// How much of what is not armed may be armed at a time.
+    sweep: SweepRate,
+    /// What the recorder has not been told yet.
+    gathered: Gathered,
+    /// Windows taken.
+    windows: u64,
     pub(super) confidence: Option<Confidence>,
     pub(super) recorder: TelemetryRecorder,
     pub(super) density: Arc<DensityMap>,
@@ -93,9 +99,8 @@ impl Pipeline {
         let order = hilbert.order_for(0);
         let reconstructor = CompressedSensingReconstructor::on(layout, order, HALF_LIFE)?;
         let density = Arc::new(DensityMap::zeros((1 << order, 1 << order)));
-        let (sampling, rate) =
-            (Sampling::new(u64::from(target.pid)), RateControl::new(SamplingConfig::default()));
-        sampling.set_rate(rate.rate());
+        let (sweep, rate) = (SweepRate::default(), RateControl::new(SamplingConfig::default()));
+        sweep.set(rate.rate());
         Ok(Self {
             target,
             rung,
@@ -106,8 +111,9 @@ impl Pipeline {
             bounded: false,
             palette,
             reconstructor,
-            sampling,
-            sampled: SampledMap::new(SolverKind::default()),
+            sweep,
+            gathered: Gathered::default(),
+            windows: 0,
             confidence: None,
             recorder: TelemetryRecorder::new(),
             density,
@@ -169,10 +175,10 @@ impl Pipeline {
     /// Forgets all that was seen; the next window, which has the regions, begins at `now` on the watch's clock.
     pub fn restart(&mut self, now: Duration) -> Result<()> {
         self.regions.clear();
-        self.sampled = SampledMap::new(SolverKind::default());
+        (self.gathered, self.windows) = (Gathered::default(), 0);
         self.confidence = None;
         self.rate = RateControl::new(SamplingConfig::default());
-        self.sampling.set_rate(self.rate.rate());
+        self.sweep.set(self.rate.rate());
         self.adjustments.clear();
         self.recorder = TelemetryRecorder::starting_at(now);
         self.ended = None;
@@ -207,17 +213,12 @@ impl Pipeline {
         if self.reconstructor.curve().order() != self.order.order() {
             self.reconstructor.set_order(self.order.order())?;
         }
-        let page_size = self.target.page_size;
-        let (density, believed_pages) = if window.unseen.is_empty() {
-            let written = window.written.iter().map(|range| range.pages(page_size)).sum();
-            self.sampled.exact(written);
-            self.confidence = None;
-            (self.reconstructor.window(&window.written, window.length), 0.0)
-        } else {
-            let layout = self.reconstructor.layout();
-            let shown = self.sampling.take().unwrap_or_else(|| SampledWindow::alone(layout, window));
-            self.sampled_window(window, &shown)?
-        };
+        let density = self.reconstructor.look(&window.written, &window.unseen, window.length);
+        self.confidence = self.reconstructor.doubt().cloned().map(Confidence::of);
+        if !window.unseen.is_empty() {
+            self.adjustments.extend(self.rate.window(self.accuracy(), self.sweep.allowed()));
+            self.sweep.set(self.rate.rate());
+        }
         let relaid = std::mem::take(&mut self.relaid);
         if relaid || density.dim() != self.density.dim() {
             self.trail.forget_places();
@@ -227,70 +228,60 @@ impl Pipeline {
         self.window_length = window.length;
         let pages = self.worth_showing(self.reconstructor.layout().pages());
         self.adjustments.extend(self.order.window(started.elapsed(), window.length, pages));
-        let adjustments = std::mem::take(&mut self.adjustments);
+        self.windows += 1;
         let samples = self.samples(window);
-        self.recorder.window(&WindowFacts {
-            written: &window.written,
-            layout: self.reconstructor.layout(),
-            relaid,
-            threads: &samples,
-            length: window.length,
-            writable_pages: window.writable_pages,
-            believed_pages,
-            unseen_pages: window.unseen.iter().map(|range| range.pages(page_size)).sum(),
-            active_threads: window.active_threads,
-            adjustments: &adjustments,
-            hilbert_order: self.reconstructor.curve().order(),
-            accuracy: self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32),
-        });
+        self.gathered.window(window, &samples, relaid, self.target.page_size);
+        if self.gathered.is_enough() || self.recorder.windows() == 0 {
+            self.record(window);
+        }
         self.look(window, &samples);
         self.refresh_zoom(relaid, window.length)
     }
 
-    /// The map of a window in which some pages were not armed, and how many of these it has as written.
-    fn sampled_window(&mut self, window: &Window, shown: &SampledWindow) -> Result<(DensityMap, f64)> {
-        let pages = shown.line.pages();
-        self.line(pages);
-        self.relaid |= self.reconstructor.adopt(&shown.line, self.order.order())?;
-        let curve = *self.reconstructor.curve();
-        let cells = match &shown.part {
-            None => Cells::new(pages.max(1) as usize, curve.cells() as usize),
-            // A page each: their cells on the map are another matter.
-            Some(part) => Cells::new(part.pages().max(1) as usize, part.pages().max(1) as usize),
-        };
-        let samples =
-            Samples { seen: &shown.seen, written: &shown.written, prior: Some(&shown.prior), averaged: true };
-        let field = self.sampled.solve(&samples, &cells);
-        self.confidence = Some(Confidence::of(field, shown, &curve));
-        let places = PageSet::of(shown.seen.pages(), shown.held_out.keys().copied());
-        self.sampled.test(
-            &samples,
-            &cells,
-            &HeldOut { places: &places, strata: &shown.strata, chance: |place| shown.held_out[&place] },
-        );
-        self.adjustments.extend(self.rate.window(self.accuracy(), shown.allowed));
-        self.sampling.set_rate(self.rate.rate());
-        let accuracy = self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32);
-        let mut believed_pages = 0.0;
-        let on_line = OnLine::of(shown);
-        let believed = shown.seen.complement().filter_map(|place| {
-            let share = self.sampled.page(place, &samples, &cells);
-            believed_pages += f64::from(share);
-            Some((on_line.place(place)?, share))
+    /// Tells the recorder what was gathered up to this window.
+    fn record(&mut self, last: &Window) {
+        let gathered = std::mem::take(&mut self.gathered);
+        let page_size = self.target.page_size;
+        let layout = self.reconstructor.layout();
+        let mut written = gathered.written;
+        let mut faults = gathered.faults as f64;
+        if !last.unseen.is_empty() {
+            let activity = self.reconstructor.activity();
+            // What is as likely as not to be written in this time counts as written in it.
+            let addresses = activity.believed().filter_map(|place| layout.address_of(place));
+            written.extend(addresses.map(|start| PageRange::new(start, start + page_size)));
+            range::merge(&mut written);
+            faults += f64::from(gathered.windows) * activity.expected_unseen();
+        }
+        let adjustments = std::mem::take(&mut self.adjustments);
+        self.recorder.window(&WindowFacts {
+            written: &written,
+            faults,
+            layout,
+            relaid: gathered.relaid,
+            threads: &gathered.threads,
+            length: gathered.length,
+            writable_pages: last.writable_pages,
+            unseen_pages: last.unseen.iter().map(|range| range.pages(page_size)).sum(),
+            active_threads: last.active_threads,
+            adjustments: &adjustments,
+            hilbert_order: self.reconstructor.curve().order(),
+            accuracy: self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32),
         });
-        let map = self.reconstructor.sampled_window(&window.written, believed, accuracy, window.length);
-        Ok((map, believed_pages))
     }
 
     /// What capture is to ask which pages to arm, when its budget does not pay for all.
     pub fn arming_policy(&self) -> Box<dyn ArmingPolicy> {
-        Box::new(self.sampling.clone())
+        Box::new(SweepArming::at(self.sweep.clone()))
     }
 
-    /// How well the map of a window matches the truth, over the last windows, page by page: estimated from samples that
-    /// were held out, and 1 where every page was seen. `None` where too little was written to tell.
+    /// How near the shown map is to the one that would be shown if every page were armed all the time; 1 where every page was. `None`
+    /// where too little was written to tell.
     pub fn accuracy(&self) -> Option<AccuracyEstimate> {
-        self.sampled.estimate()
+        match &self.confidence {
+            Some(confidence) => confidence.accuracy(),
+            None => Some(AccuracyEstimate { value: 1.0, low: 1.0, high: 1.0 }),
+        }
     }
 
     /// How sure each cell of the last window's map is, 0 (nothing known) to 1 (seen), indexed `[y][x]`; `None` where every
@@ -331,7 +322,7 @@ impl Pipeline {
 
     /// Windows taken so far.
     pub fn windows(&self) -> u64 {
-        self.recorder.windows()
+        self.windows
     }
 
     /// The map as of the last window.

@@ -56,6 +56,8 @@ pub struct TimedAdjustment {
 pub struct WindowFacts<'a> {
     /// The pages written in it, sorted and disjoint.
     pub written: &'a [PageRange],
+    /// Write faults: each page is one in each look that found it written, or is taken to be where it was not armed.
+    pub faults: f64,
     /// The line that they lie on.
     pub layout: &'a AddressLayout,
     /// Whether that was laid out anew since the last window.
@@ -68,8 +70,6 @@ pub struct WindowFacts<'a> {
     pub writable_pages: u64,
     /// Watched pages that were not armed in it.
     pub unseen_pages: u64,
-    /// How many of these the map has as written.
-    pub believed_pages: f64,
     /// Threads of the target that ran in it.
     pub active_threads: u32,
     /// Changes of the map's order and of the sampling rate that it led to.
@@ -149,7 +149,7 @@ impl TelemetryRecorder {
         }
         let news = self.phases.changes().next_back().is_some_and(|change| change.detected + NEWS > to);
         self.telemetry = GlassRamTelemetry {
-            fault_rate: self.rate(row.written as f64 + facts.believed_pages, length),
+            fault_rate: self.rate(facts.faults, length),
             active_threads: facts.active_threads,
             memory_avalanche_detected: avalanche,
             phase_transition_detected: news,
@@ -246,13 +246,13 @@ mod tests {
     fn facts<'a>(layout: &'a AddressLayout, written: &'a [PageRange], millis: u64) -> WindowFacts<'a> {
         WindowFacts {
             written,
+            faults: written.iter().map(|range| range.pages(PAGE)).sum::<u64>() as f64,
             layout,
             relaid: false,
             threads: &[],
             length: Duration::from_millis(millis),
             writable_pages: 1000,
             unseen_pages: 0,
-            believed_pages: 0.0,
             active_threads: 3,
             adjustments: &[],
             hilbert_order: 5,
