@@ -110,6 +110,8 @@ pub struct SweepArming {
     /// Pages armed a window, and faults, on average.
     armed: f64,
     faults: f64,
+    /// What windows have left of their budgets that was too little for a flush.
+    saved: f64,
 }
 
 impl SweepArming {
@@ -178,7 +180,9 @@ impl ArmingPolicy for SweepArming {
             rate.allowed = allowed.min(1.0);
             (rate.wanted.min(1.0) * pages as f64).ceil() as u64
         };
-        Arming::Tables(self.choose(&due, end, budget, most))
+        let chosen = self.choose(&due, end, self.saved + budget, most);
+        self.saved = if chosen.is_empty() && !due.is_empty() { self.saved + budget } else { 0.0 };
+        Arming::Tables(chosen)
     }
 }
 

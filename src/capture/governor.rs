@@ -22,7 +22,7 @@ const SAVED: f64 = 0.4;
 /// Seconds whose budget can be overdrawn; a burst that has cost more is forgiven the rest, lest the picture stands still.
 const OWED: f64 = 2.0;
 /// The part of the budget that is spent even in debt.
-const LEAST_SPENT: f64 = 0.1;
+const LEAST_SPENT: f64 = 0.25;
 /// What is left after one second of the faults that silent pages were expected to cost.
 const EXPOSED_PER_SECOND: f64 = 0.5;
 /// Flushes a second at most, within a budget. Each interrupts every processor that the target runs on.
@@ -205,7 +205,8 @@ impl Governor {
             let cost = FLUSH_AFTERMATH * call.as_secs_f64();
             self.flush_cost = self.flush_cost * KEPT + cost * (1.0 - KEPT);
         }
-        self.running = threads.running().clamp(1.0, processors());
+        // Where it does not run there is nothing to interrupt.
+        self.running = threads.running().clamp(LEAST_RUN, processors());
         let cost = self.cost(spent);
         if let Some(budget) = self.budget {
             self.rate = budget * capacity(threads, shares);

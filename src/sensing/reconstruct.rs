@@ -159,7 +159,7 @@ impl CompressedSensingReconstructor {
         let addresses = |range: &PageRange| range.start..range.end;
         let (written, unseen) = (written.iter().map(addresses), unseen.iter().map(addresses));
         self.new_pages = self.activity.look(&self.layout, written, unseen, length);
-        let map = self.activity.density(&self.layout, &self.curve);
+        let map = self.activity.map(&self.layout, &self.curve);
         self.finish(started, map)
     }
 
@@ -170,7 +170,7 @@ impl CompressedSensingReconstructor {
 
     fn finish(&mut self, started: Instant, map: ActivityMap) -> DensityMap {
         let ActivityMap { density, doubt } = map;
-        let error = doubt.as_ref().map_or(0.0, |doubt| doubt.error / doubt.shown.max(f64::MIN_POSITIVE));
+        let error = doubt.as_ref().map_or(0.0, |doubt| doubt.error() / doubt.shown.max(f64::MIN_POSITIVE));
         self.doubt = doubt;
         let (active, warm) = survey(&density, self.sparsity_threshold);
         self.warm = warm;
@@ -215,7 +215,7 @@ impl CompressedSensingCapability for CompressedSensingReconstructor {
         // One window alone, with no memory of earlier ones: what the specification's call means.
         let mut window = PageActivity::new(self.half_life());
         window.window(&self.layout, pages.into_iter().map(|page| page..page + page_size), self.half_life());
-        let density = self.finish(started, window.density(&self.layout, &self.curve));
+        let density = self.finish(started, window.map(&self.layout, &self.curve));
         self.metrics.accuracy = accuracy;
         Ok(density)
     }

@@ -264,7 +264,7 @@ mod tests {
     fn pages_that_the_map_alone_has_as_written_count_too() {
         let layout = layout();
         let mut recorder = TelemetryRecorder::new();
-        let sampled = WindowFacts { unseen_pages: 300, believed_pages: 24.5, ..facts(&layout, &[], 100) };
+        let sampled = WindowFacts { unseen_pages: 300, faults: 24.5, ..facts(&layout, &[], 100) };
         recorder.window(&sampled);
         assert_eq!(recorder.telemetry().fault_rate, 245.0);
     }
