@@ -15,9 +15,9 @@ pub mod exercise;
 pub mod export;
 mod facade;
 mod follow;
-mod gathered;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod gathered;
 mod hottest;
 mod memory;
 mod picture;

@@ -43,6 +43,7 @@ mod descriptors;
 mod devices;
 mod error;
 mod event_source;
+mod fault_time;
 mod faults;
 mod frozen;
 mod governor;

@@ -6,7 +6,8 @@ use calloop::{EventSource, Poll, PostAction, Readiness, Token, TokenFactory};
 
 use super::recording::Replay;
 use super::{
-    ArmingPolicy, CaptureEvent, GlassRamMonitor, Governing, LostFeature, Rung, TargetInfo, TargetMetrics,
+    ArmingPolicy, CaptureEvent, FaultMetrics, GlassRamMonitor, Governing, LostFeature, Rung, TargetInfo,
+    TargetMetrics,
 };
 use crate::error::Result;
 
@@ -53,6 +54,14 @@ impl WindowSource {
         match self {
             Self::Live(monitor) => monitor.target_metrics(),
             Self::Replay(_) => TargetMetrics::default(),
+        }
+    }
+
+    /// What watching costs us; of a recording, nothing is known.
+    pub fn fault_metrics(&self) -> Option<FaultMetrics> {
+        match self {
+            Self::Live(monitor) => Some(monitor.fault_metrics()),
+            Self::Replay(_) => None,
         }
     }
 

@@ -125,6 +125,7 @@ impl AsyncTracker {
         // Fresh memory is written without a fault of ours, and by huge pages many at a time.
         let pages = range::pages(&written, target.info.page_size);
         spent.faults = taken.map_or(pages, |taken| taken.min(pages));
+        spent.taken = taken.unwrap_or(spent.faults);
         self.faults = faults;
         self.looked = Instant::now();
         Ok(Look { changed, written, unseen, spent, ..Look::default() })
@@ -159,7 +160,8 @@ impl AsyncTracker {
         governor: &mut Governor,
         length: Duration,
     ) -> Result<(Vec<PageRange>, Vec<PageRange>, Spent), Stopped> {
-        let collected = self.watch.collect(target, |pages, flushes| governor.affords(pages, flushes, length))?;
+        let collected =
+            self.watch.collect(target, |pages, flushes| governor.affords(pages, flushes, length))?;
         let page_size = target.info.page_size;
         governor.written(range::pages(&collected.written, page_size));
         let regions = Arc::clone(&self.watch.regions());

@@ -12,6 +12,7 @@ use super::huge::HugeBlocks;
 use super::keeper;
 use super::looks::Looks;
 use super::lost::LostFeature;
+use super::programs::own_time;
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
 use super::registration::Registration;
@@ -86,7 +87,7 @@ pub(super) struct Armed {
     pub late: Vec<PageRange>,
     /// Pages that came to be since, read or written, and are armed now. Sorted, disjoint, apart from `late`.
     pub unknown: Vec<PageRange>,
-    /// The time of each call, a flush.
+    /// Our processor time in each call, a flush: it waits for the processors to answer. (By the clock, it also has what else ran meanwhile.)
     calls: Vec<Duration>,
 }
 
@@ -324,9 +325,9 @@ impl WatchSet {
             let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < alike.end));
             rest = behind;
             for range in within {
-                let begun = Instant::now();
+                let begun = own_time();
                 done(target.pagemap.arm(*range, alike.question), target)?;
-                armed.call(*range, begun.elapsed());
+                armed.call(*range, own_time().saturating_sub(begun));
             }
         }
         self.unseen = range::subtract(due, chosen);
@@ -356,12 +357,12 @@ impl WatchSet {
             let mappings = alike.mappings(&regions);
             let within = range::overlapping(&tables, mappings);
             for range in within.filter_map(|range| range.intersection(&mappings)) {
-                let begun = Instant::now();
+                let begun = own_time();
                 let found = &mut armed.late;
-                let answer = alike
-                    .written(&mut target.pagemap, &regions, &[range], true, |run| found.push(run.range));
+                let answer =
+                    alike.written(&mut target.pagemap, &regions, &[range], true, |run| found.push(run.range));
                 done(answer, target)?;
-                armed.call(range, begun.elapsed());
+                armed.call(range, own_time().saturating_sub(begun));
             }
         }
         range::merge(&mut armed.late);

@@ -184,8 +184,7 @@ impl PageActivity {
     fn estimate(&self, page: Exposure) -> Estimate {
         let length = self.armed / self.looks;
         if page.armed < ALL * self.armed
-            && let Some(estimate) =
-                self.rates.of(page.written / length, (page.armed - page.written) / length)
+            && let Some(estimate) = self.rates.of(page.written / length, (page.armed - page.written) / length)
         {
             return estimate;
         }

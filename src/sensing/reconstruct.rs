@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{AccuracyEstimate, ActivityMap, DensityMap, Doubt, PageActivity, RateControl, SamplingConfig, survey};
+use super::{
+    AccuracyEstimate, ActivityMap, DensityMap, Doubt, PageActivity, RateControl, SamplingConfig, survey,
+};
 use crate::capture::{FaultEvent, PageRange};
 use crate::map::{AddressLayout, HilbertSkilling, InvalidOrder, LayoutChange};
 use crate::{GlassRamError, Result};

@@ -157,7 +157,11 @@ mod tests {
             .map(|page| {
                 let chance = 1.0 - f64::exp(-rates[page % 2] * look);
                 let mut silent = 0.0;
-                (0..3).for_each(|_| while random.f64() > chance { silent += 1.0 });
+                (0..3).for_each(|_| {
+                    while random.f64() > chance {
+                        silent += 1.0
+                    }
+                });
                 (3.0, silent)
             })
             .collect();
@@ -165,7 +169,8 @@ mod tests {
         (0..20).for_each(|_| known.fit(pages.iter().copied(), look, span));
         for (kind, rate) in rates.into_iter().enumerate() {
             let of_kind = pages.iter().skip(kind).step_by(2);
-            let mean = of_kind.map(|page| known.of(page.0, page.1).expect("fitted").mean).sum::<f32>() / 2000.0;
+            let mean =
+                of_kind.map(|page| known.of(page.0, page.1).expect("fitted").mean).sum::<f32>() / 2000.0;
             let expected = 1.0 - f32::exp(-0.1 * rate as f32);
             assert!((mean - expected).abs() < 0.03, "{rate}/s: {mean}, {expected}");
         }

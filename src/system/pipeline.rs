@@ -14,7 +14,8 @@ use super::words::{bytes, thousands};
 use super::zoom::{Grabbed, Zoom};
 use crate::Result;
 use crate::capture::{
-    ArmingPolicy, MemoryRegion, PageRange, Rung, SweepArming, SweepRate, TargetInfo, Window, range,
+    ArmingPolicy, MemoryRegion, PageRange, Rung, SweepArming, SweepRate, TargetInfo, TargetMetrics, Window,
+    range,
 };
 use crate::map::{AddressLayout, HilbertConfig, LayoutChange, LayoutFile};
 use crate::render::ColorPalette;
@@ -67,8 +68,8 @@ pub struct Pipeline {
     /// The line was laid out anew since the last window.
     relaid: bool,
     pub(super) window_length: Duration,
-    /// How much longer the target's own work takes, estimated; `None` where nobody knows.
-    slowdown: Option<f64>,
+    /// What watching costs the target; `None` where nobody knows.
+    cost: Option<TargetMetrics>,
     /// What else the picture says of how it came about.
     note: Option<String>,
     /// Why there will be no more windows, once that is so.
@@ -122,7 +123,7 @@ impl Pipeline {
             not_watched: 0,
             relaid: false,
             window_length: Duration::ZERO,
-            slowdown: None,
+            cost: None,
             note: None,
             ended: None,
             mapped: Arc::new([]),
@@ -335,9 +336,9 @@ impl Pipeline {
         self.reconstructor.layout().to_file(self.reconstructor.curve().order())
     }
 
-    /// Notes how much longer the target's own work takes, as far as that is known.
-    pub fn set_slowdown(&mut self, factor: Option<f64>) {
-        self.slowdown = factor;
+    /// Notes what watching costs the target, as far as that is known.
+    pub fn set_cost(&mut self, cost: Option<TargetMetrics>) {
+        self.cost = cost;
     }
 
     /// What there is to say besides the numbers.
@@ -373,7 +374,7 @@ impl Pipeline {
             ("pages/s written", thousands(telemetry.fault_rate.round() as u64)),
             ("accuracy", accuracy_in_words(self.accuracy())),
             ("pages sampled", sampled),
-            ("slowdown", self.slowdown.map_or_else(|| "–".into(), |factor| format!("≈ {factor:.2}×"))),
+            ("slowdown", self.cost.map_or_else(|| "–".into(), |cost| cost.slow_down())),
             ("threads", telemetry.active_threads.to_string()),
             ("rung", self.rung.to_string()),
             ("window", format!("{} ms", self.window_length.as_millis())),

@@ -380,11 +380,7 @@ impl fmt::Display for RecordReport {
         if self.dropped > 0 {
             writeln!(f, "  dropped   the first {} windows, to keep within the bounds", self.dropped)?;
         }
-        writeln!(
-            f,
-            "  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), {:.1} MB; estimated",
-            target.overhead_percent, target.slow_down_factor, target.memory_overhead_mb
-        )?;
+        writeln!(f, "  its cost  {target}")?;
         for lost in &self.lost {
             writeln!(f, "  without   {}", Plain(lost))?;
         }

@@ -104,6 +104,7 @@ impl Watched {
     pub(super) fn telemetry(&self) -> Telemetry {
         let numbers = self.pipeline.telemetry();
         let source = self.source.as_ref();
+        let known = |number: f64| Some(number).filter(|number| !number.is_nan());
         let metrics =
             source.map_or(self.metrics, |source| source.dispatcher.as_source_ref().target_metrics());
         Telemetry {
@@ -120,7 +121,13 @@ impl Watched {
             sampling_rate: numbers.sampling_rate,
             last_adjustment: numbers.last_adjustment.map(|last| last.adjustment.to_string()),
             overhead_percent: metrics.overhead_percent,
-            slow_down_factor: metrics.slow_down_factor,
+            slow_down_factor: known(metrics.slow_down_factor),
+            slow_down_low: known(metrics.slow_down_low),
+            slow_down_high: known(metrics.slow_down_high),
+            lost_ms_per_second: metrics.lost_ms_per_second,
+            flushes_per_second: source
+                .and_then(|source| source.dispatcher.as_source_ref().fault_metrics())
+                .map_or(0.0, |ours| ours.flushes_per_second),
             memory_overhead_mb: metrics.memory_overhead_mb,
             armed_share: source
                 .and_then(|source| source.dispatcher.as_source_ref().governing())
@@ -319,7 +326,7 @@ impl Session {
                 && let Some(source) = &watched.source
             {
                 let metrics = source.dispatcher.as_source_ref().target_metrics();
-                watched.pipeline.set_slowdown(Some(metrics.slow_down_factor));
+                watched.pipeline.set_cost(Some(metrics));
             }
         });
     }

@@ -292,7 +292,7 @@ impl App {
             caption: picture.caption,
             rung: pipeline.rung().to_string(),
             telemetry: pipeline.telemetry().clone(),
-            slow_down: metrics.slow_down_factor,
+            slow_down: metrics.slow_down(),
             phases,
             avalanches: (avalanches.statistics().count, avalanches.current().map(|now| now.size)),
             play: source.replay().map(|replay| Play {
