@@ -34,8 +34,8 @@ pub struct RecordOptions {
     pub file: PathBuf,
     /// How long; until the process ends or a signal comes when `None`.
     pub duration: Option<Duration>,
-    /// Length of a window.
-    pub window: Duration,
+    /// How often to look, and how much that may cost the target: pages that are not armed for that are written down as unseen.
+    pub monitor: MonitorConfig,
     /// How much of the past to keep.
     pub limits: RingLimits,
     /// How careful to be.
@@ -250,10 +250,9 @@ pub fn run(options: &RecordOptions) -> Result<RecordReport> {
     shortage::first_to_go();
     let origin = Instant::now();
     let config = MonitorConfig {
-        window: options.window,
         anonymize: options.security.anonymize_addresses,
         follow_forks: options.follow_forks,
-        ..MonitorConfig::exact()
+        ..options.monitor
     };
     let monitor = GlassRamMonitor::watch(attacher.attach(pid)?, config)?;
     let handle = event_loop.handle();

@@ -52,18 +52,13 @@ pub(super) enum View {
 /// How processes are watched with this configuration.
 pub(super) fn monitor_config(config: &Config) -> MonitorConfig {
     MonitorConfig {
-        window: Duration::from_millis(config.window_ms.into()),
-        slowdown_budget: Some(slowdown_budget(config)),
+        window: config.window(),
+        slowdown_budget: config.slowdown_budget(),
         rung: config.rung,
         anonymize: config.security.anonymize_addresses,
         follow_forks: config.follow_forks,
         ..MonitorConfig::default()
     }
-}
-
-/// As a share of the target's time.
-pub(super) fn slowdown_budget(config: &Config) -> f64 {
-    f64::from(config.slowdown_budget) / 100.0
 }
 
 impl Watched {
@@ -73,9 +68,9 @@ impl Watched {
         }
     }
 
-    pub(super) fn set_slowdown_budget(&self, budget: f64) {
+    pub(super) fn set_slowdown_budget(&self, budget: Option<f64>) {
         if let Some(source) = &self.source {
-            source.dispatcher.as_source_mut().set_slowdown_budget(Some(budget));
+            source.dispatcher.as_source_mut().set_slowdown_budget(budget);
         }
     }
 
