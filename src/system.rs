@@ -21,6 +21,7 @@ mod hottest;
 mod memory;
 mod picture;
 mod pipeline;
+mod quiet;
 pub mod record;
 mod sampling;
 mod scenes;

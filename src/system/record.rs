@@ -19,7 +19,7 @@ use super::words::bytes;
 use crate::capture::recording::{Recorded, Recorder, RingLimits};
 use crate::capture::{
     Attacher, CaptureEvent, ExitReason, GlassRamMonitor, LostFeature, MonitorConfig, NotWatched,
-    ProcessAttach, Rung, SecurityConfig, TargetInfo, TargetMetrics, shortage,
+    ProcessAttach, Rung, SecurityConfig, TargetInfo, TargetMetrics, WindowSource, shortage,
 };
 use crate::channel::Event as ChannelEvent;
 use crate::plain::Plain;
@@ -91,7 +91,7 @@ struct Tape {
     recorder: Recorder,
     seconds: Duration,
     ended: Option<ExitReason>,
-    source: Dispatcher<'static, GlassRamMonitor, Recording>,
+    source: Dispatcher<'static, WindowSource, Recording>,
     token: RegistrationToken,
 }
 
@@ -117,8 +117,9 @@ impl Recording {
         let (target, rung) = (monitor.target().clone(), monitor.rung());
         let recorder = Recorder::create(&file, &target, rung, self.origin, self.options.limits)?;
         let (at, started) = (self.tapes.len(), seconds_since_1970());
+        let source = WindowSource::from(monitor);
         let source =
-            Dispatcher::new(monitor, move |event, (), recording: &mut Recording| recording.event(at, event));
+            Dispatcher::new(source, move |event, (), recording: &mut Recording| recording.event(at, event));
         let token = self.handle.register_dispatcher(source.clone()).map_err(loop_failed)?;
         let seconds = Duration::ZERO;
         self.unrecorded.remove(&target.pid);

@@ -248,16 +248,19 @@ impl Session {
     /// What capture reports.
     fn captured(&mut self, compositor: &mut Compositor, pid: u32, event: CaptureEvent) {
         let Some(watched) = self.watched.iter_mut().find(|watched| watched.pid() == pid) else { return };
-        let (mut executed, mut elsewhere) = (false, false);
+        let (mut executed, mut elsewhere, mut still) = (false, false, false);
         let over = match event {
             CaptureEvent::Window(window) => {
                 // What comes out of a file is no news of that moment.
                 watched.taken = watched.play.is_none().then(|| window.started + window.length);
                 let (before, part) = (watched.pipeline.shown_density(), watched.zoom());
+                let stood = watched.pipeline.stands();
                 let outcome = watched.pipeline.window(&window);
                 elsewhere = watched.zoom() != part;
+                still = stood.is_some() && watched.pipeline.stands() == stood && !elsewhere;
                 // Cells of another part of memory do not come from those that were shown.
-                watched.moving = (self.look.animation && !elsewhere).then(|| Moving::from(before));
+                let moves = self.look.animation && !elsewhere && !still;
+                watched.moving = moves.then(|| Moving::from(before, window.length)).flatten();
                 let position_ms = watched.pipeline.recorder().now().as_millis() as u64;
                 if let Some(play) = watched.play {
                     watched.played(ReplayState { position_ms, over: false, ..play });
@@ -295,7 +298,8 @@ impl Session {
             }
         }
         self.note_cost(pid);
-        if self.frozen.is_none() {
+        // While nothing is written, time alone is no news.
+        if self.frozen.is_none() && !still {
             self.show_view(compositor, Some(pid));
             if self.look.animation {
                 self.animate();

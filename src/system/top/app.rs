@@ -112,8 +112,13 @@ impl App {
         let Some(watched) = &mut self.watched else { return };
         match event {
             CaptureEvent::Window(window) => {
+                let stood = watched.pipeline.stands();
                 if let Err(error) = watched.pipeline.window(&window) {
                     watched.pipeline.end(error.to_string());
+                }
+                // While nothing is written, time alone is no news.
+                if stood.is_some() && watched.pipeline.stands() == stood {
+                    return;
                 }
             }
             // Not asked for.
