@@ -22,6 +22,7 @@ mod hottest;
 mod memory;
 mod picture;
 mod pipeline;
+mod quiet;
 pub mod record;
 mod scenes;
 pub mod session;

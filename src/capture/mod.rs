@@ -17,6 +17,7 @@
 //!         ──► shared, marks  first reads of shared memory told from writes     ──► piece   no call holds the target's lock for long
 //!         ──► yielding   what is let go because the target cannot use it otherwise, and how that is told (unwatched)
 //!         ──► keeper     registration            ──► scan    PAGEMAP_SCAN: report and re-arm in one step
+//!         ──► rest       when there is nothing to look for: the target sleeps (source)
 //!         ──► governor   what a window may cost  ──► arming  which written pages are armed again, where that is not all
 //!         ──► listening  sampled faults, births (perf, children)  ──► faults  who wrote: the threads of a window
 //!         ──► metrics    what it costs           ──► huge    where huge pages are, before they are armed
@@ -66,6 +67,7 @@ pub mod range;
 pub mod recording;
 pub mod region;
 mod registration;
+mod rest;
 pub(crate) mod rights;
 mod running;
 mod scan;

@@ -8,6 +8,7 @@ use super::confidence::Confidence;
 use super::gathered::Gathered;
 use super::hottest::Follower;
 use super::picture::Pinned;
+use super::quiet::Quiet;
 use super::scenes::Trail;
 use super::view::View;
 use super::words::{bytes, thousands};
@@ -23,7 +24,7 @@ use crate::sensing::{
     AccuracyEstimate, Adjustment, CompressedSensingReconstructor, DensityMap, MapTiles, OrderControl,
     RateControl, SamplingConfig,
 };
-use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, WindowFacts};
+use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, TimedAdjustment, WindowFacts};
 
 /// Time in which a cell that is written no more fades to a half.
 pub const HALF_LIFE: Duration = Duration::from_millis(250);
@@ -68,6 +69,7 @@ pub struct Pipeline {
     /// The line was laid out anew since the last window.
     relaid: bool,
     pub(super) window_length: Duration,
+    quiet: Quiet,
     /// What watching costs the target; `None` where nobody knows.
     cost: Option<TargetMetrics>,
     /// What else the picture says of how it came about.
@@ -123,6 +125,7 @@ impl Pipeline {
             not_watched: 0,
             relaid: false,
             window_length: Duration::ZERO,
+            quiet: Quiet::default(),
             cost: None,
             note: None,
             ended: None,
@@ -183,6 +186,7 @@ impl Pipeline {
         self.adjustments.clear();
         self.recorder = TelemetryRecorder::starting_at(now);
         self.ended = None;
+        self.quiet = Quiet::default();
         self.reshape(self.hilbert.clone(), self.reconstructor.half_life())
     }
 
@@ -227,6 +231,7 @@ impl Pipeline {
         self.density = Arc::new(density);
         self.tiles = Some(Arc::new(MapTiles::of(&self.density, self.reconstructor.warm())));
         self.window_length = window.length;
+        self.quiet.window(relaid || !window.written.is_empty() || self.confidence.is_some(), window.length);
         let pages = self.worth_showing(self.reconstructor.layout().pages());
         self.adjustments.extend(self.order.window(started.elapsed(), window.length, pages));
         self.windows += 1;
@@ -236,7 +241,28 @@ impl Pipeline {
             self.record(window);
         }
         self.look(window, &samples);
+        if self.is_idle() {
+            self.trail.forget_places();
+        }
         self.refresh_zoom(relaid, window.length)
+    }
+
+    /// Nothing was written for a while, all that was has faded, and there is no news: a picture would be the same as the one before, but for
+    /// the time that has gone by.
+    pub fn is_idle(&self) -> bool {
+        let dark = |tiles: &Arc<MapTiles>| tiles.numbers().iter().all(|number| *number == 0);
+        self.quiet.is_idle() && self.tiles.as_ref().is_some_and(dark) && self.news().is_none()
+    }
+
+    /// What alone can change in the picture of an idle target: the threads that run without writing. `None` of any other.
+    pub(super) fn stands(&self) -> Option<u32> {
+        self.is_idle().then_some(self.telemetry().active_threads)
+    }
+
+    /// A change of the map's order or of the sampling rate that is still to be said.
+    fn news(&self) -> Option<&TimedAdjustment> {
+        let now = self.recorder.now().as_secs_f64();
+        self.telemetry().last_adjustment.as_ref().filter(|last| last.at + NEWS > now)
     }
 
     /// Tells the recorder what was gathered up to this window.
@@ -356,10 +382,10 @@ impl Pipeline {
         if self.follows_hottest() {
             parts.push("stays where the most is written".into());
         }
-        let now = self.recorder.now().as_secs_f64();
-        if let Some(news) = self.telemetry().last_adjustment.filter(|last| last.at + NEWS > now) {
-            parts.push(news.adjustment.to_string());
+        if self.ended.is_none() && self.is_idle() {
+            parts.push("idle".into());
         }
+        parts.extend(self.news().map(|news| news.adjustment.to_string()));
         parts.join(" · ")
     }
 
@@ -377,7 +403,7 @@ impl Pipeline {
             ("slowdown", self.cost.map_or_else(|| "–".into(), |cost| cost.slow_down())),
             ("threads", telemetry.active_threads.to_string()),
             ("rung", self.rung.to_string()),
-            ("window", format!("{} ms", self.window_length.as_millis())),
+            ("looks", self.quiet.looks()),
         ]
     }
 }
@@ -437,6 +463,63 @@ mod tests {
         assert_eq!(said(1536), "2.0 MiB not watched");
         // A file may say any number.
         assert!(said(u64::MAX).contains("not watched"));
+    }
+
+    #[test]
+    fn the_picture_of_an_idle_target_stands_still() {
+        const PAGE: u64 = 4096;
+        let target = TargetInfo { pid: 7, comm: "one".into(), page_size: PAGE };
+        let (orders, palette) = (HilbertConfig::default(), ColorPalette::default());
+        let mut pipeline = Pipeline::new(target, Rung::WpAsync, orders, palette).expect("a pipeline");
+        let regions: Arc<[MemoryRegion]> = vec![MemoryRegion {
+            start: PAGE,
+            end: 1025 * PAGE,
+            permissions: "rw-p".into(),
+            offset: 0,
+            device: "00:00".into(),
+            inode: 0,
+            pathname: None,
+        }]
+        .into();
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut windows = |pipeline: &mut Pipeline, count: u64, pages: u64| {
+            for index in 0..count {
+                let window = Window {
+                    index,
+                    started: Instant::now(),
+                    // As a busy machine has them.
+                    length: Duration::from_micros(16_667 + random.u64(0..3000)),
+                    written: (pages > 0)
+                        .then(|| PageRange::new(PAGE, (1 + pages) * PAGE))
+                        .into_iter()
+                        .collect(),
+                    unseen: Vec::new(),
+                    regions: Some(Arc::clone(&regions)),
+                    writable_pages: 1024,
+                    active_threads: 0,
+                    threads: Vec::new(),
+                    forked: Vec::new(),
+                    events: Vec::new(),
+                    dropped: 0,
+                };
+                pipeline.window(&window).expect("it is taken");
+            }
+        };
+        windows(&mut pipeline, 200, 300);
+        assert!(!pipeline.is_idle() && pipeline.density().iter().any(|share| *share > 0.9));
+        windows(&mut pipeline, 30, 0);
+        assert!(!pipeline.is_idle(), "it fades");
+        // Ten seconds are more than enough for that, and for what was news.
+        windows(&mut pipeline, 600, 0);
+        let still = pipeline.picture();
+        assert!(pipeline.is_idle() && still.caption.status == "idle", "{}", still.caption.status);
+        assert!(still.density.iter().all(|share| *share == 0.0));
+        for _ in 0..100 {
+            windows(&mut pipeline, 1, 0);
+            assert!(pipeline.picture().looks_like(&still), "{:?}", pipeline.picture().caption);
+        }
+        windows(&mut pipeline, 1, 1);
+        assert!(!pipeline.is_idle() && !pipeline.picture().looks_like(&still));
     }
 
     #[test]

@@ -152,7 +152,7 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     let pid = source.target().pid;
     // As its recording is. Of a recording: if we are root, who may have recorded anybody.
     let private = match &source {
-        WindowSource::Live(_) => is_private(pid),
+        WindowSource::Live(..) => is_private(pid),
         WindowSource::Replay(_) => nix::unistd::geteuid().is_root(),
     };
     let mut pipeline =
@@ -160,7 +160,7 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     *pipeline.view_mut() = options.view.clone();
     let mut seen = Seen::default();
     let pipeline = match source {
-        WindowSource::Live(monitor) => {
+        WindowSource::Live(monitor, _) => {
             let watched = watch(*monitor, pipeline, options.duration.unwrap_or(USUAL))?;
             let (mut pipeline, of_monitor) = watched;
             pipeline.set_cost(Some(of_monitor.metrics));

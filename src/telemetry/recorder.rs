@@ -82,6 +82,8 @@ pub struct WindowFacts<'a> {
 
 /// Time over which rates are averaged: long enough to read, short enough to follow.
 const RATE_SPAN: Duration = Duration::from_secs(1);
+/// The most rows that a window is in the history.
+const STEPS: f64 = 64.0;
 /// How long a phase transition is news.
 const NEWS: Duration = Duration::from_secs(2);
 /// Adjustments that are kept.
@@ -94,6 +96,8 @@ pub struct TelemetryRecorder {
     /// Written pages and length of each window of the last [`RATE_SPAN`].
     recent: VecDeque<(f64, Duration)>,
     windows: u64,
+    /// Length of a window in which something was written.
+    usual: Duration,
     /// The end of the last window.
     now: Duration,
     written: Vec<PageRange>,
@@ -137,7 +141,9 @@ impl TelemetryRecorder {
         let mut shares = [0.0; History::CELLS];
         profile(layout, written, &mut shares);
         let row = HistoryRow { from, length, written: pages(written), new: pages(&new), line: 0 };
-        self.history.push(row, &shares);
+        for row in self.rows(row) {
+            self.history.push(row, &shares);
+        }
         self.threads.window(facts.threads, layout.pages(), 1 << (2 * facts.hilbert_order));
         self.written.clear();
         self.written.extend_from_slice(written);
@@ -161,6 +167,22 @@ impl TelemetryRecorder {
             ),
             last_adjustment: self.adjustments.back().copied(),
         };
+    }
+
+    /// A window as rows of the history. A target that sleeps has longer windows, and rows are steps of time: one in which nothing was
+    /// written is as many as there were, had it been awake.
+    fn rows(&mut self, row: HistoryRow) -> impl Iterator<Item = HistoryRow> + use<> {
+        if row.written > 0 || self.usual.is_zero() || row.length < self.usual {
+            self.usual = row.length;
+        }
+        let steps = match row.written {
+            0 if !self.usual.is_zero() => {
+                (row.length.as_secs_f64() / self.usual.as_secs_f64()).round().clamp(1.0, STEPS) as u32
+            }
+            _ => 1,
+        };
+        let length = row.length / steps;
+        (0..steps).map(move |step| HistoryRow { from: row.from + length * step, length, ..row })
     }
 
     fn rate(&mut self, written: f64, length: Duration) -> f64 {
@@ -261,6 +283,24 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_the_history_are_steps_of_time_however_long_a_silent_window_is() {
+        let layout = layout();
+        let mut recorder = TelemetryRecorder::new();
+        let written = [pages(3, 1)];
+        for (millis, wrote) in [(20, true), (20, false), (250, false), (260, true), (20, true), (41, false)] {
+            recorder.window(&facts(&layout, if wrote { &written } else { &[] }, millis));
+        }
+        let rows: Vec<_> = recorder.history().rows().collect();
+        // The fourth is not known to be silent in any part of it; from then on that is the usual length, until it is shorter again.
+        assert_eq!(rows.len(), 1 + 1 + 13 + 1 + 1 + 2);
+        assert!(rows.windows(2).all(|pair| {
+            let end = pair[0].from + pair[0].length;
+            pair[1].from.abs_diff(end) < Duration::from_micros(1)
+        }));
+        assert_eq!(recorder.windows(), 6);
+    }
+
+    #[test]
     fn pages_that_the_map_alone_has_as_written_count_too() {
         let layout = layout();
         let mut recorder = TelemetryRecorder::new();
@@ -281,7 +321,7 @@ mod tests {
         recorder.window(&facts(&layout, &[], 5000));
         assert_eq!(recorder.telemetry().fault_rate, 0.0, "a window longer than the span stands alone");
         assert_eq!((recorder.windows(), recorder.now()), (52, Duration::from_millis(10_100)));
-        assert_eq!(recorder.history().len(), 52);
+        assert_eq!(recorder.history().len(), 51 + 50, "and is as many rows as there were else");
     }
 
     #[test]

@@ -52,18 +52,13 @@ pub(super) enum View {
 /// How processes are watched with this configuration.
 pub(super) fn monitor_config(config: &Config) -> MonitorConfig {
     MonitorConfig {
-        window: Duration::from_millis(config.window_ms.into()),
-        slowdown_budget: Some(slowdown_budget(config)),
+        window: config.window(),
+        slowdown_budget: config.slowdown_budget(),
         rung: config.rung,
         anonymize: config.security.anonymize_addresses,
         follow_forks: config.follow_forks,
         ..MonitorConfig::default()
     }
-}
-
-/// As a share of the target's time.
-pub(super) fn slowdown_budget(config: &Config) -> f64 {
-    f64::from(config.slowdown_budget) / 100.0
 }
 
 impl Watched {
@@ -73,9 +68,9 @@ impl Watched {
         }
     }
 
-    pub(super) fn set_slowdown_budget(&self, budget: f64) {
+    pub(super) fn set_slowdown_budget(&self, budget: Option<f64>) {
         if let Some(source) = &self.source {
-            source.dispatcher.as_source_mut().set_slowdown_budget(Some(budget));
+            source.dispatcher.as_source_mut().set_slowdown_budget(budget);
         }
     }
 
@@ -260,16 +255,19 @@ impl Session {
     /// What capture reports.
     fn captured(&mut self, compositor: &mut Compositor, pid: u32, event: CaptureEvent) {
         let Some(watched) = self.watched.iter_mut().find(|watched| watched.pid() == pid) else { return };
-        let (mut executed, mut elsewhere) = (false, false);
+        let (mut executed, mut elsewhere, mut still) = (false, false, false);
         let over = match event {
             CaptureEvent::Window(window) => {
                 // What comes out of a file is no news of that moment.
                 watched.taken = watched.play.is_none().then(|| window.started + window.length);
                 let (before, part) = (watched.pipeline.shown_density(), watched.zoom());
+                let stood = watched.pipeline.stands();
                 let outcome = watched.pipeline.window(&window);
                 elsewhere = watched.zoom() != part;
+                still = stood.is_some() && watched.pipeline.stands() == stood && !elsewhere;
                 // Cells of another part of memory do not come from those that were shown.
-                watched.moving = (self.look.animation && !elsewhere).then(|| Moving::from(before));
+                let moves = self.look.animation && !elsewhere && !still;
+                watched.moving = moves.then(|| Moving::from(before, window.length)).flatten();
                 let position_ms = watched.pipeline.recorder().now().as_millis() as u64;
                 if let Some(play) = watched.play {
                     watched.played(ReplayState { position_ms, over: false, ..play });
@@ -307,7 +305,8 @@ impl Session {
             }
         }
         self.note_cost(pid);
-        if self.frozen.is_none() {
+        // While nothing is written, time alone is no news.
+        if self.frozen.is_none() && !still {
             self.show_view(compositor, Some(pid));
             if self.look.animation {
                 self.animate();
