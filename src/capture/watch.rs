@@ -203,20 +203,20 @@ impl WatchSet {
     }
 
     fn rebuild(&mut self, target: &ProcessAttach) -> Result<bool, CaptureError> {
-        let table = target.maps.parse(target.info.pid)?;
-        self.yielding.follow(&table);
+        let table = target.maps.regions(target.info.pid)?;
+        self.yielding.follow(table);
         let mut watched = self.registration.follow(target, table, &self.yielding)?;
         if self.alone && self.registration.taken() > 0 && self.yielding.met_another(target) {
-            watched =
-                self.registration.follow(target, target.maps.parse(target.info.pid)?, &self.yielding)?;
+            watched = self.registration.follow(target, table, &self.yielding)?;
         }
-        let changed = *self.regions != *watched;
+        let changed = !self.regions.iter().eq(watched.iter().copied());
         if changed {
-            self.live = watched.iter().map(MemoryRegion::range).collect();
+            self.live = watched.iter().map(|region| region.range()).collect();
             range::merge(&mut self.live);
             self.unseen = range::intersect(&self.unseen, &self.live);
+            let watched: Arc<[MemoryRegion]> = watched.into_iter().cloned().collect();
             self.shared.follow(&watched, self.begun.then_some(&*self.regions));
-            self.regions = watched.into();
+            self.regions = watched;
         }
         self.looks = Looks::over(&self.regions, self.registration.spans());
         Ok(changed)
@@ -354,8 +354,8 @@ impl WatchSet {
             for range in within.filter_map(|range| range.intersection(&mappings)) {
                 let begun = Instant::now();
                 let found = &mut armed.late;
-                let answer = alike
-                    .written(&mut target.pagemap, &regions, &[range], true, |run| found.push(run.range));
+                let answer =
+                    alike.written(&mut target.pagemap, &regions, &[range], true, |run| found.push(run.range));
                 done(answer, target)?;
                 armed.call(range, begun.elapsed());
             }
