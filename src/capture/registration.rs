@@ -29,8 +29,10 @@ use super::yielding::Yielding;
 
 /// Mappings that one call registers: it holds the target's `mmap_lock`, about a microsecond for each.
 const AT_ONCE: usize = 512;
-/// Gaps and reservations up to this size are gone over together with the mappings beside them.
+/// Reservations up to this size are gone over together with the mappings beside them, …
 const NEAR: u64 = 64 << 20;
+/// … and gaps up to this size, in which there is nothing to walk through.
+const GAP: u64 = 1 << 30;
 /// How far a call reaches into the gap behind a mapping.
 const REACH: u64 = 1 << 30;
 
@@ -94,6 +96,40 @@ impl Registration {
     /// What is in these places now was not registered, although it was taken to be.
     pub fn forget(&mut self, places: &[PageRange]) {
         self.covered = range::subtract(&self.covered, places);
+    }
+
+    /// Registers what has taken the places of mappings that were registered, where that makes the same of the table as before: not
+    /// where it grows beside its neighbours, and not where it is refused. Whether it is so.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::KeeperDied`] where there is nobody to do it.
+    pub fn again(
+        &mut self,
+        target: &ProcessAttach,
+        strangers: &[MemoryRegion],
+        watched: &[MemoryRegion],
+        yielding: &Yielding,
+    ) -> Result<bool, CaptureError> {
+        let grows = |region: &MemoryRegion| {
+            let at = watched.partition_point(|other| other.start < region.start);
+            let before = at.checked_sub(1).and_then(|before| watched.get(before));
+            let behind = watched.get(at + 1);
+            before.is_some_and(|before| joins(before, region))
+                || behind.is_some_and(|behind| joins(region, behind))
+        };
+        if strangers.iter().any(|region| grows(region) || yielding.leaves(region).is_some()) {
+            return Ok(false);
+        }
+        let entry = |region| Entry { region, next: region.end, fate: Fate::New };
+        let mut entries: Vec<Entry<'_>> = strangers.iter().map(entry).collect();
+        register(target, &mut entries)?;
+        if entries.iter().any(|entry| entry.fate != Fate::Registered) {
+            return Ok(false);
+        }
+        self.covered.extend(strangers.iter().map(MemoryRegion::range));
+        range::merge(&mut self.covered);
+        Ok(true)
     }
 
     /// Registers what is new in the table and lets go of what is to be left alone. The writable mappings that are registered now.
@@ -197,7 +233,7 @@ fn spans(entries: &[Entry<'_>]) -> Vec<PageRange> {
     let short = |entry: &Entry<'_>| entry.region.is_writable() || entry.region.len() <= NEAR;
     let near = |one: &Entry<'_>, next: &Entry<'_>| {
         let registered = one.fate == Fate::Registered && next.fate == Fate::Registered;
-        let beside = one.next == next.region.start && one.next - one.region.end <= NEAR;
+        let beside = one.next == next.region.start && one.next - one.region.end <= GAP;
         registered && beside && short(one) && short(next)
     };
     let whole =
@@ -417,9 +453,9 @@ mod tests {
             entry(9 * PAGE, 10 * PAGE, "rw-p", Fate::Left(Unwatched::Growing)),
             entry(10 * PAGE, 11 * PAGE, "rw-p", Fate::Registered),
             entry(12 * PAGE, 13 * PAGE, "rw-p", Fate::Registered),
-            entry(20 * PAGE + NEAR, 21 * PAGE + NEAR, "rw-p", Fate::Registered),
-            entry(21 * PAGE + NEAR, 22 * PAGE + 2 * NEAR, "---p", Fate::Registered),
-            entry(22 * PAGE + 2 * NEAR, 23 * PAGE + 2 * NEAR, "rw-p", Fate::Registered),
+            entry(20 * PAGE + GAP, 21 * PAGE + GAP, "rw-p", Fate::Registered),
+            entry(21 * PAGE + GAP, 22 * PAGE + GAP + NEAR, "---p", Fate::Registered),
+            entry(22 * PAGE + GAP + NEAR, 23 * PAGE + GAP + NEAR, "rw-p", Fate::Registered),
         ];
         let starts: Vec<u64> = entries.iter().map(|entry| entry.region.start).collect();
         for (entry, next) in entries.iter_mut().zip(&starts[1..]) {

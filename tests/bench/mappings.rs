@@ -72,9 +72,13 @@ fn of(laid: Laid, rows: u64, changing: bool, length: f64, seconds: u64) -> u64 {
     let mut end = Instant::now() + length;
     for turn in 0..windows {
         let (first, step) = (turn % 7, count / WRITTEN);
-        target.ask(&format!("touch {first} {} {step}", (count - first).div_ceil(step)));
+        let half = count / 2;
+        target.ask(&format!("touch {first} {} {step}", half.saturating_sub(first).div_ceil(step)));
+        let behind = half + 4 + first;
+        target.ask(&format!("touch {behind} {} {step}", (count - behind).div_ceil(step)));
         if changing {
-            target.ask(&format!("lay-again {}", count / 2 + turn % 3));
+            target.ask(&format!("lay-again {}", count / 2 + turn / 2 % 3));
+            target.ask(&format!("{} {}", ["take-away", "lay-again"][turn as usize % 2], count / 2 + 3));
         }
         std::thread::sleep(end.saturating_duration_since(Instant::now()));
         let begun = cpu();
@@ -83,7 +87,8 @@ fn of(laid: Laid, rows: u64, changing: bool, length: f64, seconds: u64) -> u64 {
         pipeline.window(&found).expect("taken");
         capture.push(taken - begun);
         map.push(cpu() - taken);
-        wrong += u64::from(!holds(&found, base, laid, (first, step, count)));
+        let written = (first..half).step_by(step as usize).chain((behind..count).step_by(step as usize));
+        wrong += u64::from(!holds(&found, base, laid, written));
         end += length;
         while end < Instant::now() {
             (end, lost) = (end + length, lost + 1);
@@ -101,10 +106,9 @@ fn of(laid: Laid, rows: u64, changing: bool, length: f64, seconds: u64) -> u64 {
     lost + wrong
 }
 
-/// Whether what was written is in the window: of mappings that were there before, all.
-fn holds(window: &Window, base: u64, laid: Laid, (first, step, count): (u64, u64, u64)) -> bool {
-    let new = count / 2..count / 2 + 3;
-    (first..count).step_by(step as usize).filter(|at| !new.contains(at)).all(|at| {
+/// Whether all of these mappings are in the window.
+fn holds(window: &Window, base: u64, laid: Laid, mut written: impl Iterator<Item = u64>) -> bool {
+    written.all(|at| {
         let page = base + at * laid.stride();
         let page = PageRange::new(page, page + PAGE);
         let behind = window.written.partition_point(|range| range.end <= page.start);

@@ -91,12 +91,19 @@ pub fn lay_again(at: u64) -> u64 {
     place
 }
 
+/// Unmaps this one.
+pub fn take_away(at: u64) -> u64 {
+    let (base, kind, _) = *LAID.lock().expect("one thread");
+    // SAFETY: `lay` has mapped it, and nothing is in it but numbers that nobody reads.
+    unsafe { libc::munmap((base + at * kind.stride()) as *mut _, PAGE as usize) as u64 }
+}
+
 /// Writes into every `step`th of them.
 pub fn touch(first: u64, count: u64, step: u64) -> u64 {
     let (base, kind, _) = *LAID.lock().expect("one thread");
     for at in (0..count).map(|at| first + at * step) {
         let page = (base + at * kind.stride()) as *mut u64;
-        // SAFETY: `lay` has mapped it.
+        // SAFETY: `lay` has mapped it, and whoever took it away does not ask for it.
         unsafe { page.write_volatile(page.read_volatile() + 1) };
     }
     count
