@@ -11,7 +11,7 @@
 //!         ──► keeper     a process that holds it from then on: we watch, and cannot write
 //!  monitor ─► tracker    the rung of the ladder: asynchronous (tracking), synchronous (sync), soft-dirty bits (soft_dirty)
 //!         ──► tracking   a window: look, decide, arm
-//!         ──► watch      the mappings under watch, kept in step with the target's table (region)
+//!         ──► watch      the mappings under watch, kept in step with the target's table (table, region)
 //!         ──► looks      what one call goes over
 //!         ──► registration  which of them are registered, so that they stay as many as they were
 //!         ──► shared, marks  first reads of shared memory told from writes     ──► piece   no call holds the target's lock for long
@@ -77,6 +77,7 @@ mod soft_dirty;
 mod source;
 mod sync;
 mod sys;
+mod table;
 mod target;
 mod threads;
 mod tracker;

@@ -363,7 +363,7 @@ impl GlassRamMonitor {
     fn let_go(&mut self) -> Result<()> {
         // The table of this moment: what is not in it any more took its registration along.
         let _ = self.target.maps.read();
-        let table = self.target.maps.parse(self.target.info.pid)?;
+        let table = self.target.maps.regions(self.target.info.pid)?;
         for region in table.iter().filter(|region| region.is_watchable()) {
             // Mappings that were refused or are younger than the last window are not registered; closing the
             // descriptor ends whatever this leaves.

@@ -153,7 +153,7 @@ impl WatchSet {
         // The table that the attach has read; the reading in `reconcile` only tells what is different from it.
         self.rebuild(target).map_err(Stopped::Failed)?;
         self.outwait_former(target).map_err(Stopped::Failed)?;
-        self.reconcile(target)?;
+        self.reconcile(target, Duration::MAX)?;
         refuse_second(&self.regions, self.unwatched(), target.info.pid)
     }
 
@@ -167,24 +167,27 @@ impl WatchSet {
         self.rebuild(target).map_err(Stopped::Failed)
     }
 
-    /// Registers what is new in the target's table and forgets what is gone; whether anything changed.
-    pub fn reconcile(&mut self, target: &mut ProcessAttach) -> Result<bool, Stopped> {
+    /// Registers what is new in the target's table and forgets what is gone; whether anything changed. The table is read for about so
+    /// long; where that is not enough, nothing is answered, and the next call goes on.
+    pub fn reconcile(&mut self, target: &mut ProcessAttach, time: Duration) -> Result<Option<bool>, Stopped> {
         let pid = target.info.pid;
         let failed = |operation| move |errno| Stopped::Failed(CaptureError::System { operation, pid, errno });
         let mut changed = false;
-        self.strangers = false;
         // Registering lets the kernel join a new mapping with its neighbour, so the table is read again after it. Twice is
         // enough for a table that holds still, and one that does not is caught up with in the next window.
         for _ in 0..2 {
-            if !target.maps.read().map_err(failed("reading the memory map"))? {
-                break;
+            match target.maps.read_on(time).map_err(failed("reading the memory map"))? {
+                None if !changed => return Ok(None),
+                None | Some(false) => break,
+                Some(true) => {}
             }
             if target.maps.is_gone() {
                 return Err(Stopped::Gone);
             }
             changed |= self.rebuild(target).map_err(Stopped::Failed)?;
         }
-        Ok(changed)
+        self.strangers = false;
+        Ok(Some(changed))
     }
 
     /// The keeper of a watch that has just ended lets go of its mappings one after another: those that it has still are asked for again,
@@ -206,22 +209,22 @@ impl WatchSet {
     }
 
     fn rebuild(&mut self, target: &ProcessAttach) -> Result<bool, CaptureError> {
-        let table = target.maps.parse(target.info.pid)?;
-        self.yielding.follow(&table);
+        let table = target.maps.regions(target.info.pid)?;
+        self.yielding.follow(table);
         let mut watched = self.registration.follow(target, table, &self.yielding)?;
         if self.alone && self.registration.taken() > 0 && self.yielding.met_another(target) {
-            watched =
-                self.registration.follow(target, target.maps.parse(target.info.pid)?, &self.yielding)?;
+            watched = self.registration.follow(target, table, &self.yielding)?;
         }
-        let changed = *self.regions != *watched;
+        let changed = !self.regions.iter().eq(watched.iter().copied());
         if changed {
-            self.live = watched.iter().map(MemoryRegion::range).collect();
+            self.live = watched.iter().map(|region| region.range()).collect();
             range::merge(&mut self.live);
             self.unseen = range::intersect(&self.unseen, &self.live);
+            let watched: Arc<[MemoryRegion]> = watched.into_iter().cloned().collect();
             self.shared.follow(&watched, self.begun.then_some(&*self.regions));
-            self.regions = watched.into();
+            self.regions = watched;
         }
-        self.looks = Looks::over(&self.regions, self.registration.spans());
+        self.looks = Looks::over(&self.regions, self.registration.spans()).turn_from(&self.looks);
         Ok(changed)
     }
 
@@ -386,8 +389,8 @@ impl WatchSet {
                 done(target.pagemap.unarmed(region.range(), &mut of_it), target)?;
                 unarmed.append(&mut of_it);
             }
-            range::merge(&mut unarmed);
         }
+        range::merge(&mut unarmed);
         // What is registered between two of them is no part of the map.
         Ok(range::intersect(&unarmed, &self.live))
     }
@@ -399,7 +402,10 @@ impl WatchSet {
         self.unseen = range::subtract(&self.unseen, &places);
         self.registration.forget(&places);
         self.shared.strangers(strangers, &places);
-        self.changed_late |= self.rebuild(target).map_err(Stopped::Failed)?;
+        let again = self.registration.again(target, strangers, &self.regions, &self.yielding);
+        if !again.map_err(Stopped::Failed)? {
+            self.changed_late |= self.rebuild(target).map_err(Stopped::Failed)?;
+        }
         Ok(())
     }
 
