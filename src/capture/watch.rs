@@ -354,8 +354,8 @@ impl WatchSet {
             for range in within.filter_map(|range| range.intersection(&mappings)) {
                 let begun = Instant::now();
                 let found = &mut armed.late;
-                let answer =
-                    alike.written(&mut target.pagemap, &regions, &[range], true, |run| found.push(run.range));
+                let answer = alike
+                    .written(&mut target.pagemap, &regions, &[range], true, |run| found.push(run.range));
                 done(answer, target)?;
                 armed.call(range, begun.elapsed());
             }

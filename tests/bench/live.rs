@@ -1,9 +1,13 @@
-//! Whether the live map keeps its promises: what it costs, how true it is, how soon it shows a write, and how still it can be.
+//! Whether the live map keeps its promises: what it costs, how true it is, how soon it shows a write, and how
+//! still it can be.
 //!
-//! `cargo bench --bench live [-- SECTION|PROGRAM…] [--rounds N] [--seconds S] [--settle S] [--binary PATH] [--window-ms N]`. For by
-//! hand and for the night: it takes a quarter of an hour, and ends with status 1 where a bar is missed, and a list of these. Sections are
-//! `cost`, `map`, `ceiling`, `prompt`, `sleep`, `exact` and `mappings`, all of them by default; a program's name is `cost` for that
-//! program alone. `--binary` measures another build in the sections that start the program (`cost`, `prompt`, `sleep`).
+//! `cargo bench --bench live [-- SECTION|PROGRAM…] [--rounds N] [--seconds S] [--settle S] [--binary PATH]
+//! [--window-ms N]`. For by hand and for the night: it takes half an hour, prints every median with its spread,
+//! and ends with status 1 where a bar is missed, and a list of these.
+//!
+//! Sections are `cost`, `map`, `ceiling`, `prompt`, `sleep`, `exact` and `mappings`, all of them by default; a
+//! program's name is `cost` of that program alone. `--binary` measures another build of the program, and
+//! `--window-ms` configures it, in the sections that start it (`cost`, `prompt`, `sleep`).
 
 #![allow(unsafe_code)]
 
@@ -14,22 +18,33 @@ mod support;
 mod bars;
 #[path = "live/cost.rs"]
 mod cost;
+#[path = "live/exact.rs"]
+mod exact;
+#[path = "live/map.rs"]
+mod map;
 #[path = "live/programs.rs"]
 mod programs;
 #[path = "live/session.rs"]
 mod session;
+#[path = "live/still.rs"]
+mod still;
+#[path = "live/watch.rs"]
+mod watch;
 
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bars::Bars;
+use memory_glass::capture::MonitorConfig;
 use programs::PROGRAMS;
 use session::Program;
 
 /// What was asked for.
 pub struct Options {
     program: Program,
-    rounds: usize,
+    /// How often what is measured in rounds is; as the section thinks best where nothing is said.
+    rounds: Option<usize>,
     /// Processor time of a run.
     seconds: f64,
     /// Processor time that a watched target works before it counts.
@@ -39,12 +54,20 @@ pub struct Options {
 
 type Section = (&'static str, fn(&Options, &mut Bars));
 
-const SECTIONS: [Section; 1] = [("cost", cost::cost)];
+const SECTIONS: [Section; 7] = [
+    ("cost", cost::cost),
+    ("map", map::recorded),
+    ("ceiling", map::ceiling),
+    ("prompt", still::prompt),
+    ("sleep", still::sleep),
+    ("exact", exact::exact),
+    ("mappings", exact::mappings),
+];
 
 impl Options {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
         let program = Program { binary: env!("CARGO_BIN_EXE_memory-glass").into(), window_ms: None };
-        let mut options = Options { program, rounds: 3, seconds: 3.0, settle: 2.0, names: Vec::new() };
+        let mut options = Options { program, rounds: None, seconds: 3.0, settle: 2.0, names: Vec::new() };
         fn value<T: FromStr>(option: &str, word: Option<String>) -> Result<T, String> {
             let word = word.ok_or_else(|| format!("{option} needs a value"))?;
             word.parse().map_err(|_| format!("{option} cannot be {word}"))
@@ -52,7 +75,7 @@ impl Options {
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--bench" => {}
-                "--rounds" => options.rounds = value::<usize>(&word, words.next())?.max(1),
+                "--rounds" => options.rounds = Some(value::<usize>(&word, words.next())?.max(1)),
                 "--seconds" => options.seconds = value(&word, words.next())?,
                 "--settle" => options.settle = value(&word, words.next())?,
                 "--binary" => options.program.binary = value(&word, words.next())?,
@@ -62,6 +85,17 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    fn rounds(&self, usual: usize) -> usize {
+        self.rounds.unwrap_or(usual)
+    }
+
+    /// How a process is watched in this process: as the session does by default.
+    fn watched(&self) -> MonitorConfig {
+        let usual = MonitorConfig::default();
+        let window = self.program.window_ms.map(|window| Duration::from_millis(window.into()));
+        MonitorConfig { window: window.unwrap_or(usual.window), ..usual }
     }
 
     fn wants_program(&self, name: &str) -> bool {

@@ -1,8 +1,9 @@
 //! What the default session costs real programs, against what it says of it.
 //!
-//! The same work of the same running target, in turn: not watched, watched with the picture drawn, not watched, watched without a
-//! picture, not watched, and so on. A ratio is a watched run against the mean of the unwatched ones before and after it; the noise
-//! is how much two unwatched runs that follow one another differ. Processor time is the target's, of all its threads.
+//! The same work of the same running target, in turn: not watched, watched with the picture drawn, not watched,
+//! watched without a picture, not watched, and so on. A ratio is a watched run against the mean of the
+//! unwatched ones before and after it; the noise is how much two unwatched runs that follow one another differ.
+//! Processor time is the target's, of all its threads.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -93,7 +94,7 @@ fn run(program: &Program, load: &mut Load, watch: Watch, settle: usize, times: u
 /// All runs of one program, unwatched ones at even places.
 fn runs(options: &Options, loaded: &Loaded) -> Result<Vec<Run>, String> {
     let turns = [Watch::Drawn, Watch::Not, Watch::Undrawn, Watch::Not];
-    let turns = std::iter::once(Watch::Not).chain(turns.into_iter().cycle().take(4 * options.rounds));
+    let turns = std::iter::once(Watch::Not).chain(turns.into_iter().cycle().take(4 * options.rounds(3)));
     if loaded.once {
         return turns.map(|watch| Ok(run(&options.program, &mut (loaded.start)()?, watch, 0, 1))).collect();
     }
@@ -213,9 +214,10 @@ fn report(bars: &mut Bars, intervals: &mut Intervals, loaded: &Loaded, runs: &[R
 /// Prints a row for each program, and judges them all.
 pub fn cost(options: &Options, bars: &mut Bars) {
     println!(
-        "\nWhat watching costs: {} rounds; ratios of the target's processor time for the same work to not watched, median \
-         (least..most);\nnoise: how two unwatched runs differ, usual and largest; a bar is missed by what is beyond the noise (of which 5 points count at most)",
-        options.rounds
+        "\nWhat watching costs: {} rounds; ratios of the target's processor time for the same work to not \
+         watched, median (least..most);\nnoise: how two unwatched runs differ, usual and largest; a bar is \
+         missed by what is beyond the noise, of which 5 points count at most",
+        options.rounds(3)
     );
     println!(
         "{:<10}{:>21}{:>14}{:>9}{:>9}{:>22}{:>8}{:>6}{:>9}{:>9}{:>14}",
