@@ -2,12 +2,14 @@
 //! still it can be.
 //!
 //! `cargo bench --bench live [-- SECTION|PROGRAM…] [--rounds N] [--seconds S] [--settle S] [--binary PATH]
-//! [--window-ms N]`. For by hand and for the night: it takes half an hour, prints every median with its spread,
+//! [--window-ms N] [--exact] [--lazy]`. For by hand and for the night: it takes half an hour, prints every median with its spread,
 //! and ends with status 1 where a bar is missed, and a list of these.
 //!
 //! Sections are `cost`, `map`, `ceiling`, `prompt`, `sleep`, `exact` and `mappings`, all of them by default; a
 //! program's name is `cost` of that program alone. `--binary` measures another build of the program, and
-//! `--window-ms` configures it, in the sections that start it (`cost`, `prompt`, `sleep`).
+//! `--window-ms` configures it, in the sections that start it (`cost`, `prompt`, `sleep`). With `--exact`, the maps
+//! of `map` are made without a budget: what is missing to 1 then is not for want of one. With `--lazy`, its programs
+//! sleep between their writes.
 
 #![allow(unsafe_code)]
 
@@ -49,6 +51,9 @@ pub struct Options {
     seconds: f64,
     /// Processor time that a watched target works before it counts.
     settle: f64,
+    /// No budget.
+    exact: bool,
+    lazy: bool,
     names: Vec<String>,
 }
 
@@ -67,7 +72,15 @@ const SECTIONS: [Section; 7] = [
 impl Options {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
         let program = Program { binary: env!("CARGO_BIN_EXE_memory-glass").into(), window_ms: None };
-        let mut options = Options { program, rounds: None, seconds: 3.0, settle: 2.0, names: Vec::new() };
+        let mut options = Options {
+            program,
+            rounds: None,
+            seconds: 3.0,
+            settle: 2.0,
+            exact: false,
+            lazy: false,
+            names: Vec::new(),
+        };
         fn value<T: FromStr>(option: &str, word: Option<String>) -> Result<T, String> {
             let word = word.ok_or_else(|| format!("{option} needs a value"))?;
             word.parse().map_err(|_| format!("{option} cannot be {word}"))
@@ -80,6 +93,8 @@ impl Options {
                 "--settle" => options.settle = value(&word, words.next())?,
                 "--binary" => options.program.binary = value(&word, words.next())?,
                 "--window-ms" => options.program.window_ms = Some(value(&word, words.next())?),
+                "--exact" => options.exact = true,
+                "--lazy" => options.lazy = true,
                 name if is_name(name) => options.names.push(word),
                 _ => return Err(format!("{word} is none of {}", names().collect::<Vec<_>>().join(", "))),
             }
@@ -95,7 +110,8 @@ impl Options {
     fn watched(&self) -> MonitorConfig {
         let usual = MonitorConfig::default();
         let window = self.program.window_ms.map(|window| Duration::from_millis(window.into()));
-        MonitorConfig { window: window.unwrap_or(usual.window), ..usual }
+        let slowdown_budget = usual.slowdown_budget.filter(|_| !self.exact);
+        MonitorConfig { window: window.unwrap_or(usual.window), slowdown_budget, ..usual }
     }
 
     fn wants_program(&self, name: &str) -> bool {

@@ -1,4 +1,5 @@
-//! The ten programs that the default session is tried on: real ones as their packages have them, and patterns that are hard to watch.
+//! The ten programs that the default session is tried on: real ones as their packages have them, and patterns that
+//! are hard to watch.
 
 use std::io::{ErrorKind, Write as _};
 use std::process::{Child, Command, Stdio};
