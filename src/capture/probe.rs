@@ -173,7 +173,7 @@ pub(super) struct Supported {
 }
 
 /// A fault leaves the target's caches colder than it found them, and its predictors confused: what it costs real programs in all, over
-/// its own time in a loop (redis, sqlite and python3 in tests/bench/slowdown.rs).
+/// its own time in a loop (redis, sqlite and python3 in tests/bench/live.rs).
 const AFTERMATH: f64 = 3.0;
 
 /// What one fault costs, where it could be measured; otherwise what it costs on slow machines.
