@@ -61,7 +61,6 @@ pub struct Pipeline {
     not_watched: u64,
     /// The line was laid out anew since the last window.
     relaid: bool,
-    pub(super) window_length: Duration,
     quiet: Quiet,
     /// How much longer the target's own work takes, estimated; `None` where nobody knows.
     slowdown: Option<f64>,
@@ -117,7 +116,6 @@ impl Pipeline {
             regions: Vec::new(),
             not_watched: 0,
             relaid: false,
-            window_length: Duration::ZERO,
             quiet: Quiet::default(),
             slowdown: None,
             note: None,
@@ -228,7 +226,6 @@ impl Pipeline {
         }
         self.density = Arc::new(density);
         self.tiles = Some(Arc::new(MapTiles::of(&self.density, self.reconstructor.warm())));
-        self.window_length = window.length;
         self.quiet.window(relaid || !window.written.is_empty() || believed_pages > 0.0, window.length);
         let pages = self.worth_showing(self.reconstructor.layout().pages());
         self.adjustments.extend(self.order.window(started.elapsed(), window.length, pages));

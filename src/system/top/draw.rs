@@ -12,7 +12,7 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::colors::{ColorDepth, shade};
 use crate::plain::plain;
-use crate::render::{Caption, ColorPalette};
+use crate::render::{Caption, ColorPalette, rate};
 use crate::sensing::DensityMap;
 use crate::system::words::{ago, bytes, clock, thousands};
 use crate::telemetry::GlassRamTelemetry;
@@ -159,7 +159,7 @@ fn numbers(view: &View, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
-/// The palette with its scale: which share of a cell's pages is written in a window.
+/// The palette with its scale: how often each page of a cell is written.
 fn legend(view: &View, width: u16) -> [Line<'static>; 3] {
     let width = width.max(12);
     let colors = view.palette.colors();
@@ -172,13 +172,17 @@ fn legend(view: &View, width: u16) -> [Line<'static>; 3] {
             }
         })
         .collect();
-    let gap = usize::from(width).saturating_sub("0 %".len() + "50 %".len() + "100 %".len());
-    let ticks = format!("0 %{}50 %{}100 %", " ".repeat(gap / 2), " ".repeat(gap - gap / 2));
+    let [low, middle, high] = [0.0, 0.5, 1.0].map(rate::in_words);
+    let wide = |text: &str| text.chars().count();
+    let spare = |taken: usize| " ".repeat(usize::from(width).saturating_sub(taken));
+    // The middle one stands under the middle of the bar.
+    let left = format!("{low}{}{middle}", spare(usize::from(width).div_ceil(2) + wide(&low)));
+    let ticks = format!("{left}{}{high}", spare(wide(&left) + wide(&high)));
     let half_life = view.caption.half_life.as_millis();
     [
         Line::from(bar),
         Line::from(ticks).dim(),
-        Line::from(format!("written a window, half-life {half_life} ms")).dim(),
+        Line::from(format!("writes/s a page, half-life {half_life} ms")).dim(),
     ]
 }
 
@@ -227,8 +231,8 @@ fn help(frame: &mut Frame<'_>) {
     let lines = [
         "Each cell is a stretch of the target's writable memory,",
         "in address order along a Hilbert curve from the top left",
-        "to the top right; the brighter, the more of its pages",
-        "are written in a window.",
+        "to the top right; the brighter, the more often each of its",
+        "pages is written.",
         "",
         "q, Esc      quit",
         "p           another palette",
