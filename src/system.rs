@@ -33,6 +33,8 @@ mod view;
 mod words;
 mod zoom;
 
+pub(crate) use words::poor;
+
 pub use facade::{GlassRamCapability, GlassRamSystem};
 pub use pipeline::Pipeline;
 pub use sampling::{SampledWindow, Sampling};

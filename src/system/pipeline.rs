@@ -229,6 +229,7 @@ impl Pipeline {
         self.quiet.window(relaid || !window.written.is_empty() || believed_pages > 0.0, window.length);
         let pages = self.worth_showing(self.reconstructor.layout().pages());
         self.adjustments.extend(self.order.window(started.elapsed(), window.length, pages));
+        self.quiet.accuracy(self.accuracy().map(|accuracy| accuracy.value));
         let adjustments = std::mem::take(&mut self.adjustments);
         let samples = self.samples(window);
         self.recorder.window(&WindowFacts {
@@ -262,6 +263,11 @@ impl Pipeline {
     /// What alone can change in the picture of an idle target: the threads that run without writing. `None` of any other.
     pub(super) fn stands(&self) -> Option<u32> {
         self.is_idle().then_some(self.telemetry().active_threads)
+    }
+
+    /// So little of the map is right that the picture says so, and what would be better.
+    pub fn is_poor(&self) -> bool {
+        self.quiet.is_poor()
     }
 
     /// A change of the map's order or of the sampling rate that is still to be said.
@@ -386,6 +392,16 @@ impl Pipeline {
         }
         if self.follows_hottest() {
             parts.push("stays where the most is written".into());
+        }
+        if self.is_poor() {
+            // Parts, since a line has no room for all of it.
+            parts.push("less than 70 % is right".into());
+            let (all, more) = if self.bounded {
+                ("record it with --exact", "or a larger budget")
+            } else {
+                ("--exact shows all of it", "a larger budget more")
+            };
+            parts.extend([all.into(), more.into()]);
         }
         if self.ended.is_none() && self.is_idle() {
             parts.push("idle".into());

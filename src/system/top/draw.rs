@@ -35,6 +35,8 @@ pub(super) struct View {
     pub rung: String,
     pub telemetry: GlassRamTelemetry,
     pub slow_down: f64,
+    /// Too little of the map is right.
+    pub poor: bool,
     /// Changes of phase, and how long ago the last one was.
     pub phases: (usize, Option<Duration>),
     /// Avalanches that have ended, and the pages that one has reached which goes on.
@@ -155,6 +157,11 @@ fn numbers(view: &View, width: u16) -> Vec<Line<'static>> {
         fact("a cell", bytes(caption.bytes_per_cell)),
         Line::default(),
     ];
+    if view.poor {
+        let offer = ["less than 70 % is right:", "--exact shows all of it,", "a larger budget more"];
+        let after = lines.len().min(3);
+        lines.splice(after..after, offer.map(|part| fact("", part.into())));
+    }
     lines.extend(legend(view, width.min(PANEL)));
     lines
 }
@@ -305,6 +312,7 @@ mod tests {
                 ..GlassRamTelemetry::default()
             },
             slow_down: 1.0123,
+            poor: false,
             phases: (2, Some(Duration::from_secs(7))),
             avalanches: (1, Some(4096)),
             play: None,
@@ -324,6 +332,17 @@ mod tests {
     #[test]
     fn the_usual_terminal() {
         insta::assert_snapshot!(drawn(&view(), 80, 24).backend());
+    }
+
+    #[test]
+    fn a_poor_map_says_so_and_what_would_be_better() {
+        let telemetry = GlassRamTelemetry { reconstruction_accuracy: 0.43, ..view().telemetry };
+        let terminal = drawn(&View { poor: true, telemetry, ..view() }, 80, 24);
+        let rows = terminal.backend().to_string();
+        let line = |at: usize| rows.lines().nth(at).expect("24 of them").to_owned();
+        assert!(line(3).contains("accuracy   43.0 %"), "{rows}");
+        assert!(line(4).contains("less than 70 % is right") && line(5).contains("--exact"), "{rows}");
+        assert!(!drawn(&view(), 80, 24).backend().to_string().contains("--exact"));
     }
 
     #[test]
