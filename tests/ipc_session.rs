@@ -49,13 +49,13 @@ fn the_target_is_changed_and_the_old_one_left_as_it_was_found() {
     assert!(session.msg(&["targets"]).contains(&format!("{:>8}  memory-glass", block.pid())));
 
     assert_eq!(session.msg(&["watch", &block.pid().to_string()]), "");
-    // A quarter of 4096 pages, at most once a window of a tenth of a second or more.
+    // A quarter of 4096 pages, at most once a window of a sixtieth of a second or more.
     let numbers = telemetry(&session, 12);
     assert_eq!(numbers["pid"], block.pid());
     assert!(block.is_registered());
     assert!(numbers["pages"].as_u64() >= Some(4096));
     let rate = numbers["fault_rate"].as_f64().expect("a number");
-    assert!((1024.0..=12_000.0).contains(&rate), "{rate}");
+    assert!((1024.0..=70_000.0).contains(&rate), "{rate}");
     // The same again is no change.
     assert_eq!(session.msg(&["watch", &block.pid().to_string()]), "");
     assert!(telemetry(&session, 12)["windows"].as_u64() >= numbers["windows"].as_u64());
