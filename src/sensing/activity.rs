@@ -266,7 +266,8 @@ impl PageActivity {
             for d in layout.cells_of_page(place, cells) {
                 let Some(places) = layout.pages_of_cell(d, cells) else { continue };
                 let pages = (places.end() - places.start() + 1) as f32;
-                let mut next = Cell { d, last: *places.end(), pages, sum: 0.0, variance: 0.0, deviation: 0.0 };
+                let mut next =
+                    Cell { d, last: *places.end(), pages, sum: 0.0, variance: 0.0, deviation: 0.0 };
                 next.add(mean, variance);
                 if let Some(full) = cell.replace(next) {
                     shown += f64::from(full.sum / full.pages);
