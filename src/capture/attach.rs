@@ -1,7 +1,5 @@
 //! Attaching: from a process number to a bundle of open descriptors.
 
-use std::fs::File;
-use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -15,8 +13,9 @@ use super::keeper::{self, Keeper};
 use super::probe::Rung;
 use super::programs::Programs;
 use super::range::PageRange;
-use super::region::{MemoryRegion, parse_maps};
+use super::region::MemoryRegion;
 use super::scan::Pagemap;
+use super::table::Maps;
 use super::target::{self, Status, TargetInfo, errno, memory_path, open_proc};
 use super::uffd::UserfaultFd;
 use super::{CaptureError, ProcessAttachCapability};
@@ -103,7 +102,7 @@ impl ProcessAttach {
             total_ns: total.as_nanos() as u64,
             programs: self.programs.tell(&self.regions),
         };
-        Some((facts, [self.pidfd.as_fd(), keeper.as_fd(), self.pagemap.as_fd(), self.maps.file.as_fd()]))
+        Some((facts, [self.pidfd.as_fd(), keeper.as_fd(), self.pagemap.as_fd(), self.maps.file().as_fd()]))
     }
 
     /// What another process has attached to for us.
@@ -113,13 +112,13 @@ impl ProcessAttach {
             tracing::warn!(pid, descriptors = fds.len(), "an attachment of four descriptors was expected");
             CaptureError::Changed { pid }
         })?;
-        let mut maps = Maps { file: maps.into(), text: Vec::new(), fresh: Vec::new() };
+        let mut maps = Maps::of(maps.into());
         maps.read().map_err(|errno| CaptureError::System {
             operation: "reading the memory map",
             pid,
             errno,
         })?;
-        let regions = maps.parse(pid)?;
+        let regions = maps.regions(pid)?.to_vec();
         let stop = Stop {
             thread: facts.stopped_thread,
             stopped: Duration::from_nanos(facts.stopped_ns),
@@ -248,7 +247,7 @@ impl ProcessAttach {
             pid,
             errno,
         })?;
-        let regions = maps.parse(pid)?;
+        let regions = maps.regions(pid)?.to_vec();
         if regions.is_empty() {
             // The memory that the table is bound to is gone: another program has its own by now.
             let executed = has_memory(pid);
@@ -349,52 +348,6 @@ fn negotiate(fd: OwnedFd, pid: u32, rung: Rung) -> std::result::Result<Userfault
         }
     }
     Err(failed(refused))
-}
-
-/// The open `/proc/PID/maps`, bound to the address space it was opened on: when the target executes another
-/// program or ends, it is empty.
-#[derive(Debug)]
-pub(super) struct Maps {
-    file: File,
-    text: Vec<u8>,
-    fresh: Vec<u8>,
-}
-
-impl Maps {
-    fn open(pid: u32) -> std::result::Result<Self, CaptureError> {
-        Ok(Self { file: open_proc(pid, "maps")?, text: Vec::new(), fresh: Vec::new() })
-    }
-
-    /// Reads the table anew; whether it differs from the last one.
-    pub fn read(&mut self) -> std::result::Result<bool, Errno> {
-        self.fresh.clear();
-        self.file.rewind().map_err(errno)?;
-        match self.file.read_to_end(&mut self.fresh).map_err(errno) {
-            Ok(_) => {}
-            // The process is not only at its end, but its parent has taken note of it.
-            Err(Errno::ESRCH) => self.fresh.clear(),
-            Err(errno) => return Err(errno),
-        }
-        let changed = self.fresh != self.text;
-        if changed {
-            std::mem::swap(&mut self.fresh, &mut self.text);
-        }
-        Ok(changed)
-    }
-
-    /// Whether the address space is gone.
-    pub fn is_gone(&self) -> bool {
-        self.text.is_empty()
-    }
-
-    /// The table as it was read last.
-    pub fn parse(&self, pid: u32) -> std::result::Result<Vec<MemoryRegion>, CaptureError> {
-        parse_maps(&self.text).map_err(|_| CaptureError::System {
-            operation: "understanding the memory map",
-            pid,
-            errno: Errno::EINVAL,
-        })
-    }
 }
 
 /// Whether the process that a pidfd stands for has ended.

@@ -2,20 +2,34 @@
 //!
 //! A program may have tens of thousands of mappings, and a call for each would take longer than a window. A call that meets a mapping
 //! that is not registered, younger than our table, ends there; then it is asked again, by halves.
+//!
+//! Where tens of thousands of small ones have others between them that are not ours, one call leaves these out. It takes a little longer a
+//! page, and does not tell a mapping that took the place of another: so some are asked for themselves each time, in turn.
 
 use std::ops::Range;
 
 use nix::errno::Errno;
 
-use super::range::PageRange;
+use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
 use super::scan::{Found, Pagemap, Question};
+
+/// So many calls are made for one stretch of mappings each; where there are more, small ones go together.
+const MANY: usize = 1024;
+/// What lies together in a small one at most.
+const SMALL: u64 = 256 << 10;
+/// From one small one to the next at most.
+const NEAR: u64 = 1 << 30;
 
 /// The mappings that a pass goes over, by their places in the table of what is watched.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     together: Vec<Range<usize>>,
+    /// Of those, which go by one call although others are between them.
+    woven: Vec<Range<usize>>,
     alike: Vec<Alike>,
+    /// Which is the next that is asked for itself.
+    next: usize,
 }
 
 /// Mappings of which one call may ask the same.
@@ -52,7 +66,13 @@ impl Looks {
                 None => alike.push(Alike { regions: at..at + 1, end: region.end, question, may_be_huge }),
             }
         }
-        Self { together, alike }
+        let woven = woven(regions, &together);
+        Self { together, woven, alike, next: 0 }
+    }
+
+    /// The same for other mappings, or the same again.
+    pub fn turn_from(self, before: &Self) -> Self {
+        Self { next: before.next, ..self }
     }
 
     /// By address.
@@ -63,18 +83,62 @@ impl Looks {
     /// Appends where pages of these mappings are not armed, and beside them perhaps; and which of them are not registered, although they
     /// were taken to be.
     pub fn unarmed(
-        &self,
+        &mut self,
         pagemap: &mut Pagemap,
         regions: &[MemoryRegion],
         unarmed: &mut Vec<PageRange>,
         strangers: &mut Vec<MemoryRegion>,
     ) -> Result<(), Errno> {
-        for together in &self.together {
-            let regions = regions.get(together.clone()).unwrap_or_default();
-            unarmed_of(pagemap, regions, unarmed, strangers)?;
+        let of = |together: &Range<usize>| regions.get(together.clone()).unwrap_or_default();
+        let whole = |woven: &Range<usize>| {
+            let (first, last) = (self.together.get(woven.start)?, self.together.get(woven.end - 1)?);
+            Some(PageRange::new(of(first).first()?.start, of(last).last()?.end))
+        };
+        let mut alone = Vec::new();
+        let mut from = 0;
+        for woven in &self.woven {
+            alone.push(from..woven.start);
+            from = woven.end;
+            if let Some(range) = whole(woven) {
+                pagemap.unarmed_among(range, unarmed)?;
+            }
+        }
+        alone.push(from..self.together.len());
+        if !self.woven.is_empty() {
+            let begin = if self.next < self.together.len() { self.next } else { 0 };
+            self.next = begin + MANY;
+            alone.push(begin..self.next.min(self.together.len()));
+        }
+        for together in alone.into_iter().flat_map(|alone| self.together.get(alone).unwrap_or_default()) {
+            unarmed_of(pagemap, of(together), unarmed, strangers)?;
+        }
+        if !self.woven.is_empty() {
+            range::merge(unarmed);
         }
         Ok(())
     }
+}
+
+/// Stretches of many small ones after another.
+fn woven(regions: &[MemoryRegion], together: &[Range<usize>]) -> Vec<Range<usize>> {
+    if together.len() <= MANY {
+        return Vec::new();
+    }
+    let ends =
+        |of: &Range<usize>| Some((regions.get(of.start)?.start, regions.get(of.end.checked_sub(1)?)?.end));
+    let small = |of: &Range<usize>| ends(of).filter(|(start, end)| end - start <= SMALL);
+    let near = |one: &Range<usize>, next: &Range<usize>| {
+        small(one).zip(small(next)).is_some_and(|((_, end), (start, _))| start - end <= NEAR)
+    };
+    let mut from = 0;
+    let mut woven = Vec::new();
+    for run in together.chunk_by(near) {
+        if run.len() > 1 {
+            woven.push(from..from + run.len());
+        }
+        from += run.len();
+    }
+    woven
 }
 
 impl Alike {
@@ -125,17 +189,22 @@ fn unarmed_of(
     strangers: &mut Vec<MemoryRegion>,
 ) -> Result<(), Errno> {
     let (Some(first), Some(last)) = (regions.first(), regions.last()) else { return Ok(()) };
-    let before = unarmed.len();
     let answer = pagemap.unarmed(PageRange::new(first.start, last.end), unarmed);
     if answer != Err(Errno::EPERM) {
         return answer;
     }
-    unarmed.truncate(before);
     if regions.len() == 1 {
         strangers.push(first.clone());
         return Ok(());
     }
-    let (one, other) = regions.split_at(regions.len() / 2);
+    // Up to the call that was refused all is known.
+    let refused = pagemap.refused();
+    let before = regions.partition_point(|region| region.end <= refused.start);
+    let behind = regions.partition_point(|region| region.start < refused.end).max(before);
+    let (one, other) = match behind - before == regions.len() {
+        true => regions.split_at(regions.len() / 2),
+        false => (regions.get(before..behind).unwrap_or_default(), regions.get(behind..).unwrap_or_default()),
+    };
     unarmed_of(pagemap, one, unarmed, strangers)?;
     unarmed_of(pagemap, other, unarmed, strangers)
 }
@@ -216,7 +285,7 @@ mod tests {
         places.sort_unstable();
         let regions: Vec<MemoryRegion> =
             places.iter().map(|place| region(place.start >> 12, place.len() >> 12, "rw-p")).collect();
-        let looks = Looks::over(&regions, &[part(0, 24)]);
+        let mut looks = Looks::over(&regions, &[part(0, 24)]);
         assert_eq!((looks.together.len(), looks.alike().len()), (1, 1));
         let mut pagemap = Pagemap::new(File::open("/proc/self/pagemap").expect("opened"));
         let (mut unarmed, mut strangers, mut written) = (Vec::new(), Vec::new(), Vec::new());

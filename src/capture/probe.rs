@@ -298,6 +298,13 @@ impl Scratch {
         unsafe { self.start.cast::<u8>().add(offset).write_volatile(1) };
     }
 
+    /// Gives all its pages back.
+    #[cfg(test)]
+    pub fn give_back(&self) {
+        // SAFETY: our own mapping, of whose content nothing is expected.
+        let _ = unsafe { madvise(self.start, Self::PAGES * self.stride, MmapAdvise::MADV_DONTNEED) };
+    }
+
     /// Loads from one page of it.
     #[cfg(test)]
     pub fn read(&self, page: usize) {

@@ -29,8 +29,10 @@ use super::yielding::Yielding;
 
 /// Mappings that one call registers: it holds the target's `mmap_lock`, about a microsecond for each.
 const AT_ONCE: usize = 512;
-/// Gaps and reservations up to this size are gone over together with the mappings beside them.
+/// Reservations up to this size are gone over together with the mappings beside them, …
 const NEAR: u64 = 64 << 20;
+/// … and gaps up to this size, in which there is nothing to walk through.
+const GAP: u64 = 1 << 30;
 /// How far a call reaches into the gap behind a mapping.
 const REACH: u64 = 1 << 30;
 
@@ -67,8 +69,8 @@ enum Fate {
 }
 
 #[derive(Debug)]
-struct Entry {
-    region: MemoryRegion,
+struct Entry<'a> {
+    region: &'a MemoryRegion,
     /// Where the next mapping of the table begins.
     next: u64,
     fate: Fate,
@@ -96,17 +98,51 @@ impl Registration {
         self.covered = range::subtract(&self.covered, places);
     }
 
+    /// Registers what has taken the places of mappings that were registered, where that makes the same of the table as before: not
+    /// where it grows beside its neighbours, and not where it is refused. Whether it is so.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::KeeperDied`] where there is nobody to do it.
+    pub fn again(
+        &mut self,
+        target: &ProcessAttach,
+        strangers: &[MemoryRegion],
+        watched: &[MemoryRegion],
+        yielding: &Yielding,
+    ) -> Result<bool, CaptureError> {
+        let grows = |region: &MemoryRegion| {
+            let at = watched.partition_point(|other| other.start < region.start);
+            let before = at.checked_sub(1).and_then(|before| watched.get(before));
+            let behind = watched.get(at + 1);
+            before.is_some_and(|before| joins(before, region))
+                || behind.is_some_and(|behind| joins(region, behind))
+        };
+        if strangers.iter().any(|region| grows(region) || yielding.leaves(region).is_some()) {
+            return Ok(false);
+        }
+        let entry = |region| Entry { region, next: region.end, fate: Fate::New };
+        let mut entries: Vec<Entry<'_>> = strangers.iter().map(entry).collect();
+        register(target, &mut entries)?;
+        if entries.iter().any(|entry| entry.fate != Fate::Registered) {
+            return Ok(false);
+        }
+        self.covered.extend(strangers.iter().map(MemoryRegion::range));
+        range::merge(&mut self.covered);
+        Ok(true)
+    }
+
     /// Registers what is new in the table and lets go of what is to be left alone. The writable mappings that are registered now.
     ///
     /// # Errors
     ///
     /// [`CaptureError::KeeperDied`] where there is nobody to do it.
-    pub fn follow(
+    pub fn follow<'a>(
         &mut self,
         target: &ProcessAttach,
-        table: Vec<MemoryRegion>,
+        table: &'a [MemoryRegion],
         yielding: &Yielding,
-    ) -> Result<Vec<MemoryRegion>, CaptureError> {
+    ) -> Result<Vec<&'a MemoryRegion>, CaptureError> {
         let mappings = table.len();
         let mut entries = self.entries(target.info.pid, table, yielding);
         self.let_go(target, &entries);
@@ -122,7 +158,9 @@ impl Registration {
         let (mut watched, mut unwatched) = (Vec::with_capacity(entries.len()), Vec::new());
         for Entry { region, fate, .. } in entries {
             match fate {
-                Fate::Left(why) if region.is_writable() => unwatched.push(UnwatchedRegion { region, why }),
+                Fate::Left(why) if region.is_writable() => {
+                    unwatched.push(UnwatchedRegion { region: region.clone(), why });
+                }
                 Fate::Registered | Fate::New if !region.is_reservation() || region.is_between_writes() => {
                     watched.push(region);
                 }
@@ -133,11 +171,10 @@ impl Registration {
         Ok(watched)
     }
 
-    fn entries(&mut self, pid: u32, table: Vec<MemoryRegion>, yielding: &Yielding) -> Vec<Entry> {
-        let starts: Vec<u64> = table.iter().map(|region| region.start).collect();
+    fn entries<'a>(&mut self, pid: u32, table: &'a [MemoryRegion], yielding: &Yielding) -> Vec<Entry<'a>> {
         let mut covered = self.covered.iter().peekable();
         let mut entries = Vec::with_capacity(table.len());
-        for (at, region) in table.into_iter().enumerate() {
+        for (at, region) in table.iter().enumerate() {
             while covered.next_if(|covered| covered.end <= region.start).is_some() {}
             let inside = covered
                 .peek()
@@ -153,14 +190,14 @@ impl Registration {
             if !could {
                 continue;
             }
-            let is_device = is_device && !self.devices.is_file(pid, &region);
-            let fate = match (yielding.leaves(&region), self.refused(&region)) {
+            let is_device = is_device && !self.devices.is_file(pid, region);
+            let fate = match (yielding.leaves(region), self.refused(region)) {
                 _ if is_device => Fate::Left(Unwatched::Device),
                 (Some(why), _) | (None, Some(why)) => Fate::Left(why),
                 (None, None) if inside => Fate::Registered,
                 (None, None) => Fate::New,
             };
-            let next = starts.get(at + 1).copied().unwrap_or(region.end);
+            let next = table.get(at + 1).map_or(region.end, |next| next.start);
             entries.push(Entry { region, next, fate });
         }
         entries
@@ -175,7 +212,7 @@ impl Registration {
     }
 
     /// Ends the registration of what is to be left alone.
-    fn let_go(&self, target: &ProcessAttach, entries: &[Entry]) {
+    fn let_go(&self, target: &ProcessAttach, entries: &[Entry<'_>]) {
         for entry in entries {
             let Fate::Left(why) = entry.fate else { continue };
             let first = self.covered.partition_point(|covered| covered.end <= entry.region.start);
@@ -192,14 +229,15 @@ impl Registration {
 }
 
 /// Where one call may go over several mappings.
-fn spans(entries: &[Entry]) -> Vec<PageRange> {
-    let short = |entry: &Entry| entry.region.is_writable() || entry.region.len() <= NEAR;
-    let near = |one: &Entry, next: &Entry| {
+fn spans(entries: &[Entry<'_>]) -> Vec<PageRange> {
+    let short = |entry: &Entry<'_>| entry.region.is_writable() || entry.region.len() <= NEAR;
+    let near = |one: &Entry<'_>, next: &Entry<'_>| {
         let registered = one.fate == Fate::Registered && next.fate == Fate::Registered;
-        let beside = one.next == next.region.start && one.next - one.region.end <= NEAR;
+        let beside = one.next == next.region.start && one.next - one.region.end <= GAP;
         registered && beside && short(one) && short(next)
     };
-    let whole = |span: &[Entry]| Some(PageRange::new(span.first()?.region.start, span.last()?.region.end));
+    let whole =
+        |span: &[Entry<'_>]| Some(PageRange::new(span.first()?.region.start, span.last()?.region.end));
     entries.chunk_by(near).filter_map(whole).collect()
 }
 
@@ -214,15 +252,15 @@ fn joins(one: &MemoryRegion, next: &MemoryRegion) -> bool {
 }
 
 /// Whether a target with so many mappings of at most so many is to get none more by us.
-fn is_crowded(mappings: usize, entries: &[Entry], most: usize) -> bool {
-    let apart = || entries.windows(2).filter(|pair| joins(&pair[0].region, &pair[1].region)).count();
+fn is_crowded(mappings: usize, entries: &[Entry<'_>], most: usize) -> bool {
+    let apart = || entries.windows(2).filter(|pair| joins(pair[0].region, pair[1].region)).count();
     mappings > most / FULL || mappings > most / APART && apart() > most / APART
 }
 
 /// Leaves those new pieces of growing memory that are not worth a mapping of their own yet, and of a crowded
 /// target all.
-fn leave_what_grows(entries: &mut [Entry], crowded: bool) {
-    for run in entries.chunk_by_mut(|one, next| joins(&one.region, &next.region)) {
+fn leave_what_grows(entries: &mut [Entry<'_>], crowded: bool) {
+    for run in entries.chunk_by_mut(|one, next| joins(one.region, next.region)) {
         let grows = run.iter().any(|entry| entry.fate == Fate::Registered);
         let (pieces, bytes) = (run.len() as u64, run.iter().map(|entry| entry.region.len()).sum());
         for entry in run.iter_mut().filter(|entry| grows && entry.fate == Fate::New) {
@@ -242,23 +280,23 @@ fn worth(pieces: u64, bytes: u64) -> u64 {
 }
 
 /// The stretches of mappings that touch each other and may be registered by one call, from the first new one to the last.
-fn groups(entries: &mut [Entry]) -> impl Iterator<Item = &mut [Entry]> {
-    let together = |one: &Entry, next: &Entry| {
+fn groups<'e, 'a>(entries: &'e mut [Entry<'a>]) -> impl Iterator<Item = &'e mut [Entry<'a>]> {
+    let together = |one: &Entry<'_>, next: &Entry<'_>| {
         one.region.end == next.region.start
             && !matches!(one.fate, Fate::Left(_))
             && !matches!(next.fate, Fate::Left(_))
     };
     let touching = entries.chunk_by_mut(together).flat_map(|touching| touching.chunks_mut(AT_ONCE));
     touching.filter_map(|group| {
-        let new = |entry: &Entry| entry.fate == Fate::New;
+        let new = |entry: &Entry<'_>| entry.fate == Fate::New;
         let (first, last) = (group.iter().position(new)?, group.iter().rposition(new)?);
         group.get_mut(first..=last)
     })
 }
 
 /// Registers what is new: each group by one call where the kernel takes it whole, else mapping by mapping.
-fn register(target: &ProcessAttach, entries: &mut [Entry]) -> Result<(), CaptureError> {
-    let groups: Vec<&mut [Entry]> = groups(entries).collect();
+fn register(target: &ProcessAttach, entries: &mut [Entry<'_>]) -> Result<(), CaptureError> {
+    let groups: Vec<&mut [Entry<'_>]> = groups(entries).collect();
     let wholes: Vec<PageRange> = groups.iter().filter_map(|group| whole(group)).collect();
     let mut alone = Vec::new();
     for (group, answer) in groups.into_iter().zip(target.watch_all(&wholes)?) {
@@ -281,7 +319,7 @@ fn register(target: &ProcessAttach, entries: &mut [Entry]) -> Result<(), Capture
 }
 
 /// From the first mapping of a group into the gap behind the last.
-fn whole(group: &[Entry]) -> Option<PageRange> {
+fn whole(group: &[Entry<'_>]) -> Option<PageRange> {
     let (first, last) = (group.first()?, group.last()?);
     let end = last.next.min(last.region.end.saturating_add(REACH)).max(last.region.end);
     Some(PageRange::new(first.region.start, end))
@@ -300,8 +338,8 @@ mod tests {
 
     const PAGE: u64 = 4096;
 
-    fn entry(start: u64, end: u64, permissions: &str, fate: Fate) -> Entry {
-        let region = MemoryRegion {
+    fn region(start: u64, end: u64, permissions: &str) -> &'static MemoryRegion {
+        Box::leak(Box::new(MemoryRegion {
             start,
             end,
             permissions: permissions.into(),
@@ -309,8 +347,11 @@ mod tests {
             device: "00:00".into(),
             inode: 0,
             pathname: None,
-        };
-        Entry { region, next: end, fate }
+        }))
+    }
+
+    fn entry(start: u64, end: u64, permissions: &str, fate: Fate) -> Entry<'static> {
+        Entry { region: region(start, end, permissions), next: end, fate }
     }
 
     /// A mapping that grows by one piece of `piece` bytes at a time, of which none joins what is registered.
@@ -321,7 +362,9 @@ mod tests {
             let end = run.last().map_or(0, |last| last.region.end);
             match run.last_mut() {
                 // What is not registered takes the next piece in.
-                Some(last) if last.fate != Fate::Registered => last.region.end += piece,
+                Some(last) if last.fate != Fate::Registered => {
+                    last.region = region(last.region.start, end + piece, "rw-p");
+                }
                 _ => run.push(entry(end, end + piece, "rw-p", Fate::New)),
             }
             if let Some(last) = run.last_mut().filter(|last| last.fate != Fate::Registered) {
@@ -353,7 +396,7 @@ mod tests {
 
     #[test]
     fn only_what_the_kernel_would_join_is_a_run() {
-        let mut run: Vec<Entry> = (0..40)
+        let mut run: Vec<Entry<'_>> = (0..40)
             .map(|at| {
                 entry(at * PAGE, (at + 1) * PAGE, "rw-p", if at < 39 { Fate::Registered } else { Fate::New })
             })
@@ -361,7 +404,7 @@ mod tests {
         leave_what_grows(&mut run, false);
         assert_eq!(run[39].fate, Fate::Left(Unwatched::Growing));
         run[39].fate = Fate::New;
-        run[38].region.permissions = "rwxp".into();
+        run[38].region = region(38 * PAGE, 39 * PAGE, "rwxp");
         leave_what_grows(&mut run, false);
         assert_eq!(run[39].fate, Fate::New);
     }
@@ -410,9 +453,9 @@ mod tests {
             entry(9 * PAGE, 10 * PAGE, "rw-p", Fate::Left(Unwatched::Growing)),
             entry(10 * PAGE, 11 * PAGE, "rw-p", Fate::Registered),
             entry(12 * PAGE, 13 * PAGE, "rw-p", Fate::Registered),
-            entry(20 * PAGE + NEAR, 21 * PAGE + NEAR, "rw-p", Fate::Registered),
-            entry(21 * PAGE + NEAR, 22 * PAGE + 2 * NEAR, "---p", Fate::Registered),
-            entry(22 * PAGE + 2 * NEAR, 23 * PAGE + 2 * NEAR, "rw-p", Fate::Registered),
+            entry(20 * PAGE + GAP, 21 * PAGE + GAP, "rw-p", Fate::Registered),
+            entry(21 * PAGE + GAP, 22 * PAGE + GAP + NEAR, "---p", Fate::Registered),
+            entry(22 * PAGE + GAP + NEAR, 23 * PAGE + GAP + NEAR, "rw-p", Fate::Registered),
         ];
         let starts: Vec<u64> = entries.iter().map(|entry| entry.region.start).collect();
         for (entry, next) in entries.iter_mut().zip(&starts[1..]) {

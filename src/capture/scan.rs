@@ -159,6 +159,8 @@ pub(crate) struct Pagemap {
     looking: Pieces,
     arming: Pieces,
     turns: Turns,
+    /// What the last call that failed was to go over.
+    refused: PageRange,
 }
 
 impl Pagemap {
@@ -169,7 +171,14 @@ impl Pagemap {
     /// As `new`, with room for `runs` runs a call.
     pub fn with_capacity(file: File, runs: usize) -> Self {
         let runs = vec![PageRegion::default(); runs.max(1)];
-        Self { file, runs, looking: Pieces::of_looking(), arming: Pieces::of_arming(), turns: Turns::new() }
+        Self {
+            file,
+            runs,
+            looking: Pieces::of_looking(),
+            arming: Pieces::of_arming(),
+            turns: Turns::new(),
+            refused: PageRange::new(0, 0),
+        }
     }
 
     /// So many bytes of the address space are in memory.
@@ -193,6 +202,21 @@ impl Pagemap {
         // Over many runs the kernel (6.18) reports some of them twice, so a run may begin before the last one
         // ended.
         self.walk(range, asked, false, |run| note_unarmed(unarmed, run))
+    }
+
+    /// As [`Self::unarmed`], leaving out the mappings in this range that are not registered.
+    pub fn unarmed_among(&mut self, range: PageRange, unarmed: &mut Vec<PageRange>) -> Result<(), Errno> {
+        let asked = PmScanArg {
+            category_mask: sys::PAGE_IS_WPALLOWED | sys::PAGE_IS_WRITTEN,
+            return_mask: sys::PAGE_IS_WRITTEN,
+            ..PmScanArg::default()
+        };
+        self.walk(range, asked, false, |run| note_unarmed(unarmed, run))
+    }
+
+    /// What the last call that failed was to go over, of which the calls before it were a part.
+    pub fn refused(&self) -> PageRange {
+        self.refused
     }
 
     /// Reports the written pages among `candidates`, and, if told to, arms them in the same step. What lies
@@ -288,7 +312,10 @@ impl Pagemap {
             let took = begun.elapsed();
             self.turns.took(took);
             answers(&mut self.runs, PageRange::new(from, end), &mut each);
-            answer?;
+            if let Err(errno) = answer {
+                self.refused = PageRange::new(from, end);
+                return Err(errno);
+            }
             pieces.took(argument.walk_end.saturating_sub(from), took);
             // No progress would mean asking the same for ever.
             if argument.walk_end <= from {

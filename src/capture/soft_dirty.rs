@@ -100,9 +100,12 @@ impl SoftDirtyTracker {
         if target.maps.is_gone() {
             return Err(Stopped::Gone);
         }
-        let table = target.maps.parse(pid).map_err(Stopped::Failed)?;
-        let watched: Vec<MemoryRegion> =
-            table.into_iter().filter(|region| region.is_watchable() || region.is_between_writes()).collect();
+        let table = target.maps.regions(pid).map_err(Stopped::Failed)?;
+        let watched: Vec<MemoryRegion> = table
+            .iter()
+            .filter(|region| region.is_watchable() || region.is_between_writes())
+            .cloned()
+            .collect();
         let changed = *self.regions != *watched;
         if changed {
             self.regions = watched.into();

@@ -17,6 +17,8 @@ const TABLE_AGE: Duration = Duration::from_millis(100);
 /// Reading a long table takes at most this part of our time, however often it changes.
 const TABLE_SHARE: u32 = 50;
 const LONG_TABLE: usize = 500;
+/// So long it is read at once: the next window goes on with it.
+const READ_AT_ONCE: Duration = Duration::from_millis(1);
 /// A target that takes no faults is looked at all the same: others may write to its memory (process_vm_writev(2), a process that has the
 /// same memory). While nobody is found to, that takes at most this part of our time, …
 const SILENT_SHARE: u32 = 400;
@@ -52,6 +54,9 @@ pub(super) struct AsyncTracker {
     /// When somebody else was last found to write.
     by_others: Option<Instant>,
     table_read: Instant,
+    /// What reading it has taken.
+    table_cost: Duration,
+    /// What reading on in it has taken so far.
     table_took: Duration,
 }
 
@@ -75,6 +80,7 @@ impl AsyncTracker {
             silent_look: Duration::ZERO,
             by_others: None,
             table_read: now,
+            table_cost: Duration::ZERO,
             table_took: Duration::ZERO,
         };
         tracker.watch.begin(target)?;
@@ -125,6 +131,7 @@ impl AsyncTracker {
         // Fresh memory is written without a fault of ours, and by huge pages many at a time.
         let pages = range::pages(&written, target.info.page_size);
         spent.faults = taken.map_or(pages, |taken| taken.min(pages));
+        spent.taken = taken.unwrap_or(spent.faults);
         self.faults = faults;
         self.looked = Instant::now();
         Ok(Look { changed, written, unseen, spent, ..Look::default() })
@@ -142,12 +149,16 @@ impl AsyncTracker {
         let age = self.table_read.elapsed();
         let due = size != self.size || size.is_none() || self.watch.met_strangers() || age >= TABLE_AGE;
         let long = self.watch.regions().len() > LONG_TABLE;
-        if !due || long && age < self.table_took * TABLE_SHARE {
+        if !due || long && age < self.table_cost * TABLE_SHARE {
             return Ok(false);
         }
         let begun = Instant::now();
-        let changed = self.watch.reconcile(target)?;
-        (self.size, self.table_read, self.table_took) = (size, begun, begun.elapsed());
+        let time = if long { READ_AT_ONCE } else { Duration::MAX };
+        let changed = self.watch.reconcile(target, time)?;
+        self.table_took += begun.elapsed();
+        let Some(changed) = changed else { return Ok(false) };
+        (self.size, self.table_read) = (size, begun);
+        self.table_cost = std::mem::take(&mut self.table_took);
         Ok(changed)
     }
 
@@ -159,7 +170,8 @@ impl AsyncTracker {
         governor: &mut Governor,
         length: Duration,
     ) -> Result<(Vec<PageRange>, Vec<PageRange>, Spent), Stopped> {
-        let collected = self.watch.collect(target, |pages, flushes| governor.affords(pages, flushes))?;
+        let collected =
+            self.watch.collect(target, |pages, flushes| governor.affords(pages, flushes, length))?;
         let page_size = target.info.page_size;
         governor.written(range::pages(&collected.written, page_size));
         let regions = Arc::clone(&self.watch.regions());
@@ -170,6 +182,7 @@ impl AsyncTracker {
             unseen: self.watch.unseen(),
             budget: (!collected.armed).then(|| governor.allowance(length)).flatten(),
             run_cost: governor.flush_in_faults(),
+            flushes: governor.flushes(length),
         };
         let arming = self.policy.arm(&end);
         let arming = if end.budget.is_none() { Arming::Everything } else { arming };
@@ -192,7 +205,10 @@ impl AsyncTracker {
             written.append(&mut armed.late);
             range::merge(&mut written);
         }
-        let unknown = range::subtract(&collected.unknown, &written);
+        let mut unknown = collected.unknown;
+        unknown.append(&mut armed.unknown);
+        range::merge(&mut unknown);
+        let unknown = range::subtract(&unknown, &written);
         Ok((written, unknown, spent))
     }
 }

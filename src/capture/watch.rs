@@ -12,8 +12,9 @@ use super::huge::HugeBlocks;
 use super::keeper;
 use super::looks::Looks;
 use super::lost::LostFeature;
+use super::programs::own_time;
 use super::range::{self, PageRange};
-use super::region::MemoryRegion;
+use super::region::{MemoryRegion, RegionKind};
 use super::registration::Registration;
 use super::shared::SharedMemory;
 use super::unwatched::{Unwatched, UnwatchedRegion};
@@ -84,7 +85,9 @@ pub(super) struct Armed {
     pub flushes: u64,
     /// Pages that were written since the last pass, and are armed now. Sorted, disjoint.
     pub late: Vec<PageRange>,
-    /// The time of each call, a flush.
+    /// Pages that came to be since, read or written, and are armed now. Sorted, disjoint, apart from `late`.
+    pub unknown: Vec<PageRange>,
+    /// Our processor time in each call, a flush: it waits for the processors to answer. (By the clock, it also has what else ran meanwhile.)
     calls: Vec<Duration>,
 }
 
@@ -150,7 +153,7 @@ impl WatchSet {
         // The table that the attach has read; the reading in `reconcile` only tells what is different from it.
         self.rebuild(target).map_err(Stopped::Failed)?;
         self.outwait_former(target).map_err(Stopped::Failed)?;
-        self.reconcile(target)?;
+        self.reconcile(target, Duration::MAX)?;
         refuse_second(&self.regions, self.unwatched(), target.info.pid)
     }
 
@@ -164,24 +167,27 @@ impl WatchSet {
         self.rebuild(target).map_err(Stopped::Failed)
     }
 
-    /// Registers what is new in the target's table and forgets what is gone; whether anything changed.
-    pub fn reconcile(&mut self, target: &mut ProcessAttach) -> Result<bool, Stopped> {
+    /// Registers what is new in the target's table and forgets what is gone; whether anything changed. The table is read for about so
+    /// long; where that is not enough, nothing is answered, and the next call goes on.
+    pub fn reconcile(&mut self, target: &mut ProcessAttach, time: Duration) -> Result<Option<bool>, Stopped> {
         let pid = target.info.pid;
         let failed = |operation| move |errno| Stopped::Failed(CaptureError::System { operation, pid, errno });
         let mut changed = false;
-        self.strangers = false;
         // Registering lets the kernel join a new mapping with its neighbour, so the table is read again after it. Twice is
         // enough for a table that holds still, and one that does not is caught up with in the next window.
         for _ in 0..2 {
-            if !target.maps.read().map_err(failed("reading the memory map"))? {
-                break;
+            match target.maps.read_on(time).map_err(failed("reading the memory map"))? {
+                None if !changed => return Ok(None),
+                None | Some(false) => break,
+                Some(true) => {}
             }
             if target.maps.is_gone() {
                 return Err(Stopped::Gone);
             }
             changed |= self.rebuild(target).map_err(Stopped::Failed)?;
         }
-        Ok(changed)
+        self.strangers = false;
+        Ok(Some(changed))
     }
 
     /// The keeper of a watch that has just ended lets go of its mappings one after another: those that it has still are asked for again,
@@ -203,22 +209,22 @@ impl WatchSet {
     }
 
     fn rebuild(&mut self, target: &ProcessAttach) -> Result<bool, CaptureError> {
-        let table = target.maps.parse(target.info.pid)?;
-        self.yielding.follow(&table);
+        let table = target.maps.regions(target.info.pid)?;
+        self.yielding.follow(table);
         let mut watched = self.registration.follow(target, table, &self.yielding)?;
         if self.alone && self.registration.taken() > 0 && self.yielding.met_another(target) {
-            watched =
-                self.registration.follow(target, target.maps.parse(target.info.pid)?, &self.yielding)?;
+            watched = self.registration.follow(target, table, &self.yielding)?;
         }
-        let changed = *self.regions != *watched;
+        let changed = !self.regions.iter().eq(watched.iter().copied());
         if changed {
-            self.live = watched.iter().map(MemoryRegion::range).collect();
+            self.live = watched.iter().map(|region| region.range()).collect();
             range::merge(&mut self.live);
             self.unseen = range::intersect(&self.unseen, &self.live);
+            let watched: Arc<[MemoryRegion]> = watched.into_iter().cloned().collect();
             self.shared.follow(&watched, self.begun.then_some(&*self.regions));
-            self.regions = watched.into();
+            self.regions = watched;
         }
-        self.looks = Looks::over(&self.regions, self.registration.spans());
+        self.looks = Looks::over(&self.regions, self.registration.spans()).turn_from(&self.looks);
         Ok(changed)
     }
 
@@ -322,16 +328,16 @@ impl WatchSet {
             let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < alike.end));
             rest = behind;
             for range in within {
-                let begun = Instant::now();
+                let begun = own_time();
                 done(target.pagemap.arm(*range, alike.question), target)?;
-                armed.call(*range, begun.elapsed());
+                armed.call(*range, own_time().saturating_sub(begun));
             }
         }
         self.unseen = range::subtract(due, chosen);
         Ok(armed)
     }
 
-    /// Arms what is due in these ranges, a call for each, and finds what else was written in them until then.
+    /// Arms all of these ranges, a call for each, and finds what else was written in them until then.
     fn arm_tables(
         &mut self,
         target: &mut ProcessAttach,
@@ -341,28 +347,33 @@ impl WatchSet {
         tables.extend_from_slice(&self.huge_now);
         range::merge(&mut tables);
         let regions = Arc::clone(&self.regions);
-        // Of shared memory only what was looked at: a page that came since may have been read only (`shared`).
-        let shared: Vec<PageRange> =
-            regions.iter().filter(|region| region.is_shared()).map(MemoryRegion::range).collect();
-        let of_shared = range::intersect(&due, &range::intersect(&tables, &shared));
-        let tables = range::subtract(&tables, &shared);
+        let those = |of: fn(&MemoryRegion) -> bool| -> Vec<PageRange> {
+            regions.iter().filter(|region| of(region)).map(MemoryRegion::range).collect()
+        };
+        // A page of a pool is armed whole or not at all.
+        let pools = those(|region| region.kind() == RegionKind::HugeTlb);
+        let of_pools = range::intersect(&due, &range::intersect(&tables, &pools));
+        let tables = range::subtract(&tables, &pools);
         self.note_before_arming(target, &tables)?;
-        let mut armed = self.arm_pages(target, &due, &of_shared)?;
+        let mut armed = self.arm_pages(target, &due, &of_pools)?;
         for alike in self.looks.alike() {
             let mappings = alike.mappings(&regions);
             let within = range::overlapping(&tables, mappings);
             for range in within.filter_map(|range| range.intersection(&mappings)) {
-                let begun = Instant::now();
+                let begun = own_time();
                 let found = &mut armed.late;
-                let answer = alike
-                    .written(&mut target.pagemap, &regions, &[range], true, |run| found.push(run.range));
+                let answer =
+                    alike.written(&mut target.pagemap, &regions, &[range], true, |run| found.push(run.range));
                 done(answer, target)?;
-                armed.call(range, begun.elapsed());
+                armed.call(range, own_time().saturating_sub(begun));
             }
         }
         range::merge(&mut armed.late);
         armed.late = range::subtract(&range::intersect(&armed.late, &self.live), &due);
-        self.unseen = range::subtract(&range::subtract(&due, &of_shared), &tables);
+        // A page of shared memory that came since the look may have been read only.
+        armed.unknown = range::intersect(&armed.late, &those(MemoryRegion::is_shared));
+        armed.late = range::subtract(&armed.late, &armed.unknown);
+        self.unseen = range::subtract(&range::subtract(&due, &of_pools), &tables);
         Ok(armed)
     }
 
@@ -378,8 +389,8 @@ impl WatchSet {
                 done(target.pagemap.unarmed(region.range(), &mut of_it), target)?;
                 unarmed.append(&mut of_it);
             }
-            range::merge(&mut unarmed);
         }
+        range::merge(&mut unarmed);
         // What is registered between two of them is no part of the map.
         Ok(range::intersect(&unarmed, &self.live))
     }
@@ -391,7 +402,10 @@ impl WatchSet {
         self.unseen = range::subtract(&self.unseen, &places);
         self.registration.forget(&places);
         self.shared.strangers(strangers, &places);
-        self.changed_late |= self.rebuild(target).map_err(Stopped::Failed)?;
+        let again = self.registration.again(target, strangers, &self.regions, &self.yielding);
+        if !again.map_err(Stopped::Failed)? {
+            self.changed_late |= self.rebuild(target).map_err(Stopped::Failed)?;
+        }
         Ok(())
     }
 

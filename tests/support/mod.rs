@@ -10,6 +10,7 @@ pub mod blocked;
 pub mod churn;
 pub mod crowded;
 pub mod groups;
+pub mod laid;
 pub mod limited;
 pub mod load;
 pub mod odd;

@@ -206,6 +206,10 @@ unsafe fn act(command: &str, n: &[u64]) -> u64 {
                 }
                 count
             }
+            ("lay", &[kind, count]) => super::laid::lay(kind, count),
+            ("touch", &[first, count, step]) => super::laid::touch(first, count, step),
+            ("take-away", &[at]) => super::laid::take_away(at),
+            ("lay-again", &[at]) => super::laid::lay_again(at),
             ("thread", &[start, count, times]) => {
                 let write = move || {
                     for _ in 0..times {

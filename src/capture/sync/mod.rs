@@ -201,7 +201,7 @@ impl SyncTracker {
         if target.maps.is_gone() {
             return Err(Stopped::Gone);
         }
-        let table = target.maps.parse(pid).map_err(Stopped::Failed)?;
+        let table = target.maps.regions(pid).map_err(Stopped::Failed)?.to_vec();
         let mut watched = Vec::new();
         self.yielding.follow(&table);
         self.unwatched.clear();
