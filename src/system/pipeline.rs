@@ -215,8 +215,12 @@ impl Pipeline {
         let density = self.reconstructor.look(&window.written, &window.unseen, window.length);
         self.confidence = self.reconstructor.take_doubt().map(Confidence::of);
         if !window.unseen.is_empty() {
-            self.adjustments.extend(self.rate.window(self.accuracy(), self.sweep.allowed()));
+            let (accuracy, allowed) = (self.accuracy(), self.sweep.allowed());
+            self.adjustments.extend(self.rate.window(accuracy, allowed));
             self.sweep.set(self.rate.rate());
+            if allowed <= self.rate.rate() {
+                self.adjustments.extend(self.order.accuracy(accuracy));
+            }
         }
         let relaid = std::mem::take(&mut self.relaid);
         if relaid || density.dim() != self.density.dim() {
