@@ -21,11 +21,12 @@ fn json(session: &Session, arguments: &[&str]) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// The numbers, once so many windows have been seen.
+/// The numbers once so many windows were taken, and something was seen to be written.
 fn telemetry(session: &Session, windows: u64) -> Value {
     until("windows", || {
         let answer = json(session, &["telemetry"])["Ok"]["telemetry"].clone();
-        (answer["windows"].as_u64() >= Some(windows)).then_some(answer)
+        let seen = answer["fault_rate"].as_f64() > Some(0.0);
+        (answer["windows"].as_u64() >= Some(windows) && seen).then_some(answer)
     })
 }
 

@@ -43,7 +43,7 @@ pub struct TargetMetrics {
     pub slow_down_factor: f64,
     /// The interval that holds the true factor nine times in ten; NaN where that is not known.
     pub slow_down_low: f64,
-    /// Its upper end, which is what a budget holds.
+    /// Its upper end, which is what a budget holds; infinite (null in JSON) where all that the target does may be our faults.
     pub slow_down_high: f64,
     /// The time that it loses, in milliseconds a second.
     pub lost_ms_per_second: f64,
@@ -70,6 +70,9 @@ impl TargetMetrics {
         let Self { slow_down_factor: factor, slow_down_low: low, slow_down_high: high, .. } = *self;
         if factor.is_nan() {
             return format!("{:.1} ms/s", self.lost_ms_per_second);
+        }
+        if high.is_infinite() {
+            return format!("{factor:.2}× ({low:.2} and more)");
         }
         format!("{factor:.2}× ({low:.2}–{high:.2})")
     }
@@ -170,10 +173,13 @@ impl Load {
         let grown =
             self.page_tables.zip(self.page_tables_before).map_or(0, |(now, then)| now.saturating_sub(then));
         let a_second = if seconds > 0.0 { cost / seconds } else { 0.0 };
-        // Of a target that does next to nothing, and of one that would spend all of its time in our faults by these prices.
-        let known = target_cpu >= LEAST_BUSY * seconds && most_cost < target_cpu;
-        let factor =
-            |cost: f64| if known && target_cpu > 0.0 { target_cpu / (target_cpu - cost) } else { f64::NAN };
+        // Not of a target that does next to nothing, nor of one that would have spent all of its time in our faults.
+        let known = target_cpu >= LEAST_BUSY * seconds && cost < target_cpu;
+        let factor = |cost: f64| match target_cpu - cost {
+            _ if !known => f64::NAN,
+            left if left > 0.0 => target_cpu / left,
+            _ => f64::INFINITY,
+        };
         let nothing = cost == 0.0;
         TargetMetrics {
             overhead_percent: 100.0 * a_second,

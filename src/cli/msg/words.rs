@@ -219,7 +219,7 @@ fn telemetry_words(telemetry: &Telemetry) -> String {
         overhead_percent: telemetry.overhead_percent,
         slow_down_factor: telemetry.slow_down_factor.unwrap_or(f64::NAN),
         slow_down_low: telemetry.slow_down_low.unwrap_or(f64::NAN),
-        slow_down_high: telemetry.slow_down_high.unwrap_or(f64::NAN),
+        slow_down_high: telemetry.slow_down_high.unwrap_or(f64::INFINITY),
         lost_ms_per_second: telemetry.lost_ms_per_second,
         memory_overhead_mb: telemetry.memory_overhead_mb,
     };

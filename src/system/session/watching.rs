@@ -99,7 +99,7 @@ impl Watched {
     pub(super) fn telemetry(&self) -> Telemetry {
         let numbers = self.pipeline.telemetry();
         let source = self.source.as_ref();
-        let known = |number: f64| Some(number).filter(|number| !number.is_nan());
+        let known = |number: f64| Some(number).filter(|number| number.is_finite());
         let metrics =
             source.map_or(self.metrics, |source| source.dispatcher.as_source_ref().target_metrics());
         Telemetry {
