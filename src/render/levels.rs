@@ -101,7 +101,8 @@ impl Levels<'_> {
     }
 }
 
-/// How many threads can run at a time; asked for once, since the answer is in half a dozen files of control groups.
+/// How many threads can run at a time; asked for once, since the answer is in half a dozen files of control
+/// groups.
 fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| available_parallelism().map_or(1, usize::from))

@@ -253,15 +253,16 @@ impl Pipeline {
         self.refresh_zoom(relaid, window.length)
     }
 
-    /// Nothing was written for a while, all that was has faded, and there is no news: a picture would be the same as the one before, but for
-    /// the time that has gone by.
+    /// Nothing was written for a while, all that was has faded, and there is no news: a picture would be the
+    /// same as the one before, but for the time that has gone by.
     pub fn is_idle(&self) -> bool {
         let dark = |tiles: &Arc<MapTiles>| tiles.numbers().iter().all(|number| *number == 0);
         self.quiet.is_idle() && self.tiles.as_ref().is_some_and(dark) && self.news().is_none()
     }
 
-    /// What can change in the picture of an idle target: the threads that run without writing, and what is known of the map. What watching
-    /// costs it is an estimate that goes on to move, and nothing new. `None` of any other target.
+    /// What can change in the picture of an idle target: the threads that run without writing, and what is
+    /// known of the map. What watching costs it is an estimate that goes on to move, and nothing new. `None`
+    /// of any other target.
     pub(super) fn stands(&self) -> Option<(u32, String, String)> {
         let sampled = self.sampled_in_words();
         self.is_idle().then(|| (self.telemetry().active_threads, accuracy_in_words(self.accuracy()), sampled))
