@@ -52,7 +52,8 @@ pub struct Config {
     pub order: Option<u32>,
     /// How writes are followed; the best way that the kernel has, when left out.
     pub rung: Option<Rung>,
-    /// How much slower the target may become, percent of its own time; without a meaning where `exact` is set.
+    /// How much slower the target may become, percent of its own time; without a meaning where `exact` is
+    /// set.
     #[serde(deserialize_with = "within::<1, 1000, _>")]
     pub slowdown_budget: u32,
     /// Whether every page is seen in every window, whatever it costs the target: then there is no budget.
@@ -61,7 +62,8 @@ pub struct Config {
     pub follow_forks: bool,
     /// Whether programs that can make a userfaultfd of their own are watched until they are seen to have one.
     pub watch_own_userfaultfd: bool,
-    /// Length of a capture window, milliseconds; a sixtieth of a second when left out, or a tenth where every page is seen.
+    /// Length of a capture window, milliseconds; a sixtieth of a second when left out, or a tenth where every
+    /// page is seen.
     #[serde(deserialize_with = "window")]
     pub window_ms: Option<u32>,
     /// Time in which a cell that is written no more fades to a half, milliseconds.

@@ -111,7 +111,8 @@ pub enum Request {
     },
     /// How much slower the watched processes may become, until the configuration says otherwise.
     Budget {
-        /// Percent of their own time, 1 to 1000; when left out, every page is seen in every window, whatever it costs them.
+        /// Percent of their own time, 1 to 1000; when left out, every page is seen in every window, whatever
+        /// it costs them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         percent: Option<u32>,
     },

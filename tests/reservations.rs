@@ -97,8 +97,8 @@ fn a_snapshot_is_of_what_is_touched_and_takes_memory_for_that_alone() {
             assert_eq!(report["pages"].as_u64(), Some(line.pages()));
             assert!(report["pages"].as_u64() > Some(tib << 28) && report["fault_rate"].as_f64() > Some(1.0));
             if exact {
-                // A page a cell for what is touched and 64 times as much, and at least a million cells; a map that takes longer than a
-                // sixtieth of a second may get fewer, and says so.
+                // A page a cell for what is touched and 64 times as much, and at least a million cells; a map
+                // that takes longer than a sixtieth of a second may get fewer, and says so.
                 assert_eq!(report["hilbert_order"], if tib > 0 { 10 } else { 5 });
                 assert_eq!(report["accuracy"]["value"], 1.0, "all of it is seen");
             }

@@ -1,9 +1,10 @@
 //! When there is nothing to look for: a target that sleeps writes nothing.
 //!
-//! A look goes over all that is armed. As long as the target's processor time stands still, none of its threads has run, and none can
-//! have written; asking for that is one call. So a window of a sleeping target goes on, and ends with the first period in which it
-//! has run. What others write for it (process_vm_writev(2), a process that shares its memory, the kernel) takes none of its time:
-//! it is looked for all the same, a few times a second.
+//! A look goes over all that is armed. As long as the target's processor time stands still, none of its
+//! threads has run, and none can have written; asking for that is one call. So a window of a sleeping target
+//! goes on, and ends with the first period in which it has run. What others write for it
+//! (process_vm_writev(2), a process that shares its memory, the kernel) takes none of its time: it is looked
+//! for all the same, a few times a second.
 
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,8 @@ impl Rest {
         window
     }
 
-    /// As [`Self::looked`]; a window in which something was written after a while of sleep is two: until the target ran, nothing was.
+    /// As [`Self::looked`]; a window in which something was written after a while of sleep is two: until the
+    /// target ran, nothing was.
     pub(super) fn ended(&mut self, window: Window, now: Instant) -> (Option<Window>, Window) {
         let slept = self.slept.and_then(|slept| slept.checked_duration_since(window.started));
         let window = self.looked(window, now);

@@ -3,7 +3,7 @@
 //! All that any stage reads of a density is this number: the colour of a cell is its upper byte, or on the logarithmic scale
 //! its octave and the five bits below, which a share of 2^-8 and more has; so nothing is seen of what is cut off.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, available_parallelism};
 
 use wgpu::WriteOnly;
@@ -101,10 +101,17 @@ impl Levels<'_> {
     }
 }
 
+/// How many threads can run at a time; asked for once, since the answer is in half a dozen files of control
+/// groups.
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| available_parallelism().map_or(1, usize::from))
+}
+
 /// Does `work` with all of `parts`, of so many cells together; returns when all of it is done.
 pub(super) fn in_parallel<T: Send>(cells: usize, parts: Vec<T>, work: impl Fn(T) + Sync) {
     let most = MOST_THREADS.min(cells / MANY).min(parts.len());
-    let threads = if most < 2 { 1 } else { available_parallelism().map_or(1, usize::from).min(most) };
+    let threads = if most < 2 { 1 } else { processors().min(most) };
     if threads < 2 {
         return parts.into_iter().for_each(work);
     }

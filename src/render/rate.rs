@@ -1,7 +1,7 @@
 //! What a density is in words: how often a page is written.
 //!
-//! The density of a page that is written λ times a second, at random, is 1 − exp(−λ · 0.1 s): the chance that it is written within a tenth
-//! of a second. That of a cell is the mean over its pages.
+//! The density of a page that is written λ times a second, at random, is 1 − exp(−λ · 0.1 s): the chance that
+//! it is written within a tenth of a second. That of a cell is the mean over its pages.
 
 /// The time that a density is about, seconds.
 const SPAN: f64 = 0.1;

@@ -153,8 +153,8 @@ fn knows_the_truth(path: &Path) -> Result<()> {
         return Ok(());
     }
     let feature = format!(
-        "{} does not know what was written: in {partly} of its {windows} windows some pages were not looked at, to keep the \
-         target's slowdown small; record it with --exact",
+        "{} does not know what was written: in {partly} of its {windows} windows some pages were not looked at, to \
+         keep the target's slowdown small; record it with --exact",
         path.display()
     );
     Err(GlassRamError::FeatureNotSupported { feature })

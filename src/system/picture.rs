@@ -26,7 +26,8 @@ const PINS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Pinned {
     place: u64,
-    /// The density of its cell at the end of each step of time, and the length of that; the newest, which may go on, last.
+    /// The density of its cell at the end of each step of time, and the length of that; the newest, which may
+    /// go on, last.
     series: VecDeque<(f32, Duration)>,
 }
 

@@ -261,16 +261,26 @@ impl Pipeline {
         self.refresh_zoom(relaid, window.length)
     }
 
-    /// Nothing was written for a while, all that was has faded, and there is no news: a picture would be the same as the one before, but for
-    /// the time that has gone by.
+    /// Nothing was written for a while, all that was has faded, and there is no news: a picture would be the
+    /// same as the one before, but for the time that has gone by.
     pub fn is_idle(&self) -> bool {
         let dark = |tiles: &Arc<MapTiles>| tiles.numbers().iter().all(|number| *number == 0);
         self.quiet.is_idle() && self.tiles.as_ref().is_some_and(dark) && self.news().is_none()
     }
 
-    /// What alone can change in the picture of an idle target: the threads that run without writing. `None` of any other.
-    pub(super) fn stands(&self) -> Option<u32> {
-        self.is_idle().then_some(self.telemetry().active_threads)
+    /// What can change in the picture of an idle target: the threads that run without writing, and what is
+    /// known of the map. What watching costs it is an estimate that goes on to move, and nothing new. `None`
+    /// of any other target.
+    pub(super) fn stands(&self) -> Option<(u32, String, String)> {
+        let sampled = self.sampled_in_words();
+        self.is_idle().then(|| (self.telemetry().active_threads, accuracy_in_words(self.accuracy()), sampled))
+    }
+
+    fn sampled_in_words(&self) -> String {
+        match &self.confidence {
+            None => "all".to_owned(),
+            Some(_) => format!("{:.1} %", self.telemetry().sampling_rate),
+        }
     }
 
     /// So little of the map is right that the picture says so, and what would be better.
@@ -389,14 +399,10 @@ impl Pipeline {
     /// The numbers of the last window.
     pub(super) fn numbers(&self) -> Vec<(&'static str, String)> {
         let telemetry = self.telemetry();
-        let sampled = match &self.confidence {
-            None => "all".to_owned(),
-            Some(_) => format!("{:.1} %", telemetry.sampling_rate),
-        };
         vec![
             ("pages/s written", thousands(telemetry.fault_rate.round() as u64)),
             ("accuracy", accuracy_in_words(self.accuracy())),
-            ("pages sampled", sampled),
+            ("pages sampled", self.sampled_in_words()),
             ("slowdown", self.cost.map_or_else(|| "–".into(), |cost| cost.slow_down())),
             ("threads", telemetry.active_threads.to_string()),
             ("rung", self.rung.to_string()),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::words::POOR;
 
-/// So long nothing was written when a target is called idle. By then what was written before has to have faded, too.
+/// So long nothing was written when a target is called idle. By then what was written before has to have
+/// faded, too.
 const IDLE: Duration = Duration::from_secs(1);
 /// The share by which a mean has to move before another number is shown.
 const CLEARLY: f64 = 0.15;
@@ -14,7 +15,8 @@ const KEPT: f64 = 0.95;
 /// By so much the accuracy of a poor map has to be better before it is called poor no more.
 const AGAIN: f64 = 0.05;
 
-/// How long nothing was written, and how often is looked: the second changes with every late window, and is shown when it changes for good.
+/// How long nothing was written, and how often is looked: the second changes with every late window, and is
+/// shown when it changes for good.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Quiet {
     silent: Duration,
@@ -86,7 +88,8 @@ mod tests {
         assert_eq!(window(16_667), "60/s");
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..5000 {
-            // Up to a fifth of a window late, the next one as much shorter; now and then a whole one is left out.
+            // Up to a fifth of a window late, the next one as much shorter; now and then a whole one is left
+            // out.
             let late = random.u64(0..3300);
             assert_eq!(window(16_667 + late), "60/s");
             assert_eq!(window(if random.u64(0..50) == 0 { 33_333 } else { 16_667 - late }), "60/s");

@@ -34,7 +34,8 @@ pub struct RecordOptions {
     pub file: PathBuf,
     /// How long; until the process ends or a signal comes when `None`.
     pub duration: Option<Duration>,
-    /// How often to look, and how much that may cost the target: pages that are not armed for that are written down as unseen.
+    /// How often to look, and how much that may cost the target: pages that are not armed for that are
+    /// written down as unseen.
     pub monitor: MonitorConfig,
     /// How much of the past to keep.
     pub limits: RingLimits,

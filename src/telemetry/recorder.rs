@@ -192,8 +192,8 @@ impl TelemetryRecorder {
         };
     }
 
-    /// A window is a part of a step of time, or the whole of it: patterns and the history go by steps, so that they say the same
-    /// however often is looked.
+    /// A window is a part of a step of time, or the whole of it: patterns and the history go by steps, so
+    /// that they say the same however often is looked.
     fn step(&mut self, window: &HistoryRow, facts: &WindowFacts<'_>) {
         let layout = facts.layout;
         if std::mem::replace(&mut self.begun, true) {
@@ -227,15 +227,16 @@ impl TelemetryRecorder {
         self.begun = false;
     }
 
-    /// Length of the steps of time that the history goes by: a tenth of a second, or a window where that is longer.
+    /// Length of the steps of time that the history goes by: a tenth of a second, or a window where that is
+    /// longer.
     pub fn step_length(&self) -> Duration {
         let last = self.history.rows().rev().skip(usize::from(self.begun)).take(LATELY);
         let (sum, count) = last.fold((Duration::ZERO, 0), |(sum, count), row| (sum + row.length, count + 1));
         if count == 0 { STEP } else { sum / count }
     }
 
-    /// A step as rows of the history. A target that sleeps has longer windows, and rows are steps of time: one in which nothing was
-    /// written is as many as there were, had it been awake.
+    /// A step as rows of the history. A target that sleeps has longer windows, and rows are steps of time:
+    /// one in which nothing was written is as many as there were, had it been awake.
     fn rows(&mut self, row: HistoryRow) -> impl Iterator<Item = HistoryRow> + use<> {
         if row.written > 0 || self.usual.is_zero() || row.length < self.usual {
             self.usual = row.length;
@@ -355,7 +356,8 @@ mod tests {
         let run = |windows: u64| {
             let mut recorder = TelemetryRecorder::new();
             for step in 0..200u64 {
-                // A stretch that is written wholly in each step, a sixth of it at a time, and that goes elsewhere once.
+                // A stretch that is written wholly in each step, a sixth of it at a time, and that goes
+                // elsewhere once.
                 let (first, count) = if step < 100 { (60, 60) } else { (560, 240) };
                 for part in 0..windows {
                     let each = count / windows;
@@ -390,7 +392,8 @@ mod tests {
             recorder.window(&facts(&layout, if wrote { &written } else { &[] }, millis));
         }
         let rows: Vec<_> = recorder.history().rows().collect();
-        // The fourth is not known to be silent in any part of it; from then on that is the usual length, until it is shorter again.
+        // The fourth is not known to be silent in any part of it; from then on that is the usual length,
+        // until it is shorter again.
         assert_eq!(rows.len(), 1 + 1 + 13 + 1 + 1 + 2);
         assert!(rows.windows(2).all(|pair| {
             let end = pair[0].from + pair[0].length;

@@ -1,6 +1,7 @@
 //! Between two windows: cells go from what they were to what they are, frame by frame.
 //!
-//! Only where windows are longer than frames, and only while something moves: the maps of short windows are frames enough.
+//! Only where windows are longer than frames, and only while something moves: the maps of short windows are
+//! frames enough.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

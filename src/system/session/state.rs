@@ -353,7 +353,8 @@ impl Session {
         self.publish(compositor);
     }
 
-    /// The watched processes may become so much slower, percent; as much as it takes to see every page, when that is left out.
+    /// The watched processes may become so much slower, percent; as much as it takes to see every page, when
+    /// that is left out.
     pub(super) fn set_budget(&mut self, percent: Option<u32>) {
         let old = self.config.clone();
         self.config.exact = percent.is_none();
