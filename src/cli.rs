@@ -189,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_or_everything() {
+        for command in [&["session"][..], &["snapshot", "1"], &["top", "1"], &["record", "1", "-o", "f"]] {
+            let parse =
+                |more: &[&str]| Cli::try_parse_from(["memory-glass"].iter().chain(command).chain(more));
+            assert!(parse(&["--exact", "--window-ms", "50"]).is_ok(), "{command:?}");
+            assert!(parse(&["--slowdown-budget", "10"]).is_ok(), "{command:?}");
+            assert!(parse(&["--exact", "--slowdown-budget", "10"]).is_err(), "{command:?}");
+        }
+    }
+
+    #[test]
     fn without_a_command_the_session_is_meant() {
         let cli = Cli::parse_from(["memory-glass", "--target", "redis", "--", "foot", "-e", "top"]);
         assert!(cli.command.is_none());

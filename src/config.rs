@@ -8,11 +8,12 @@ mod security;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::capture::Rung;
 pub use crate::capture::SecurityConfig;
+use crate::capture::{MonitorConfig, Rung};
 use crate::display::hotkey::Hotkeys;
 use crate::display::settings::{
     CursorSettings, Keyboard, KioskProgram, KioskSettings, LayoutSettings, Mouse, OutputRule, PowerSettings,
@@ -42,6 +43,8 @@ pub struct Config {
     pub glow: bool,
     /// Cells go from one window to the next instead of jumping.
     pub animation: bool,
+    /// Nothing moves by itself, whatever `animation` says.
+    pub reduced_motion: bool,
     /// Mappings are outlined on the map, and named where there is room.
     pub outlines: bool,
     /// The order of the Hilbert curve; automatic when left out.
@@ -49,16 +52,18 @@ pub struct Config {
     pub order: Option<u32>,
     /// How writes are followed; the best way that the kernel has, when left out.
     pub rung: Option<Rung>,
-    /// How much slower the target may become, percent of its own time.
+    /// How much slower the target may become, percent of its own time; without a meaning where `exact` is set.
     #[serde(deserialize_with = "within::<1, 1000, _>")]
     pub slowdown_budget: u32,
+    /// Whether every page is seen in every window, whatever it costs the target: then there is no budget.
+    pub exact: bool,
     /// Whether the processes that a target forks are watched, too.
     pub follow_forks: bool,
     /// Whether programs that can make a userfaultfd of their own are watched until they are seen to have one.
     pub watch_own_userfaultfd: bool,
-    /// Length of a capture window, milliseconds.
-    #[serde(deserialize_with = "within::<10, 60000, _>")]
-    pub window_ms: u32,
+    /// Length of a capture window, milliseconds; a sixtieth of a second when left out, or a tenth where every page is seen.
+    #[serde(deserialize_with = "window")]
+    pub window_ms: Option<u32>,
     /// Time in which a cell that is written no more fades to a half, milliseconds.
     #[serde(deserialize_with = "within::<10, 600000, _>")]
     pub half_life_ms: u32,
@@ -107,14 +112,16 @@ impl Default for Config {
             palette: Palette::default(),
             scale: Scale::default(),
             glow: false,
-            animation: false,
+            animation: true,
+            reduced_motion: false,
             outlines: true,
             order: None,
             rung: None,
             slowdown_budget: 5,
+            exact: false,
             follow_forks: false,
             watch_own_userfaultfd: false,
-            window_ms: 100,
+            window_ms: None,
             half_life_ms: 250,
             terminal: Vec::new(),
             screenshot_directory: None,
@@ -140,6 +147,10 @@ fn order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::E
     within::<MIN_ORDER, MAX_ORDER, _>(deserializer).map(Some)
 }
 
+fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    within::<10, 60000, _>(deserializer).map(Some)
+}
+
 /// What was said on the command line: it wins over the file, also when that is read again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
@@ -159,6 +170,10 @@ pub struct Overrides {
     pub rung: Option<Rung>,
     /// How much slower the target may become, percent.
     pub slowdown_budget: Option<u32>,
+    /// Every page is seen in every window, whatever the file says.
+    pub exact: bool,
+    /// Length of a capture window, milliseconds.
+    pub window_ms: Option<u32>,
     /// The processes that a target forks are watched, too, whatever the file says.
     pub follow_forks: bool,
     /// Programs that can make a userfaultfd of their own are watched, too, whatever the file says.
@@ -244,6 +259,8 @@ impl Config {
         }
         self.rung = by.rung.or(self.rung);
         self.slowdown_budget = by.slowdown_budget.unwrap_or(self.slowdown_budget);
+        self.exact = by.exact || self.exact && by.slowdown_budget.is_none();
+        self.window_ms = by.window_ms.or(self.window_ms);
         self.follow_forks |= by.follow_forks;
         self.watch_own_userfaultfd |= by.watch_own_userfaultfd;
         self
@@ -262,9 +279,20 @@ impl Config {
         self.order.map_or_else(|| Ok(HilbertConfig::default()), HilbertConfig::fixed)
     }
 
+    /// How much slower the target may become, as a share of its time; `None` where every page is to be seen.
+    pub fn slowdown_budget(&self) -> Option<f64> {
+        (!self.exact).then(|| f64::from(self.slowdown_budget) / 100.0)
+    }
+
+    /// Length of a capture window.
+    pub fn window(&self) -> Duration {
+        let usual = if self.exact { MonitorConfig::exact() } else { MonitorConfig::default() };
+        self.window_ms.map_or(usual.window, |length| Duration::from_millis(length.into()))
+    }
+
     /// How the picture is drawn.
     pub fn look(&self) -> Look {
-        Look { glow: self.glow, animation: self.animation, scale: self.scale }
+        Look { glow: self.glow, animation: self.animation && !self.reduced_motion, scale: self.scale }
     }
 
     /// What the display is told.
@@ -397,5 +425,26 @@ mod tests {
             (config.target.as_deref(), config.palette, config.order),
             (Some("12"), Palette::Viridis, Some(9))
         );
+    }
+
+    #[test]
+    fn sixty_looks_a_second_within_five_percent_unless_everything_is_asked_for() {
+        let parse = |text: &str| Config::parse(text, Path::new("c.toml")).expect(text);
+        let watched = |config: &Config| (config.window().as_micros(), config.slowdown_budget());
+        assert_eq!(watched(&Config::default()), (16_666, Some(0.05)));
+        assert_eq!(watched(&parse("exact = true\nslowdown-budget = 7")), (100_000, None));
+        assert_eq!(watched(&parse("exact = true\nwindow-ms = 20")), (20_000, None));
+        // What is said on the command line is meant, whatever the file asks for.
+        let budget = Overrides { slowdown_budget: Some(2), ..Overrides::default() };
+        assert_eq!(watched(&parse("exact = true").overridden(&budget)), (16_666, Some(0.02)));
+        let exact = Overrides { exact: true, ..Overrides::default() };
+        assert_eq!(watched(&parse("slowdown-budget = 2").overridden(&exact)), (100_000, None));
+    }
+
+    #[test]
+    fn cells_move_unless_motion_is_to_be_reduced() {
+        let parse = |text: &str| Config::parse(text, Path::new("c.toml")).expect(text);
+        assert!(Config::default().look().animation);
+        assert!(!parse("reduced-motion = true").look().animation);
     }
 }

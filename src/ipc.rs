@@ -332,8 +332,21 @@ pub struct Telemetry {
     pub last_adjustment: Option<String>,
     /// Estimated share of a processor that watching costs the process, percent.
     pub overhead_percent: f64,
-    /// Estimated factor by which its work takes longer.
-    pub slow_down_factor: f64,
+    /// Estimated factor by which its work takes longer; null where it does too little for that to be known.
+    #[serde(default)]
+    pub slow_down_factor: Option<f64>,
+    /// The interval that holds the true factor nine times in ten.
+    #[serde(default)]
+    pub slow_down_low: Option<f64>,
+    /// Its upper end.
+    #[serde(default)]
+    pub slow_down_high: Option<f64>,
+    /// The time that it loses, milliseconds a second.
+    #[serde(default)]
+    pub lost_ms_per_second: f64,
+    /// Flushes of its address translations that arming causes a second.
+    #[serde(default)]
+    pub flushes_per_second: f64,
     /// Estimated memory that watching takes, MB.
     pub memory_overhead_mb: f64,
     /// Of the pages that are not armed, the share that the slowdown budget allows to be armed for the next window: 1 while all are.

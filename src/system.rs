@@ -17,12 +17,13 @@ mod facade;
 mod follow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod gathered;
 mod hottest;
 mod memory;
 mod picture;
 mod pipeline;
+mod quiet;
 pub mod record;
-mod sampling;
 mod scenes;
 pub mod session;
 pub mod snapshot;
@@ -34,6 +35,5 @@ mod zoom;
 
 pub use facade::{GlassRamCapability, GlassRamSystem};
 pub use pipeline::Pipeline;
-pub use sampling::{SampledWindow, Sampling};
 pub use target::Subject;
 pub use view::{Gesture, PointerAt, View};

@@ -23,7 +23,7 @@ fn snapshot(pid: u32, extra: &[&str]) -> (LayoutFile, DensityMap) {
     let folder = tempfile::tempdir().expect("a folder");
     let (layout, density) = (folder.path().join("l.json"), folder.path().join("d.npy"));
     let mut command = Command::new(GLASS);
-    command.args(["snapshot", &pid.to_string(), "--seconds", "2", "--order", "6"]).args(extra);
+    command.args(["snapshot", &pid.to_string(), "--exact", "--seconds", "2", "--order", "6"]).args(extra);
     let output =
         command.arg("--layout").arg(&layout).arg("--density").arg(&density).output().expect("started");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

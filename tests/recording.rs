@@ -5,9 +5,9 @@ mod session;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use memory_glass::capture::recording::Recording;
+use memory_glass::capture::recording::{Recorder, Recording, RingLimits};
 use memory_glass::capture::{ExitReason, Window};
 use memory_glass::map::HilbertConfig;
 use memory_glass::render::ColorPalette;
@@ -37,7 +37,8 @@ fn refused(output: Output) -> String {
 
 fn record(target: &Exercise, file: &Path, seconds: &str) -> Value {
     let mut command = glass();
-    command.args(["record", &target.pid().to_string(), "--seconds", seconds, "--window-ms", "50", "--json"]);
+    let pid = target.pid().to_string();
+    command.args(["record", &pid, "--exact", "--seconds", seconds, "--window-ms", "50", "--json"]);
     let text = said(command.arg("-o").arg(file).output().expect("it runs"));
     assert_eq!(text.lines().count(), 1, "exactly one object: {text}");
     serde_json::from_str(&text).expect("JSON")
@@ -156,6 +157,17 @@ fn what_is_recorded_is_what_every_reader_of_it_shows() {
     let evaluation = said(glass().arg("evaluate").arg(&file).arg("--json").output().unwrap());
     let evaluation: Value = serde_json::from_str(&evaluation).unwrap();
     assert_eq!(evaluation["windows"].as_u64(), Some(windows.len() as u64));
+
+    // A recording within a budget knows what it did not see, and is no truth to be measured against.
+    let partly = directory.path().join("partly.mgr");
+    let mut recorder =
+        Recorder::create(&partly, &info.target, info.rung, Instant::now(), RingLimits::default()).unwrap();
+    let unseen = windows[1].written.clone();
+    recorder.window(&windows[0]).unwrap();
+    recorder.window(&Window { unseen, written: Vec::new(), ..windows[1].clone() }).unwrap();
+    recorder.finish(None).unwrap();
+    let complaint = refused(glass().arg("evaluate").arg(&partly).output().unwrap());
+    assert!(complaint.contains("in 1 of its 2 windows") && complaint.contains("--exact"), "{complaint}");
 
     // Nothing is written over.
     let complaint = refused(

@@ -49,11 +49,14 @@ struct Snapshot {
     line: AddressLayout,
 }
 
-fn snapshot(pid: u32, seconds: &str, order: Option<u32>) -> Snapshot {
+/// Every page in every window, so that the map is what the target does.
+const EXACT: &[&str] = &["--exact"];
+
+fn snapshot(pid: u32, seconds: &str, order: Option<u32>, how: &[&str]) -> Snapshot {
     let directory = tempfile::tempdir().unwrap();
     let (density, layout) = (directory.path().join("d.npy"), directory.path().join("l.json"));
     let mut command = glass();
-    command.args(["snapshot", &pid.to_string(), "--seconds", seconds, "--json"]);
+    command.args(["snapshot", &pid.to_string(), "--seconds", seconds, "--json"]).args(how);
     command.arg("--density").arg(&density).arg("--layout").arg(&layout);
     if let Some(order) = order {
         command.args(["--order", &order.to_string()]);
@@ -124,7 +127,7 @@ const PAGES: u64 = MIB as u64 * 256;
 fn a_block_is_hot_and_nothing_else() {
     let (_running, exercise) = start_exercise("block", MIB);
     for order in [None, Some(5), Some(9)] {
-        let shot = snapshot(exercise.pid, "2", order);
+        let shot = snapshot(exercise.pid, "2", order, EXACT);
         let cells = shot.cells(&exercise);
         assert!(cells.len() as u32 > HilbertSkilling::new(shot.layout.order).cells() * 9 / 10);
         assert_cells(&cells, |page| (PAGES / 4..PAGES / 2).contains(&page));
@@ -134,14 +137,14 @@ fn a_block_is_hot_and_nothing_else() {
 #[test]
 fn a_stride_is_hot_and_nothing_between() {
     let (_running, exercise) = start_exercise("stride", MIB);
-    let shot = snapshot(exercise.pid, "2", Some(8));
+    let shot = snapshot(exercise.pid, "2", Some(8), EXACT);
     assert_cells(&shot.cells(&exercise), |page| page % 16 == 0);
 }
 
 #[test]
 fn a_moving_front_leaves_a_trail_that_fades() {
     let (_running, exercise) = start_exercise("front", MIB);
-    let shot = snapshot(exercise.pid, "4", Some(7));
+    let shot = snapshot(exercise.pid, "4", Some(7), EXACT);
     let cells = shot.cells(&exercise);
     // The brightest cell is near the head; behind it the trail gets darker, and what lies before it was left
     // long ago.
@@ -189,7 +192,7 @@ print(sum(data), total * 2048, flush=True)
         }
         stdin.write_all(b"end\n").unwrap();
     });
-    let shot = snapshot(pid, "2", None);
+    let shot = snapshot(pid, "2", None, &[]);
     writer.join().unwrap();
     line.clear();
     stdout.read_line(&mut line).unwrap();
@@ -202,7 +205,7 @@ print(sum(data), total * 2048, flush=True)
 #[test]
 fn the_report_has_the_promised_fields() {
     let (_running, exercise) = start_exercise("idle", 4);
-    let Snapshot { report, layout, .. } = snapshot(exercise.pid, "0.5", None);
+    let Snapshot { report, layout, .. } = snapshot(exercise.pid, "0.5", None, EXACT);
     assert_eq!(report["pid"], exercise.pid);
     assert_eq!(report["comm"], "memory-glass");
     assert_eq!(report["rung"], "wp-async");

@@ -9,6 +9,7 @@
 //! in its place, which knows more about what a sample is worth.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::PageRange;
 use super::range;
@@ -31,6 +32,8 @@ pub struct WindowEnd<'a> {
     /// What arming one more run of neighbouring pages costs the target besides the faults on them, in faults: a flush of its address
     /// translations. Long runs are cheaper than scattered pages.
     pub run_cost: f64,
+    /// So many flushes the arming may cause at most.
+    pub flushes: u64,
 }
 
 /// What is to be armed in the next window.
@@ -65,22 +68,98 @@ const TABLE: u64 = 2 << 20;
 /// The fewest pages that are worth a flush, unless there are no more.
 const FEWEST: u64 = 8;
 
+/// How much of what is not armed may be armed at a time, and how much the budget has allowed at last. Clones share one.
+#[derive(Debug, Clone)]
+pub struct SweepRate(Arc<Mutex<Rates>>);
+
+#[derive(Debug)]
+struct Rates {
+    wanted: f64,
+    allowed: f64,
+}
+
+impl Default for SweepRate {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Rates { wanted: 1.0, allowed: 1.0 })))
+    }
+}
+
+impl SweepRate {
+    /// Of the pages that are not armed, this share is armed at the end of a window at most, 0..1.
+    pub fn set(&self, share: f64) {
+        self.locked().wanted = share;
+    }
+
+    /// The share that the budget alone would have allowed at the end of the last window in which it bound, 0..1.
+    pub fn allowed(&self) -> f64 {
+        self.locked().allowed
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Rates> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Arms in turn, round and round over the addresses of what is not armed, as much in each window as the budget pays for. What lies in one
 /// page table is armed in one step, which costs the target one flush, however many pages there are.
 #[derive(Debug, Clone, Default)]
 pub struct SweepArming {
+    rate: SweepRate,
     /// Where the next window goes on.
     next: u64,
     /// Pages armed a window, and faults, on average.
     armed: f64,
     faults: f64,
+    /// What windows have left of their budgets that was too little for a flush.
+    saved: f64,
 }
 
 impl SweepArming {
+    /// Arms no more than this rate has it.
+    pub fn at(rate: SweepRate) -> Self {
+        Self { rate, ..Self::default() }
+    }
+
     /// Faults to be expected of a page that is armed.
     fn faults_a_page(&self) -> f64 {
         let written_again = if self.armed > 0.0 { self.faults / self.armed } else { 1.0 };
         written_again.clamp(1.0 / FOR_EACH_FAULT, 1.0)
+    }
+
+    /// Chooses among `due` until `pages` are chosen or the budget is spent.
+    fn choose(&mut self, due: &[PageRange], end: &WindowEnd<'_>, budget: f64, most: u64) -> Vec<PageRange> {
+        let a_page = self.faults_a_page();
+        let first = due.partition_point(|range| range.end <= self.next);
+        let (before, behind) = due.split_at(first);
+        let (mut spent, mut armed, mut flushes) = (0.0, 0, 0);
+        let mut chosen: Vec<PageRange> = Vec::new();
+        'due: for range in behind.iter().chain(before) {
+            let mut start = range.start.max(if self.next < range.end { self.next } else { 0 });
+            while start < range.end {
+                let table = start / TABLE;
+                let same =
+                    chosen.last().is_some_and(|last| (last.end - 1) / TABLE == table && last.end <= start);
+                let flush = if same { 0.0 } else { end.run_cost };
+                let left = ((budget - spent - flush) / a_page) as u64;
+                let left = left.min(most - armed);
+                let pages = ((table + 1) * TABLE).min(range.end).saturating_sub(start) / end.page_size;
+                let taken = pages.min(left);
+                if taken == 0 || taken < pages && taken < FEWEST || !same && flushes == end.flushes {
+                    self.next = start;
+                    break 'due;
+                }
+                let stop = start + taken * end.page_size;
+                match chosen.last_mut().filter(|_| same) {
+                    Some(last) => last.end = stop,
+                    None => chosen.push(PageRange::new(start, stop)),
+                }
+                (spent, armed) = (spent + flush + taken as f64 * a_page, armed + taken);
+                flushes += u64::from(!same);
+                start = stop;
+            }
+        }
+        self.armed = self.armed * KEPT + armed as f64 * (1.0 - KEPT);
+        chosen
     }
 }
 
@@ -90,41 +169,19 @@ impl ArmingPolicy for SweepArming {
         self.faults = self.faults * KEPT + faults * (1.0 - KEPT);
         let mut due = [end.written, end.unseen].concat();
         range::merge(&mut due);
+        let pages = range::pages(&due, end.page_size);
         let Some(budget) = end.budget else {
-            let pages = range::pages(&due, end.page_size) as f64;
-            self.armed = self.armed * KEPT + pages * (1.0 - KEPT);
+            self.armed = self.armed * KEPT + pages as f64 * (1.0 - KEPT);
             return Arming::Everything;
         };
-        let a_page = self.faults_a_page();
-        let first = due.partition_point(|range| range.end <= self.next);
-        let (before, behind) = due.split_at(first);
-        let (mut spent, mut armed) = (0.0, 0);
-        let mut chosen: Vec<PageRange> = Vec::new();
-        for range in behind.iter().chain(before) {
-            let mut start = range.start.max(if self.next < range.end { self.next } else { 0 });
-            while start < range.end {
-                let table = start / TABLE;
-                let same =
-                    chosen.last().is_some_and(|last| (last.end - 1) / TABLE == table && last.end <= start);
-                let flush = if same { 0.0 } else { end.run_cost };
-                let left = ((budget - spent - flush) / a_page) as u64;
-                let pages = ((table + 1) * TABLE).min(range.end).saturating_sub(start) / end.page_size;
-                let taken = pages.min(left);
-                if taken == 0 || taken < pages && taken < FEWEST {
-                    self.next = start;
-                    self.armed = self.armed * KEPT + armed as f64 * (1.0 - KEPT);
-                    return Arming::Tables(chosen);
-                }
-                let stop = start + taken * end.page_size;
-                match chosen.last_mut().filter(|_| same) {
-                    Some(last) => last.end = stop,
-                    None => chosen.push(PageRange::new(start, stop)),
-                }
-                (spent, armed) = (spent + flush + taken as f64 * a_page, armed + taken);
-                start = stop;
-            }
-        }
-        self.armed = self.armed * KEPT + armed as f64 * (1.0 - KEPT);
+        let most = {
+            let mut rate = self.rate.locked();
+            let allowed = budget / self.faults_a_page() / pages.max(1) as f64;
+            rate.allowed = allowed.min(1.0);
+            (rate.wanted.min(1.0) * pages as f64).ceil() as u64
+        };
+        let chosen = self.choose(&due, end, self.saved + budget, most);
+        self.saved = if chosen.is_empty() && !due.is_empty() { self.saved + budget } else { 0.0 };
         Arming::Tables(chosen)
     }
 }
@@ -160,6 +217,7 @@ mod tests {
                 unseen: &unseen,
                 budget: Some(budget),
                 run_cost: 0.0,
+                flushes: u64::MAX,
             };
             unseen = match policy.arm(&end) {
                 Arming::Everything => Vec::new(),
@@ -200,7 +258,7 @@ mod tests {
             let mut unseen = some(&unseen);
             range::merge(&mut unseen);
             let unseen = range::subtract(&unseen, &written);
-            let end = WindowEnd { regions: &[], page_size: PAGE, written: &written, unseen: &unseen, budget: Some(budget), run_cost: 0.0 };
+            let end = WindowEnd { regions: &[], page_size: PAGE, written: &written, unseen: &unseen, budget: Some(budget), run_cost: 0.0, flushes: 16 };
             let mut due = [written.as_slice(), &unseen].concat();
             range::merge(&mut due);
             let mut policy = SweepArming::default();

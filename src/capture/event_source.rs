@@ -1,6 +1,6 @@
 //! The monitor as a calloop source: a window per period, the end of the target at once, and its children, where they are followed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use calloop::timer::TimeoutAction;
 use calloop::{EventSource, Poll, PostAction, Readiness, Token, TokenFactory};
@@ -8,6 +8,24 @@ use calloop::{EventSource, Poll, PostAction, Readiness, Token, TokenFactory};
 use super::listening::BIRTHS;
 use super::monitor::GlassRamMonitor;
 use super::window::{CaptureEvent, ExitReason};
+
+impl GlassRamMonitor {
+    /// Lets the window go on for another period, where that is what has come. Whether it was.
+    pub(super) fn go_on(&mut self, readiness: Readiness, token: Token) -> std::io::Result<bool> {
+        let (mut due, period) = (false, self.period());
+        self.timer.process_events(readiness, token, |deadline, _| {
+            due = true;
+            next(deadline, period)
+        })?;
+        Ok(due)
+    }
+}
+
+/// Deadlines that have passed already are left out: one late window, then a whole period again.
+fn next(deadline: Instant, period: Duration) -> TimeoutAction {
+    let (next, now) = (deadline + period, Instant::now());
+    TimeoutAction::ToInstant(if next > now { next } else { now + period })
+}
 
 impl EventSource for GlassRamMonitor {
     type Event = CaptureEvent;
@@ -50,9 +68,7 @@ impl EventSource for GlassRamMonitor {
         let period = self.period();
         self.timer.process_events(readiness, token, |deadline, _| {
             due = Some(deadline);
-            // Deadlines that have passed already are left out: one late window, then a whole period again.
-            let (next, now) = (deadline + period, Instant::now());
-            TimeoutAction::ToInstant(if next > now { next } else { now + period })
+            next(deadline, period)
         })?;
         if due.is_none() {
             return Ok(PostAction::Continue);

@@ -1,9 +1,10 @@
 //! The slowdown budget: how many faults a window may cost, held online.
 //!
 //! A target pays in two ways: each write to an armed page costs a fault, and each arming of a run of pages costs a flush of
-//! its address translations on every processor that it runs on. Both prices are measured on this machine: the fault's on
-//! memory of our own before the first attach ([`probe`](super::probe)), the flush's by the time that our own arming calls take while the
-//! target runs, since they wait for the processors to answer.
+//! its address translations on every processor that it runs on. The fault's price is measured in the target while it runs
+//! ([`fault_time`](super::fault_time)), and begins with what it is on memory of our own ([`probe`](super::probe)); the flush's goes by the
+//! processor time of our own arming calls, which wait for the processors to answer. Both have bounds, and it is the upper ones that
+//! are held within the budget.
 //!
 //! The budget is a share of the time that the target's threads run. It is saved up for a moment, so that a burst is seen
 //! whole, and overdrawn when cold memory is written all at once (pages that are armed and silent cost nothing until then); the next
@@ -16,6 +17,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::fault_time::{FaultTime, Price, fault_price};
 use super::running::RunTimes;
 
 /// Seconds whose budget can be saved up.
@@ -23,9 +25,11 @@ const SAVED: f64 = 0.4;
 /// Seconds whose budget can be overdrawn; a burst that has cost more is forgiven the rest, lest the picture stands still.
 const OWED: f64 = 2.0;
 /// The part of the budget that is spent even in debt.
-const LEAST_SPENT: f64 = 0.1;
+const LEAST_SPENT: f64 = 0.25;
 /// What is left after one second of the faults that silent pages were expected to cost.
 const EXPOSED_PER_SECOND: f64 = 0.5;
+/// Flushes a second at most, within a budget. Each interrupts every processor that the target runs on.
+const FLUSHES: f64 = 960.0;
 /// Time in which savings are spent and debts are paid, once the budget binds.
 const SPREAD: f64 = 0.25;
 /// A thread counts as running for at least this share of the time: an idle target may still be looked at.
@@ -35,7 +39,7 @@ const PROCESSORS_AGE: Duration = Duration::from_secs(1);
 /// What a flush costs until one was timed.
 const FIRST_FLUSH: f64 = 12e-6;
 /// What a flush costs the target, over the time that our call takes: it is interrupted, and then misses its translations.
-const FLUSH_AFTERMATH: f64 = 3.0;
+const FLUSH: Price = Price { value: 1.5, low: 0.5, high: 3.0 };
 /// How much of the past a window leaves in the price of a flush.
 const KEPT: f64 = 0.9;
 
@@ -44,6 +48,8 @@ const KEPT: f64 = 0.9;
 pub(super) struct Spent {
     /// Faults on armed pages.
     pub faults: u64,
+    /// Faults of all kinds that the target has taken.
+    pub taken: u64,
     /// Flushes of its translations by our arming.
     pub flushes: u64,
     /// How long one arming call took, when some were timed.
@@ -89,8 +95,11 @@ impl fmt::Display for Governing {
 #[derive(Debug)]
 pub(super) struct Governor {
     budget: Option<f64>,
-    fault_cost: f64,
-    flush_cost: f64,
+    /// What a fault takes on memory of our own.
+    own_fault: f64,
+    fault: Price,
+    /// How long an arming call takes for each flush.
+    call: f64,
     /// Seconds of fault time that a second allows.
     rate: f64,
     /// Processors that a flush interrupts.
@@ -105,10 +114,12 @@ pub(super) struct Governor {
 impl Governor {
     pub fn new(budget: Option<f64>, fault_cost: Duration) -> Self {
         let rate = budget.unwrap_or(0.0);
+        let own_fault = fault_cost.as_secs_f64().max(1e-8);
         Self {
             budget,
-            fault_cost: fault_cost.as_secs_f64().max(1e-8),
-            flush_cost: FIRST_FLUSH,
+            own_fault,
+            fault: fault_price(None, own_fault),
+            call: FIRST_FLUSH,
             rate,
             running: 1.0,
             credit: rate * SAVED,
@@ -119,10 +130,9 @@ impl Governor {
 
     pub fn set_budget(&mut self, budget: Option<f64>) {
         if budget != self.budget {
-            *self = Self {
-                flush_cost: self.flush_cost,
-                ..Self::new(budget, Duration::from_secs_f64(self.fault_cost))
-            };
+            let (fault, call, running) = (self.fault, self.call, self.running);
+            let own_fault = Duration::from_secs_f64(self.own_fault);
+            *self = Self { fault, call, running, ..Self::new(budget, own_fault) };
         }
     }
 
@@ -131,9 +141,10 @@ impl Governor {
     }
 
     /// Whether the savings cover that so many pages are armed at once, in so many flushes, and all are written again.
-    pub fn affords(&self, pages: u64, flushes: u64) -> bool {
+    pub fn affords(&self, pages: u64, flushes: u64, length: Duration) -> bool {
         self.budget.is_none()
-            || pages as f64 * self.fault_cost + flushes as f64 * self.flush_cost * self.running <= self.credit
+            || flushes <= self.flushes(length)
+                && pages as f64 * self.fault.high + flushes as f64 * self.flush(FLUSH.high) <= self.credit
     }
 
     /// Faults that a window of this length may cost, flushes included; none without a budget.
@@ -142,22 +153,30 @@ impl Governor {
         let length = length.as_secs_f64();
         let regular = self.rate * length;
         let seconds = regular + (self.credit - self.exposed) * (length / SPREAD).min(1.0);
-        Some(seconds.max(regular * LEAST_SPENT) / self.fault_cost)
+        Some(seconds.max(regular * LEAST_SPENT) / self.fault.high)
     }
 
     /// So many pages were armed because the allowance covers them.
     pub fn expose(&mut self, pages: u64) {
-        self.exposed += pages as f64 * self.fault_cost;
+        self.exposed += pages as f64 * self.fault.high;
     }
 
     /// So many armed pages were written.
     pub fn written(&mut self, pages: u64) {
-        self.exposed = (self.exposed - pages as f64 * self.fault_cost).max(0.0);
+        self.exposed = (self.exposed - pages as f64 * self.fault.high).max(0.0);
     }
 
     /// What arming one more run of pages costs, in faults.
     pub fn flush_in_faults(&self) -> f64 {
-        self.flush_cost * self.running / self.fault_cost
+        self.flush(FLUSH.high) / self.fault.high
+    }
+
+    /// Flushes that the arming of a window of this length may cause.
+    pub fn flushes(&self, length: Duration) -> u64 {
+        match self.budget {
+            None => u64::MAX,
+            Some(_) => ((FLUSHES * length.as_secs_f64()) as u64).max(1),
+        }
     }
 
     /// Notes how the next window is armed.
@@ -169,11 +188,23 @@ impl Governor {
         };
     }
 
+    /// What a flush costs, in seconds of the target, with so many times the time of our call.
+    fn flush(&self, times: f64) -> f64 {
+        times * self.call * self.running
+    }
+
     /// What was spent, in seconds of the target.
-    fn cost(&self, spent: &Spent) -> f64 {
-        spent.faults as f64 * self.fault_cost
-            + spent.flushes as f64 * self.flush_cost * self.running
-            + spent.waited.as_secs_f64()
+    fn cost(&self, spent: &Spent) -> Price {
+        let sum = |fault: f64, flush: f64| {
+            spent.faults as f64 * fault
+                + spent.flushes as f64 * self.flush(flush)
+                + spent.waited.as_secs_f64()
+        };
+        Price {
+            value: sum(self.fault.value, FLUSH.value),
+            low: sum(self.fault.low, FLUSH.low),
+            high: sum(self.fault.high, FLUSH.high),
+        }
     }
 
     /// How long a window must be that costs this much, for the budget to hold.
@@ -181,7 +212,7 @@ impl Governor {
         const LONGEST: f64 = 2.0;
         match self.budget {
             None => Duration::ZERO,
-            Some(_) => Duration::from_secs_f64((self.cost(spent) / self.rate.max(1e-3)).min(LONGEST)),
+            Some(_) => Duration::from_secs_f64((self.cost(spent).high / self.rate.max(1e-3)).min(LONGEST)),
         }
     }
 
@@ -192,17 +223,19 @@ impl Governor {
         length: Duration,
         threads: &RunTimes,
         shares: &[(u32, f64)],
-    ) -> f64 {
+        sampled: Option<&FaultTime>,
+    ) -> Price {
         if let Some(call) = spent.arming_call {
-            let cost = FLUSH_AFTERMATH * call.as_secs_f64();
-            self.flush_cost = self.flush_cost * KEPT + cost * (1.0 - KEPT);
+            self.call = self.call * KEPT + call.as_secs_f64() * (1.0 - KEPT);
         }
-        self.running = threads.running().clamp(1.0, processors());
+        self.fault = fault_price(sampled, self.own_fault);
+        // Where it does not run there is nothing to interrupt.
+        self.running = threads.running().clamp(LEAST_RUN, processors());
         let cost = self.cost(spent);
         if let Some(budget) = self.budget {
             self.rate = budget * capacity(threads, shares);
             let length = length.as_secs_f64();
-            let credit = self.credit + self.rate * length - cost;
+            let credit = self.credit + self.rate * length - cost.high;
             self.credit = credit.clamp(-self.rate * OWED, self.rate * SAVED);
             self.exposed *= EXPOSED_PER_SECOND.powf(length);
         }
@@ -254,8 +287,8 @@ mod tests {
             .map(|_| {
                 let spent = Spent { faults: armed, ..Spent::default() };
                 governor.written(armed);
-                let cost = governor.window(&spent, WINDOW, &busy, &[]);
-                armed = if governor.affords(hot, 0) {
+                let cost = governor.window(&spent, WINDOW, &busy, &[], None).high;
+                armed = if governor.affords(hot, 0, WINDOW) {
                     hot
                 } else {
                     let allowed = (governor.allowance(WINDOW).unwrap_or(0.0) as u64).min(hot);
@@ -300,7 +333,7 @@ mod tests {
             let more = more.min(ALL - armed);
             governor.expose(more);
             armed += more;
-            let cost = governor.window(&Spent { faults, ..Spent::default() }, WINDOW, &busy, &[]);
+            let cost = governor.window(&Spent { faults, ..Spent::default() }, WINDOW, &busy, &[], None).high;
             spent += if window >= 300 { cost } else { 0.0 };
         }
         let share = spent / (900.0 * WINDOW.as_secs_f64());

@@ -1,16 +1,18 @@
 //! What watching costs, estimated while it runs.
 //!
 //! The target pays for two things: the write fault that the kernel resolves when an armed page is written for the first time in
-//! a window, and the flush of its translations when pages are armed. Their prices are measured on this machine (see
-//! `governor`). The estimate is those prices times what was counted, set against the processor time that the target
+//! a window, and the flush of its translations when pages are armed. Their prices are measured in the target and by our own calls, and have
+//! bounds (`governor`). The estimate is those prices times what was counted, set against the processor time that the target
 //! itself used in the same windows. Faults are the written pages, or the faults that the kernel has counted for the process, where
 //! those are fewer: fresh memory is written without a fault of ours. Not in it: the splitting of a huge page
 //! (about 20 µs, once each), and the time that a call which changes the mappings waits for a scan to be over.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::fault_time::Price;
 use super::sync::SyncMetrics;
 use super::target::{Status, memory_path};
 use super::vitals::Vitals;
@@ -26,24 +28,57 @@ pub struct FaultMetrics {
     pub peak_latency_ms: f64,
     /// Time spent scanning, as a share of one processor.
     pub cpu_overhead_percent: f64,
+    /// Flushes of the target's translations that arming has caused a second.
+    pub flushes_per_second: f64,
 }
 
 /// What the target pays.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TargetMetrics {
-    /// Time that the target spends in our faults, as a share of one processor's time, percent: what is added to it from
+    /// Time that the target loses by being watched, as a share of one processor's time, percent: what is added to it from
     /// outside, however little it does itself.
     pub overhead_percent: f64,
     /// Processor time that the target's own work takes, as a factor of what it would take without us: how much slower a
-    /// target gets that is busy all the time. 1 for no slow-down.
+    /// target gets that is busy all the time. 1 for no slow-down; NaN (null in JSON) where the target does too little for that to be known.
     pub slow_down_factor: f64,
+    /// The interval that holds the true factor nine times in ten; NaN where that is not known.
+    pub slow_down_low: f64,
+    /// Its upper end, which is what a budget holds.
+    pub slow_down_high: f64,
+    /// The time that it loses, in milliseconds a second.
+    pub lost_ms_per_second: f64,
     /// Growth of the target's page tables since the attach, its own growth included.
     pub memory_overhead_mb: f64,
 }
 
 impl Default for TargetMetrics {
     fn default() -> Self {
-        Self { overhead_percent: 0.0, slow_down_factor: 1.0, memory_overhead_mb: 0.0 }
+        Self {
+            overhead_percent: 0.0,
+            slow_down_factor: 1.0,
+            slow_down_low: 1.0,
+            slow_down_high: 1.0,
+            lost_ms_per_second: 0.0,
+            memory_overhead_mb: 0.0,
+        }
+    }
+}
+
+impl TargetMetrics {
+    /// The slow-down with its interval, or, of a target that does too little for one, the time that it loses.
+    pub fn slow_down(&self) -> String {
+        let Self { slow_down_factor: factor, slow_down_low: low, slow_down_high: high, .. } = *self;
+        if factor.is_nan() {
+            return format!("{:.1} ms/s", self.lost_ms_per_second);
+        }
+        format!("{factor:.2}× ({low:.2}–{high:.2})")
+    }
+}
+
+impl fmt::Display for TargetMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} % of a processor, slowdown {}, ", self.overhead_percent, self.slow_down())?;
+        write!(f, "{:.1} MB; estimated", self.memory_overhead_mb)
     }
 }
 
@@ -62,14 +97,29 @@ pub(super) struct Load {
 #[derive(Debug, Default, Clone, Copy)]
 struct Recent {
     pages: f64,
-    /// Seconds that watching has cost the target.
+    /// Seconds that watching has cost the target, with the least and the most that it may have been.
     cost: f64,
+    least_cost: f64,
+    most_cost: f64,
+    flushes: f64,
     seconds: f64,
     windows: f64,
     scanning: f64,
     target_cpu: f64,
 }
 
+/// What was counted in a window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counted {
+    /// Pages that were written.
+    pub pages: u64,
+    pub flushes: u64,
+    /// Seconds.
+    pub cost: Price,
+}
+
+/// A target that runs less than this part of the time has no slow-down that could be told.
+const LEAST_BUSY: f64 = 0.02;
 /// The part of the sums that is left after one second.
 const KEPT_PER_SECOND: f64 = 0.5;
 /// Time between two looks at the size of the page tables.
@@ -89,8 +139,9 @@ impl Load {
         }
     }
 
-    /// Takes one window into account, which has cost the target so many seconds.
-    pub fn window(&mut self, vitals: &Vitals, pages: u64, cost: f64, length: Duration, scan: Duration) {
+    /// Takes one window into account, in which so many pages were written, and which has cost the target so many seconds.
+    pub fn window(&mut self, vitals: &Vitals, counted: Counted, length: Duration, scan: Duration) {
+        let Counted { pages, flushes, cost } = counted;
         let kept = KEPT_PER_SECOND.powf(length.as_secs_f64());
         let cpu = vitals.processor_time();
         let used = cpu.zip(self.cpu).map_or(Duration::ZERO, |(now, before)| now.saturating_sub(before));
@@ -98,7 +149,10 @@ impl Load {
         let old = self.recent;
         self.recent = Recent {
             pages: old.pages * kept + pages as f64,
-            cost: old.cost * kept + cost,
+            cost: old.cost * kept + cost.value,
+            least_cost: old.least_cost * kept + cost.low,
+            most_cost: old.most_cost * kept + cost.high,
+            flushes: old.flushes * kept + flushes as f64,
             seconds: old.seconds * kept + length.as_secs_f64(),
             windows: old.windows * kept + 1.0,
             scanning: old.scanning * kept + scan.as_secs_f64(),
@@ -112,22 +166,28 @@ impl Load {
     }
 
     pub fn target(&self) -> TargetMetrics {
-        let Recent { cost, seconds, target_cpu, .. } = self.recent;
-        // More fault time than processor time used is a counting error of an idle target, not a slow-down without end.
-        let own = (target_cpu - cost).max(cost * 0.01);
-        let share = if own > 0.0 { cost / own } else { 0.0 };
+        let Recent { cost, least_cost, most_cost, seconds, target_cpu, .. } = self.recent;
         let grown =
             self.page_tables.zip(self.page_tables_before).map_or(0, |(now, then)| now.saturating_sub(then));
+        let a_second = if seconds > 0.0 { cost / seconds } else { 0.0 };
+        // Of a target that does next to nothing, and of one that would spend all of its time in our faults by these prices.
+        let known = target_cpu >= LEAST_BUSY * seconds && most_cost < target_cpu;
+        let factor =
+            |cost: f64| if known && target_cpu > 0.0 { target_cpu / (target_cpu - cost) } else { f64::NAN };
+        let nothing = cost == 0.0;
         TargetMetrics {
-            overhead_percent: if seconds > 0.0 { cost / seconds * 100.0 } else { 0.0 },
-            slow_down_factor: 1.0 + share,
+            overhead_percent: 100.0 * a_second,
+            slow_down_factor: if nothing { 1.0 } else { factor(cost) },
+            slow_down_low: if nothing { 1.0 } else { factor(least_cost) },
+            slow_down_high: if nothing { 1.0 } else { factor(most_cost) },
+            lost_ms_per_second: 1e3 * a_second,
             memory_overhead_mb: grown as f64 / 1024.0,
         }
     }
 
     /// On the synchronous rungs latencies are those of single events.
     pub fn faults(&self, events: Option<SyncMetrics>) -> FaultMetrics {
-        let Recent { pages, seconds, windows, scanning, .. } = self.recent;
+        let Recent { pages, seconds, windows, scanning, flushes, .. } = self.recent;
         if seconds <= 0.0 {
             return FaultMetrics::default();
         }
@@ -140,6 +200,7 @@ impl Load {
             average_latency_ms: average.as_secs_f64() * 1e3,
             peak_latency_ms: peak.as_secs_f64() * 1e3,
             cpu_overhead_percent: scanning / seconds * 100.0,
+            flushes_per_second: flushes / seconds,
         }
     }
 }
@@ -147,4 +208,23 @@ impl Load {
 /// Page tables of the process in KiB.
 fn page_tables(pid: u32) -> Option<u64> {
     Status::read(&memory_path(pid, "status")).ok()?.number("VmPTE")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cost_is_a_factor_with_its_interval_or_a_time() {
+        let cost = TargetMetrics {
+            slow_down_factor: 1.041,
+            slow_down_low: 1.02,
+            slow_down_high: 1.068,
+            lost_ms_per_second: 40.0,
+            ..TargetMetrics::default()
+        };
+        assert_eq!(cost.slow_down(), "1.04× (1.02–1.07)");
+        let idle = TargetMetrics { slow_down_factor: f64::NAN, lost_ms_per_second: 0.31, ..cost };
+        assert_eq!(idle.slow_down(), "0.3 ms/s");
+    }
 }

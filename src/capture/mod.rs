@@ -17,6 +17,7 @@
 //!         ──► shared, marks  first reads of shared memory told from writes     ──► piece   no call holds the target's lock for long
 //!         ──► yielding   what is let go because the target cannot use it otherwise, and how that is told (unwatched)
 //!         ──► keeper     registration            ──► scan    PAGEMAP_SCAN: report and re-arm in one step
+//!         ──► rest       when there is nothing to look for: the target sleeps (source)
 //!         ──► governor   what a window may cost  ──► arming  which written pages are armed again, where that is not all
 //!         ──► listening  sampled faults, births (perf, children)  ──► faults  who wrote: the threads of a window
 //!         ──► metrics    what it costs           ──► huge    where huge pages are, before they are armed
@@ -43,6 +44,7 @@ mod descriptors;
 mod devices;
 mod error;
 mod event_source;
+mod fault_time;
 mod faults;
 mod frozen;
 mod governor;
@@ -66,6 +68,7 @@ pub mod range;
 pub mod recording;
 pub mod region;
 mod registration;
+mod rest;
 pub(crate) mod rights;
 mod running;
 mod scan;
@@ -87,7 +90,7 @@ mod watch;
 mod window;
 mod yielding;
 
-pub use arming::{Arming, ArmingPolicy, SweepArming, WindowEnd};
+pub use arming::{Arming, ArmingPolicy, SweepArming, SweepRate, WindowEnd};
 pub use attach::{AttachMetrics, ProcessAttach};
 pub use broker::{Attacher, SecurityConfig};
 pub use error::{CaptureError, Held};

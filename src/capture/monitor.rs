@@ -11,12 +11,13 @@ use calloop::{Interest, Mode};
 use super::anonymous::{Anonymizer, DisguisedPolicy};
 use super::arming::{ArmingPolicy, SweepArming};
 use super::attach::{AttachMetrics, ProcessAttach, has_memory};
+use super::fault_time::FaultTime;
 use super::faults::ThreadFaults;
 use super::governor::{Governing, Governor};
 use super::keeper::Keeper;
 use super::listening::{BIRTHS, Listening};
 use super::lost::LostFeature;
-use super::metrics::{FaultMetrics, Load, TargetMetrics};
+use super::metrics::{Counted, FaultMetrics, Load, TargetMetrics};
 use super::probe::{self, Rung};
 use super::range;
 use super::region::MemoryRegion;
@@ -81,6 +82,8 @@ pub struct GlassRamMonitor {
     pub(super) config: MonitorConfig,
     tracker: Tracker,
     governor: Governor,
+    /// Where the target's faults can be timed.
+    fault_time: Option<FaultTime>,
     anonymizer: Option<Arc<Mutex<Anonymizer>>>,
     load: Load,
     running: RunningThreads,
@@ -138,6 +141,7 @@ impl GlassRamMonitor {
             config,
             tracker,
             governor,
+            fault_time: FaultTime::of(pid),
             anonymizer,
             load,
             running: RunningThreads::new(pid),
@@ -180,7 +184,11 @@ impl GlassRamMonitor {
         let TargetInfo { pid, page_size, .. } = self.target.info;
         let running = self.running.latest(pid);
         let threads = self.faults.window(pid, samples, &look.written, page_size, length);
-        let cost = self.governor.window(&look.spent, length, running, &self.faults.shares());
+        if let Some(sampled) = &mut self.fault_time {
+            sampled.window(look.spent.taken.max(look.spent.faults), length);
+        }
+        let shares = self.faults.shares();
+        let cost = self.governor.window(&look.spent, length, running, &shares, self.fault_time.as_ref());
         let window = Window {
             index: self.index,
             started: self.since,
@@ -196,7 +204,8 @@ impl GlassRamMonitor {
             dropped: look.dropped,
         };
         let pages = range::pages(&window.written, page_size);
-        self.load.window(self.tracker.vitals(), pages, cost, length, now.elapsed());
+        let counted = Counted { pages, flushes: look.spent.flushes, cost };
+        self.load.window(self.tracker.vitals(), counted, length, now.elapsed());
         self.since = now;
         self.index += 1;
         Ok(CaptureEvent::Window(match &self.anonymizer {

@@ -49,10 +49,25 @@ pub(super) enum Record {
     Lost(u64),
 }
 
-/// The events of one target.
+/// What is sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sampled {
+    /// One page fault in [`PERIOD`], with its address.
+    Faults,
+    /// A moment of processor time in so many nanoseconds, with the kernel's part of the stack.
+    Moments { every: u64 },
+}
+
+/// The page faults of one target, and what becomes of its threads.
 #[derive(Debug)]
 pub(super) struct Perf {
     pid: u32,
+    events: Events,
+}
+
+/// Events of all threads of a target.
+#[derive(Debug)]
+pub(super) struct Events {
     rings: Vec<Ring>,
     /// Open for as long as the rings are read.
     _events: Vec<OwnedFd>,
@@ -65,11 +80,36 @@ impl Perf {
         let threads = threads(pid);
         let whole = threads.len() * processors.len() > EVENTS;
         let targets = if whole { vec![-1] } else { threads };
-        Self::of(pid, open_events(&targets, &processors)?)
+        Self::of(pid, open_events(&targets, &processors, Sampled::Faults)?)
     }
 
     /// Begins to record what somebody with more privileges has opened with [`events_of`].
     pub fn of(pid: u32, events: Vec<Vec<OwnedFd>>) -> Result<Self, Deaf> {
+        Ok(Self { pid, events: Events::of(events)? })
+    }
+
+    /// Takes what was recorded since the last call.
+    pub fn drain(&mut self, mut each: impl FnMut(Record)) {
+        let pid = self.pid;
+        self.events.drain(|kind, misc, body| {
+            if let Some(record) = parse(pid, kind, misc, body) {
+                each(record);
+            }
+        });
+    }
+}
+
+impl Events {
+    /// Begins to sample moments of every thread of this process, one in so many nanoseconds of its processor time.
+    pub fn of_moments(pid: u32, every: u64) -> Result<Self, Deaf> {
+        let (processors, threads) = (online(), threads(pid));
+        if threads.len() * processors.len() > EVENTS {
+            return Err(Deaf::Threads);
+        }
+        Self::of(open_events(&threads, &processors, Sampled::Moments { every })?)
+    }
+
+    fn of(events: Vec<Vec<OwnedFd>>) -> Result<Self, Deaf> {
         let mut rings = Vec::new();
         for events in &events {
             let Some((first, others)) = events.split_first() else { continue };
@@ -80,19 +120,12 @@ impl Perf {
                 Errno::result(answer)?;
             }
         }
-        Ok(Self { pid, rings, _events: events.into_iter().flatten().collect() })
+        Ok(Self { rings, _events: events.into_iter().flatten().collect() })
     }
 
-    /// Takes what was recorded since the last call.
-    pub fn drain(&mut self, mut each: impl FnMut(Record)) {
-        let pid = self.pid;
-        for ring in &mut self.rings {
-            ring.drain(|kind, misc, body| {
-                if let Some(record) = parse(pid, kind, misc, body) {
-                    each(record);
-                }
-            });
-        }
+    /// Takes what was recorded since the last call: kind, flags and body of each record.
+    pub fn drain(&mut self, mut each: impl FnMut(u32, u16, &[u8])) {
+        self.rings.iter_mut().for_each(|ring| ring.drain(&mut each));
     }
 }
 
@@ -138,7 +171,7 @@ pub(super) fn events_of(pid: u32) -> Result<Vec<Vec<OwnedFd>>, Deaf> {
     if before.len() * processors.len() > EVENTS {
         return Err(Deaf::Threads);
     }
-    let events = open_events(&before, &processors)?;
+    let events = open_events(&before, &processors, Sampled::Faults)?;
     // The number of a thread that ended may have gone to one of another process before it was opened.
     let after = threads(pid);
     if before.iter().any(|thread| !after.contains(thread)) {
@@ -147,9 +180,9 @@ pub(super) fn events_of(pid: u32) -> Result<Vec<Vec<OwnedFd>>, Deaf> {
     Ok(events)
 }
 
-fn open_events(targets: &[i32], processors: &[i32]) -> Result<Vec<Vec<OwnedFd>>, Deaf> {
+fn open_events(targets: &[i32], processors: &[i32], sampled: Sampled) -> Result<Vec<Vec<OwnedFd>>, Deaf> {
     let of_processor = |&processor: &i32| {
-        let opened = targets.iter().filter_map(|&target| match open_event(target, processor) {
+        let opened = targets.iter().filter_map(|&target| match open_event(target, processor, sampled) {
             // The thread has ended meanwhile.
             Err(Errno::ESRCH) => None,
             event => Some(event.map_err(Deaf::from)),
@@ -175,20 +208,30 @@ fn threads(pid: u32) -> Vec<i32> {
     tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
 }
 
-fn open_event(target: i32, processor: i32) -> Result<OwnedFd, Errno> {
+fn open_event(target: i32, processor: i32, sampled: Sampled) -> Result<OwnedFd, Errno> {
     let mut attributes = perf_event_attr::default();
     attributes.type_ = bindings::PERF_TYPE_SOFTWARE;
     attributes.size = size_of::<perf_event_attr>() as u32;
-    attributes.config = u64::from(bindings::PERF_COUNT_SW_PAGE_FAULTS);
-    // Not PERF_SAMPLE_PERIOD: beside a period that is fixed, it has the kernel make each fault a sample (`perf_swevent_event`).
-    attributes.sample_type = u64::from(bindings::PERF_SAMPLE_TID | bindings::PERF_SAMPLE_ADDR);
-    attributes.__bindgen_anon_1.sample_period = PERIOD;
+    // Never PERF_SAMPLE_PERIOD: beside a period that is fixed, it has the kernel make each fault a sample (`perf_swevent_event`).
+    match sampled {
+        Sampled::Faults => {
+            attributes.config = u64::from(bindings::PERF_COUNT_SW_PAGE_FAULTS);
+            attributes.sample_type = u64::from(bindings::PERF_SAMPLE_TID | bindings::PERF_SAMPLE_ADDR);
+            attributes.__bindgen_anon_1.sample_period = PERIOD;
+            attributes.set_task(1);
+            attributes.set_comm(1);
+            attributes.set_comm_exec(1);
+        }
+        Sampled::Moments { every } => {
+            attributes.config = u64::from(bindings::PERF_COUNT_SW_CPU_CLOCK);
+            attributes.sample_type = u64::from(bindings::PERF_SAMPLE_CALLCHAIN);
+            attributes.__bindgen_anon_1.sample_period = every;
+            attributes.set_exclude_callchain_user(1);
+        }
+    }
     attributes.set_inherit(u64::from(target > 0));
     attributes.set_inherit_thread(u64::from(target > 0));
     attributes.set_exclude_hv(1);
-    attributes.set_task(1);
-    attributes.set_comm(1);
-    attributes.set_comm_exec(1);
     let open = |attributes: &mut perf_event_attr| {
         // SAFETY: the structure is of the size that it says, and the kernel only reads it; a non-negative answer is a new
         // descriptor that nobody else owns.
@@ -200,7 +243,7 @@ fn open_event(target: i32, processor: i32) -> Result<OwnedFd, Errno> {
     };
     match open(&mut attributes) {
         // Without privileges only faults of user space may be recorded.
-        Err(Errno::EACCES | Errno::EPERM) => {
+        Err(Errno::EACCES | Errno::EPERM) if sampled == Sampled::Faults => {
             attributes.set_exclude_kernel(1);
             open(&mut attributes)
         }

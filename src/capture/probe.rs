@@ -173,7 +173,7 @@ pub(super) struct Supported {
 }
 
 /// A fault leaves the target's caches colder than it found them, and its predictors confused: what it costs real programs in all, over
-/// its own time in a loop (redis, sqlite and python3 in tests/bench/slowdown.rs).
+/// its own time in a loop (redis, sqlite and python3 in tests/bench/live.rs).
 const AFTERMATH: f64 = 3.0;
 
 /// What one fault costs, where it could be measured; otherwise what it costs on slow machines.
@@ -296,6 +296,13 @@ impl Scratch {
         let offset = page.min(Self::PAGES - 1) * self.stride;
         // SAFETY: within the mapping, which nobody else knows of. Volatile, because the store itself is what is wanted.
         unsafe { self.start.cast::<u8>().add(offset).write_volatile(1) };
+    }
+
+    /// Gives all its pages back.
+    #[cfg(test)]
+    pub fn give_back(&self) {
+        // SAFETY: our own mapping, of whose content nothing is expected.
+        let _ = unsafe { madvise(self.start, Self::PAGES * self.stride, MmapAdvise::MADV_DONTNEED) };
     }
 
     /// Loads from one page of it.

@@ -136,6 +136,7 @@ impl AsyncTracker {
         // Fresh memory is written without a fault of ours, and by huge pages many at a time.
         let pages = range::pages(&written, target.info.page_size);
         spent.faults = taken.map_or(pages, |taken| taken.min(pages));
+        spent.taken = taken.unwrap_or(spent.faults);
         self.faults = faults;
         self.looked = Instant::now();
         Ok(Look { changed, written, unseen, spent, ..Look::default() })
@@ -176,7 +177,7 @@ impl AsyncTracker {
         faults: Option<Faults>,
     ) -> Result<(Vec<PageRange>, Vec<PageRange>, Spent), Stopped> {
         let collected =
-            self.watch.collect(target, faults, |pages, flushes| governor.affords(pages, flushes))?;
+            self.watch.collect(target, faults, |pages, flushes| governor.affords(pages, flushes, length))?;
         let page_size = target.info.page_size;
         governor.written(range::pages(&collected.written, page_size));
         let regions = Arc::clone(&self.watch.regions());
@@ -187,6 +188,7 @@ impl AsyncTracker {
             unseen: self.watch.unseen(),
             budget: (!collected.armed).then(|| governor.allowance(length)).flatten(),
             run_cost: governor.flush_in_faults(),
+            flushes: governor.flushes(length),
         };
         let arming = self.policy.arm(&end);
         let arming = if end.budget.is_none() { Arming::Everything } else { arming };
@@ -209,7 +211,10 @@ impl AsyncTracker {
             written.append(&mut armed.late);
             range::merge(&mut written);
         }
-        let unknown = range::subtract(&collected.unknown, &written);
+        let mut unknown = collected.unknown;
+        unknown.append(&mut armed.unknown);
+        range::merge(&mut unknown);
+        let unknown = range::subtract(&unknown, &written);
         Ok((written, unknown, spent))
     }
 }

@@ -77,10 +77,15 @@ impl Vitals {
 
     /// Processor time of all its threads together, from its own clock.
     pub fn processor_time(&self) -> Option<Duration> {
-        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(self.pid as i32)).ok()?;
-        let time = clock_gettime(clock).ok()?;
-        Some(Duration::from_nanos(u64::try_from(time.num_nanoseconds()).ok()?))
+        processor_time(self.pid)
     }
+}
+
+/// Processor time of all threads of a process together, from its own clock.
+pub(super) fn processor_time(pid: u32) -> Option<Duration> {
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid as i32)).ok()?;
+    let time = clock_gettime(clock).ok()?;
+    Some(Duration::from_nanos(u64::try_from(time.num_nanoseconds()).ok()?))
 }
 
 #[cfg(test)]

@@ -13,8 +13,9 @@ use super::keeper;
 use super::looks::Looks;
 use super::lost::LostFeature;
 use super::parts::Faults;
+use super::programs::own_time;
 use super::range::{self, PageRange};
-use super::region::MemoryRegion;
+use super::region::{MemoryRegion, RegionKind};
 use super::registration::Registration;
 use super::shared::SharedMemory;
 use super::unwatched::{Unwatched, UnwatchedRegion};
@@ -85,7 +86,9 @@ pub(super) struct Armed {
     pub flushes: u64,
     /// Pages that were written since the last pass, and are armed now. Sorted, disjoint.
     pub late: Vec<PageRange>,
-    /// The time of each call, a flush.
+    /// Pages that came to be since, read or written, and are armed now. Sorted, disjoint, apart from `late`.
+    pub unknown: Vec<PageRange>,
+    /// Our processor time in each call, a flush: it waits for the processors to answer. (By the clock, it also has what else ran meanwhile.)
     calls: Vec<Duration>,
 }
 
@@ -333,16 +336,16 @@ impl WatchSet {
             let (within, behind) = rest.split_at(rest.partition_point(|range| range.start < alike.end));
             rest = behind;
             for range in within {
-                let begun = Instant::now();
+                let begun = own_time();
                 done(target.pagemap.arm(*range, alike.question), target)?;
-                armed.call(*range, begun.elapsed());
+                armed.call(*range, own_time().saturating_sub(begun));
             }
         }
         self.unseen = range::subtract(due, chosen);
         Ok(armed)
     }
 
-    /// Arms what is due in these ranges, a call for each, and finds what else was written in them until then.
+    /// Arms all of these ranges, a call for each, and finds what else was written in them until then.
     fn arm_tables(
         &mut self,
         target: &mut ProcessAttach,
@@ -352,28 +355,33 @@ impl WatchSet {
         tables.extend_from_slice(&self.huge_now);
         range::merge(&mut tables);
         let regions = Arc::clone(&self.regions);
-        // Of shared memory only what was looked at: a page that came since may have been read only (`shared`).
-        let shared: Vec<PageRange> =
-            regions.iter().filter(|region| region.is_shared()).map(MemoryRegion::range).collect();
-        let of_shared = range::intersect(&due, &range::intersect(&tables, &shared));
-        let tables = range::subtract(&tables, &shared);
+        let those = |of: fn(&MemoryRegion) -> bool| -> Vec<PageRange> {
+            regions.iter().filter(|region| of(region)).map(MemoryRegion::range).collect()
+        };
+        // A page of a pool is armed whole or not at all.
+        let pools = those(|region| region.kind() == RegionKind::HugeTlb);
+        let of_pools = range::intersect(&due, &range::intersect(&tables, &pools));
+        let tables = range::subtract(&tables, &pools);
         self.note_before_arming(target, &tables)?;
-        let mut armed = self.arm_pages(target, &due, &of_shared)?;
+        let mut armed = self.arm_pages(target, &due, &of_pools)?;
         for alike in self.looks.alike() {
             let mappings = alike.mappings(&regions);
             let within = range::overlapping(&tables, mappings);
             for range in within.filter_map(|range| range.intersection(&mappings)) {
-                let begun = Instant::now();
+                let begun = own_time();
                 let found = &mut armed.late;
                 let answer =
                     alike.written(&mut target.pagemap, &regions, &[range], true, |run| found.push(run.range));
                 done(answer, target)?;
-                armed.call(range, begun.elapsed());
+                armed.call(range, own_time().saturating_sub(begun));
             }
         }
         range::merge(&mut armed.late);
         armed.late = range::subtract(&range::intersect(&armed.late, &self.live), &due);
-        self.unseen = range::subtract(&range::subtract(&due, &of_shared), &tables);
+        // A page of shared memory that came since the look may have been read only.
+        armed.unknown = range::intersect(&armed.late, &those(MemoryRegion::is_shared));
+        armed.late = range::subtract(&armed.late, &armed.unknown);
+        self.unseen = range::subtract(&range::subtract(&due, &of_pools), &tables);
         Ok(armed)
     }
 

@@ -14,7 +14,7 @@ use crate::system::evaluate;
 
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
-    /// Recordings: of `memory-glass record`, or .npz with n_pages, window_start_ns, offsets and page_index
+    /// Recordings: of `memory-glass record --exact`, or .npz with n_pages, window_start_ns, offsets and page_index
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Faults a window that may be spent on average, as a share of the pages

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::subject::{AttachArgs, ConfigArgs};
+use super::subject::{AttachArgs, BudgetArgs, ConfigArgs};
 use super::values::{parse_age, parse_bytes, parse_seconds};
 use super::{print, print_report};
 use crate::Result;
@@ -34,9 +34,8 @@ pub(super) struct RecordArgs {
     /// Keep the last part that lasts so long, e.g. 90s, 30m or 12h
     #[arg(long, value_name = "TIME", value_parser = parse_age)]
     max_age: Option<Duration>,
-    /// Length of a window, milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=60_000))]
-    window_ms: u32,
+    #[command(flatten)]
+    budget: BudgetArgs,
     /// Record the processes that it forks, too, and the programs that these execute: FILE.PID with the same
     /// ending for each
     #[arg(long)]
@@ -56,7 +55,7 @@ impl RecordArgs {
             target: self.target,
             file: self.output,
             duration: self.seconds,
-            window: Duration::from_millis(self.window_ms.into()),
+            monitor: self.budget.monitor(),
             limits: RingLimits { max_bytes: self.max_size, max_age: self.max_age },
             security: self.config.security(self.anonymize)?,
             follow_forks: self.follow_forks,

@@ -68,11 +68,7 @@ impl SnapshotArgs {
         let start = ReplayStart { from: self.from.unwrap_or_default(), ..ReplayStart::default() };
         let report = snapshot::run(&snapshot::SnapshotOptions {
             subject: self.subject.subject(start),
-            monitor: MonitorConfig {
-                rung: self.watch.rung(),
-                slowdown_budget: self.watch.slowdown_budget.map(|percent| f64::from(percent) / 100.0),
-                ..MonitorConfig::exact()
-            },
+            monitor: MonitorConfig { rung: self.watch.rung(), ..self.watch.budget.monitor() },
             duration: self.seconds,
             picture: self.output,
             size: self.size,

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::values::{parse_position, parse_speed};
 use crate::Result;
 use crate::capture::recording::ReplayStart;
-use crate::capture::{self, Rung};
+use crate::capture::{self, MonitorConfig, Rung};
 use crate::config::{Config, SecurityConfig};
 use crate::ipc;
 use crate::map::{HilbertConfig, MAX_ORDER, MIN_ORDER};
@@ -62,10 +62,8 @@ pub(super) struct WatchArgs {
     /// Never stop the target, not even for a moment: the same as --rung soft-dirty
     #[arg(long, conflicts_with = "rung")]
     no_ptrace: bool,
-    /// How much slower the target may become, percent [default: as configured; of a snapshot, every page is
-    /// seen whatever it costs]
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(super) slowdown_budget: Option<u32>,
+    #[command(flatten)]
+    pub(super) budget: BudgetArgs,
 }
 
 impl WatchArgs {
@@ -79,6 +77,35 @@ impl WatchArgs {
             RungName::Missing => Rung::Missing,
             RungName::SoftDirty => Rung::SoftDirty,
         })
+    }
+}
+
+/// How often to look, and how much that may cost the target: the same words for everything that watches.
+#[derive(Debug, Args)]
+pub(super) struct BudgetArgs {
+    /// How much slower the target may become, percent [default: 5; in a session, as configured]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) slowdown_budget: Option<u32>,
+    /// No budget: every page is seen in every window, whatever it costs the target
+    #[arg(long, conflicts_with = "slowdown_budget")]
+    pub(super) exact: bool,
+    /// Length of a window, milliseconds [default: a sixtieth of a second, with --exact a tenth; in a session,
+    /// as configured]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(10..=60_000))]
+    pub(super) window_ms: Option<u32>,
+}
+
+impl BudgetArgs {
+    /// Where no configuration has a word in it.
+    pub(super) fn monitor(&self) -> MonitorConfig {
+        let usual = if self.exact { MonitorConfig::exact() } else { MonitorConfig::default() };
+        let budget = self.slowdown_budget.map(|percent| f64::from(percent) / 100.0);
+        let window = self.window_ms.map(|length| Duration::from_millis(length.into()));
+        MonitorConfig {
+            window: window.unwrap_or(usual.window),
+            slowdown_budget: budget.or(usual.slowdown_budget),
+            ..usual
+        }
     }
 }
 
@@ -153,5 +180,31 @@ impl PictureArgs {
             ipc::Palette::Cividis => ColorPalette::Cividis,
             ipc::Palette::Contrast => ColorPalette::Contrast,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Words {
+        #[command(flatten)]
+        budget: BudgetArgs,
+    }
+
+    #[test]
+    fn sixty_looks_a_second_within_five_percent_unless_something_else_is_said() {
+        let watched = |words: &[&str]| {
+            let words = Words::try_parse_from(["it"].iter().chain(words)).expect("they are right");
+            let MonitorConfig { window, slowdown_budget, .. } = words.budget.monitor();
+            (window.as_micros(), slowdown_budget)
+        };
+        assert_eq!(watched(&[]), (16_666, Some(0.05)));
+        assert_eq!(watched(&["--slowdown-budget", "2", "--window-ms", "50"]), (50_000, Some(0.02)));
+        assert_eq!(watched(&["--exact"]), (100_000, None));
+        assert_eq!(watched(&["--exact", "--window-ms", "20"]), (20_000, None));
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::subject::{AttachArgs, ConfigArgs, PictureArgs, StartArgs, SubjectArgs};
+use super::subject::{AttachArgs, BudgetArgs, ConfigArgs, PictureArgs, StartArgs, SubjectArgs};
 use crate::Result;
 use crate::system::top;
 
@@ -14,6 +14,8 @@ pub(super) struct TopArgs {
     subject: SubjectArgs,
     #[command(flatten)]
     start: StartArgs,
+    #[command(flatten)]
+    budget: BudgetArgs,
     #[command(flatten)]
     attach: AttachArgs,
     #[command(flatten)]
@@ -39,6 +41,7 @@ impl TopArgs {
         self.attach.apply();
         top::run(&top::TopOptions {
             subject: self.subject.subject(self.start.replay_start()),
+            monitor: self.budget.monitor(),
             hilbert: self.picture.hilbert()?,
             palette: self.picture.palette(),
             security: self.config.security(false)?,

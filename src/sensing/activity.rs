@@ -1,16 +1,19 @@
 //! How often pages are written, fading with time, and the map of it.
 //!
-//! Of each page two weighted sums are kept: over the looks in which it was written, and over those in which it was not armed, so that
-//! nobody can tell. The weight of a look is its length, and falls to a half in one half-life. The share of the looks at the armed page in
-//! which it was written, p, gives its rate, whatever the plan by which it was armed and whatever the length of the looks: writes
-//! that come at a rate of λ leave a look of length Δ without any with a chance of exp(−λΔ), so λ = −ln(1−p)/Δ.
+//! Of each page it is kept for how long it was armed, and for how much of that in looks that found it written
+//! ([`exposure`](super::exposure)). Their quotient p, the share of the looks at the armed page in which it was written, gives its rate,
+//! whatever the plan by which it was armed and whatever the length of the looks: writes that come at a rate of λ leave a look of length
+//! Δ without any with a chance of exp(−λΔ), so λ = −ln(1−p)/Δ. Where a page was armed now and then only, p alone would say too much, and
+//! is weighed against what all pages are like ([`write_rate`](super::write_rate)).
 //!
 //! What is shown is 1 − exp(−λ·[`SPAN`]): the chance that the page is written within that time.
 
 use std::ops::Range;
 use std::time::Duration;
 
-use super::sums::{Marks, Sums, WORD};
+use super::exposure::{Exposure, Exposures, Fading};
+use super::marks::{Marks, WORD};
+use super::write_rate::{Estimate, WriteRates};
 use super::{DensityMap, sparse_map};
 use crate::capture::PageRange;
 use crate::map::{AddressLayout, HilbertCapability, HilbertSkilling};
@@ -18,65 +21,91 @@ use crate::map::{AddressLayout, HilbertCapability, HilbertSkilling};
 /// The time that a density is about: 1 is a page that is written in each such span.
 pub const SPAN: Duration = Duration::from_millis(100);
 
-/// What is known of a page that is not armed fades to so many looks' worth, and no further.
-const HELD: f32 = 2.0;
-
 /// Below this a page counts as cold: a ten-thousandth is far under what any palette shows.
 const COLD: f32 = 1e-4;
+/// What is known of a page that is not armed fades so much more slowly.
+const SLOWER: f32 = 16.0;
+/// Where pages are armed now and then only, what is known fades more slowly by their share, up to this.
+const LONGER: f32 = 4.0;
+/// A page that was armed for this part of the time is taken as armed all the time.
+const ALL: f32 = 0.97;
+/// Steps of the table of what is shown.
+const SHARES: usize = 256;
+/// Time between two looks at what all pages are like.
+const FIT: Duration = Duration::from_millis(500);
 
 /// How often each page of the line was written of late. What it takes follows the pages that were written, not the line.
 #[derive(Debug, Clone)]
 pub struct PageActivity {
     half_life: Duration,
-    /// By place on the line: the weighted sum over windows in which the page was written.
-    written: Sums,
-    /// The same over those in which it was not armed.
-    missed: Sums,
-    /// The weight of all windows so far; tends to 1.
-    weight: f32,
-    /// The weight of the last one.
-    gain: f32,
-    /// The weighted sum of their lengths, seconds.
-    lengths: f32,
+    pages: Exposures,
+    rates: WriteRates,
+    /// Since when the rates were not fitted.
+    fitted: Duration,
+    /// For how long a page was armed that always was, seconds, older ones fading.
+    armed: f32,
+    /// How many looks that time had.
+    looks: f32,
+    /// What is shown of a page that is armed all the time, by the share of its looks that found it written, in equal steps.
+    shown: Box<[f32; SHARES + 1]>,
+    /// The length of a look that this is for, seconds.
+    shown_for: f32,
+    /// The part of the warm pages that is armed, over the last looks.
+    share: f32,
     /// The places of the pages that were ever written.
     touched: Marks,
+}
+
+/// A map, and what is not known of it.
+#[derive(Debug, Clone)]
+pub struct ActivityMap {
+    /// Each cell the mean over its pages.
+    pub density: DensityMap,
+    /// The variance of each cell, and what it sums up to; none where every page was armed all the time.
+    pub doubt: Option<Doubt>,
+}
+
+/// How far a map may be from the one that would be shown if every page were armed all the time.
+#[derive(Debug, Clone)]
+pub struct Doubt {
+    /// The variance of each cell, indexed as the map is.
+    pub variance: DensityMap,
+    /// The sum over all cells of the error that is to be expected where the pages of a cell have nothing to do with each other.
+    pub error_alone: f64,
+    /// The same where they are written together.
+    pub error_together: f64,
+    /// The sum over all cells of what is shown.
+    pub shown: f64,
+}
+
+impl Doubt {
+    /// The error of the whole map that is to be expected: between what it would be if the pages of a cell had nothing to do with each
+    /// other and if they were written together.
+    pub fn error(&self) -> f64 {
+        (self.error_alone * self.error_together).sqrt()
+    }
 }
 
 impl PageActivity {
     /// Nothing written yet.
     pub fn new(half_life: Duration) -> Self {
-        let none = Sums::default;
         Self {
             half_life,
-            written: none(),
-            missed: none(),
-            weight: 0.0,
-            gain: 0.0,
-            lengths: 0.0,
+            pages: Exposures::default(),
+            rates: WriteRates::unknown(),
+            fitted: FIT,
+            armed: 0.0,
+            looks: 0.0,
+            shown: Box::new([0.0; SHARES + 1]),
+            shown_for: 0.0,
+            share: 1.0,
             touched: Marks::default(),
         }
     }
 
-    /// Time in which a window's weight falls to a half.
+    /// Time in which the weight of a look falls to a half, where every page is armed all the time.
     pub fn half_life(&self) -> Duration {
         self.half_life
-    }
-
-    /// As [`Self::window`], with pages of which it is not known whether they were written: `believed` has the places and
-    /// how much of a written page each counts, 0..1.
-    pub fn sampled_window(
-        &mut self,
-        layout: &AddressLayout,
-        written: impl IntoIterator<Item = Range<u64>>,
-        believed: impl IntoIterator<Item = (u64, f32)>,
-        length: Duration,
-    ) -> u64 {
-        let first_writes = self.window(layout, written, length);
-        let gain = 1.0 - (-length.as_secs_f64() / self.half_life.as_secs_f64()).exp2() as f32;
-        for (place, share) in believed.into_iter().filter(|(_, share)| *share > 0.0) {
-            self.written.add(place..place + 1, gain * share);
-        }
-        first_writes
     }
 
     /// Takes one window of `length` in which the pages of `written` (disjoint ranges of addresses) were written, and
@@ -98,64 +127,87 @@ impl PageActivity {
         unseen: impl IntoIterator<Item = Range<u64>>,
         length: Duration,
     ) -> u64 {
-        let keep = (-length.as_secs_f64() / self.half_life.as_secs_f64()).exp2() as f32;
-        let gain = 1.0 - keep;
-        let unseen: Vec<Range<u64>> = unseen.into_iter().flat_map(|range| layout.places(range)).collect();
-        let mut held = Vec::new();
-        for (place, sum) in unseen.iter().flat_map(|places| self.written.range(places.clone())) {
-            let known = self.weight - self.missed.get(place);
-            if known * keep < HELD * gain {
-                held.push((place, sum, known));
-            }
-        }
-        self.gain = gain;
-        self.weight = self.weight * keep + gain;
-        self.lengths = self.lengths * keep + gain * length.as_secs_f32();
-        self.written.fade(keep, COLD);
-        self.missed.fade(keep, COLD);
-        unseen.into_iter().for_each(|places| self.missed.add(places, gain));
-        for (place, sum, known) in held {
-            self.written.set(place, sum);
-            self.missed.set(place, self.weight - known);
-        }
+        let seconds = length.as_secs_f32();
+        let half_life = self.half_life.as_secs_f32() * (1.0 / self.share).min(LONGER);
+        let keep = (-seconds / half_life).exp2();
+        self.armed = self.armed * keep + seconds;
+        self.looks = self.looks * keep + 1.0;
+        self.follow_length();
+        let fading = Fading {
+            armed: keep,
+            unseen: (-seconds / (SLOWER * half_life)).exp2(),
+            // What a page has that is always armed and always written, times that.
+            cold: COLD * half_life / std::f32::consts::LN_2,
+        };
+        let unseen = unseen.into_iter().flat_map(|range| layout.places(range));
+        let (warm, hidden) = self.pages.look(unseen, seconds, fading);
         let mut first_writes = 0;
         for range in written {
             for places in layout.places(range) {
                 first_writes += self.touched.insert(places.clone());
-                self.written.add(places, gain);
+                self.pages.write(places, seconds, self.armed);
             }
+        }
+        let share = if hidden == 0 { 1.0 } else { (warm - hidden) as f32 / warm as f32 };
+        let recent = (-seconds / 0.5).exp2();
+        self.share = (self.share * recent + share * (1.0 - recent)).max(1.0 / LONGER);
+        self.fitted += length;
+        if self.fitted >= FIT && hidden > 0 {
+            self.fit();
         }
         first_writes
     }
 
-    /// Of the windows in which the page was armed, the share in which it was written, 0..1.
-    fn share(&self, place: u64, written: f32) -> f32 {
-        let missed = self.missed.get(place);
-        let known = self.weight - missed;
-        // A page is left unarmed when it has just been written, and what is known of it then is what is shown for long: as if half a
-        // look more had shown nothing.
-        let known = known + 0.5 * self.gain * missed / self.weight;
-        if known > 0.0 { (written / known).min(1.0) } else { 0.0 }
+    /// Finds out what the pages are like that were not armed all the time.
+    fn fit(&mut self) {
+        self.fitted = Duration::ZERO;
+        let look = self.armed / self.looks;
+        let some = self.pages.iter().filter(|(_, page)| page.armed < ALL * self.armed);
+        let looks = some.map(|(_, page)| (page.written / look, (page.armed - page.written) / look));
+        self.rates.fit(looks, f64::from(look), f64::from(SPAN.as_secs_f32() / look));
     }
 
-    /// What is shown of such a page, 0..1.
-    fn shown(&self, place: u64, written: f32) -> f32 {
-        let length = self.lengths / self.weight;
-        let share = self.share(place, written);
-        1.0 - (1.0 - share).powf(SPAN.as_secs_f32() / length)
+    /// Makes the table for the length that looks have now.
+    fn follow_length(&mut self) {
+        let length = self.armed / self.looks;
+        if (length / self.shown_for - 1.0).abs() < 0.005 {
+            return;
+        }
+        self.shown_for = length;
+        let looks = SPAN.as_secs_f32() / length;
+        for (step, shown) in self.shown.iter_mut().enumerate() {
+            *shown = 1.0 - (1.0 - step as f32 / SHARES as f32).powf(looks);
+        }
+    }
+
+    /// What is to be said of such a page.
+    fn estimate(&self, page: Exposure) -> Estimate {
+        let length = self.armed / self.looks;
+        if page.armed < ALL * self.armed
+            && let Some(estimate) = self.rates.of(page.written / length, (page.armed - page.written) / length)
+        {
+            return estimate;
+        }
+        let look = if page.armed > 0.0 { (page.written / page.armed).min(1.0) } else { 0.0 };
+        let step = look * SHARES as f32;
+        let below = (step as usize).min(SHARES - 1);
+        let (low, high) = (self.shown[below], self.shown[below + 1]);
+        Estimate { mean: low + (high - low) * (step - below as f32), variance: 0.0, look }
+    }
+
+    fn shown(&self, page: Exposure) -> f32 {
+        self.estimate(page).mean
     }
 
     /// Follows the pages from the line `before` to the line `after`, on which they have other places.
     pub fn relay(&mut self, before: &AddressLayout, after: &AddressLayout) {
         let moves = before.moves(after);
-        // Pages that are only believed to be written are not touched, and yet warm.
-        (self.written, self.touched) = (self.written.moved(&moves), self.touched.moved(&moves));
-        self.missed = self.missed.moved(&moves);
+        (self.pages, self.touched) = (self.pages.moved(&moves), self.touched.moved(&moves));
     }
 
-    /// The density map at the curve's order: each cell the mean over its pages.
-    pub fn density(&self, layout: &AddressLayout, curve: &HilbertSkilling) -> DensityMap {
-        self.map(layout, curve, self.written.iter().map(|(place, sum)| (place, self.shown(place, sum))))
+    /// The density map at the curve's order.
+    pub fn map(&self, layout: &AddressLayout, curve: &HilbertSkilling) -> ActivityMap {
+        self.map_of(layout, curve, self.pages.iter())
     }
 
     /// The same of a part of the line `whole`, whose pages lie on a line of their own.
@@ -165,42 +217,79 @@ impl PageActivity {
         part: &AddressLayout,
         curve: &HilbertSkilling,
     ) -> DensityMap {
-        let moves = whole.moves(part);
+        let mut moves = whole.moves(part);
+        moves.sort_unstable_by_key(|(_, to)| *to);
         let pages = moves.iter().flat_map(|(from, to)| {
-            let shown = move |(place, sum)| (to + (place - from.start), self.shown(place, sum));
-            self.written.range(from.clone()).map(shown)
+            let moved = move |(place, page)| (to + (place - from.start), page);
+            self.pages.range(from.clone()).map(moved)
         });
-        self.map(part, curve, pages)
+        self.map_of(part, curve, pages).density
     }
 
-    /// Pages with their place on the map's line and what is shown of them.
-    fn map(
+    /// Pages by their place on the map's line, ascending.
+    fn map_of(
         &self,
         layout: &AddressLayout,
         curve: &HilbertSkilling,
-        pages: impl Iterator<Item = (u64, f32)>,
-    ) -> DensityMap {
+        pages: impl Iterator<Item = (u64, Exposure)>,
+    ) -> ActivityMap {
         let (size, cells) = (curve.size() as usize, curve.cells());
         let mut density = sparse_map(size);
-        if self.weight == 0.0 {
-            return density;
-        }
-        for (place, sum) in pages {
+        let mut doubt: Option<Doubt> = None;
+        let mut put = |cell: Cell| {
+            let (x, y) = curve.d2xy(cell.d);
+            let at = [y as usize, x as usize];
+            // Rounding may leave a full cell a few ulps over one.
+            density[at] = (cell.sum / cell.pages).min(1.0);
+            if cell.variance > 0.0 {
+                let doubt = doubt.get_or_insert_with(|| Doubt {
+                    variance: sparse_map(size),
+                    error_alone: 0.0,
+                    error_together: 0.0,
+                    shown: 0.0,
+                });
+                let variance = cell.variance / (cell.pages * cell.pages);
+                doubt.variance[at] = variance;
+                doubt.error_alone += MEAN_DEVIATION * f64::from(variance.sqrt());
+                doubt.error_together += MEAN_DEVIATION * f64::from(cell.deviation / cell.pages);
+            }
+        };
+        let mut shown = 0.0;
+        let mut cell: Option<Cell> = None;
+        for (place, page) in pages {
+            let Estimate { mean, variance, .. } = self.estimate(page);
             for d in layout.cells_of_page(place, cells) {
-                let Some(shown) = layout.pages_of_cell(d, cells) else { continue };
-                let pages = (shown.end() - shown.start() + 1) as f32;
-                let (x, y) = curve.d2xy(d);
-                let share = &mut density[[y as usize, x as usize]];
-                // Rounding may leave a full cell a few ulps over one.
-                *share = (*share + sum / pages).min(1.0);
+                match &mut cell {
+                    Some(cell) if cell.d == d => {
+                        cell.sum += mean;
+                        cell.variance += variance;
+                        cell.deviation += variance.sqrt();
+                    }
+                    _ => {
+                        let Some(pages) = layout.pages_of_cell(d, cells) else { continue };
+                        let pages = (pages.end() - pages.start() + 1) as f32;
+                        let next = Cell { d, pages, sum: mean, variance, deviation: variance.sqrt() };
+                        if let Some(last) = cell.replace(next) {
+                            shown += f64::from(last.sum / last.pages);
+                            put(last);
+                        }
+                    }
+                }
             }
         }
-        density
+        if let Some(last) = cell {
+            shown += f64::from(last.sum / last.pages);
+            put(last);
+        }
+        if let Some(doubt) = &mut doubt {
+            doubt.shown = shown;
+        }
+        ActivityMap { density, doubt }
     }
 
     /// What it takes in memory, bytes.
     pub fn weight(&self) -> usize {
-        self.written.weight() + self.missed.weight() + self.touched.weight()
+        self.pages.weight() + self.touched.weight()
     }
 
     /// What it takes in memory for pages of this size that are written for the first time, bytes at most, on a line of so many stretches.
@@ -214,7 +303,8 @@ impl PageActivity {
             words += end - first + u64::from(last != Some(first)) + u64::from(run);
             last = Some(end);
         }
-        usize::try_from(words).unwrap_or(usize::MAX).saturating_mul(Sums::WEIGHT_OF_WORD)
+        let word = Exposures::WEIGHT_OF_WORD + Marks::WEIGHT_OF_WORD;
+        usize::try_from(words).unwrap_or(usize::MAX).saturating_mul(word)
     }
 
     /// Pages of the line that were ever written.
@@ -222,16 +312,26 @@ impl PageActivity {
         self.touched.count()
     }
 
-    /// How much was written at these places of late: 1 for a page that is written in every window.
+    /// How much is written at these places of late: 1 for a page that is written in every [`SPAN`].
     pub fn heat(&self, places: Range<u64>) -> f32 {
-        self.written.range(places).map(|(place, sum)| self.shown(place, sum)).sum()
+        self.pages.range(places).map(|(_, page)| self.shown(page)).sum()
+    }
+
+    /// Pages that the last look could not see and that are more likely written than not in a [`SPAN`], by place.
+    pub fn believed(&self) -> impl Iterator<Item = u64> + '_ {
+        self.pages.unseen().filter(|(_, page)| self.shown(*page) > 0.5).map(|(place, _)| place)
+    }
+
+    /// How many of the pages that the last look could not see were written in it, as far as is to be expected.
+    pub fn expected_unseen(&self) -> f64 {
+        self.pages.unseen().map(|(_, page)| f64::from(self.estimate(page).look)).sum()
     }
 
     /// [`Self::heat`] of the line in steps of so many places: the numbers of those steps that have any, ascending, with it.
     pub fn heat_in_steps(&self, step: u64) -> Vec<(u64, f32)> {
         let mut heat: Vec<(u64, f32)> = Vec::new();
-        for (place, sum) in self.written.iter() {
-            let (at, more) = (place / step, self.shown(place, sum));
+        for (place, page) in self.pages.iter() {
+            let (at, more) = (place / step, self.shown(page));
             match heat.last_mut() {
                 Some((last, sum)) if *last == at => *sum += more,
                 _ => heat.push((at, more)),
@@ -239,6 +339,20 @@ impl PageActivity {
         }
         heat
     }
+}
+
+/// The mean distance from its mean of what is distributed normally, in standard deviations: √(2/π).
+const MEAN_DEVIATION: f64 = 0.797_884_56;
+
+/// A cell while its pages are summed up.
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    d: u32,
+    pages: f32,
+    sum: f32,
+    variance: f32,
+    /// The sum of their standard deviations.
+    deviation: f32,
 }
 
 #[cfg(test)]
@@ -264,7 +378,7 @@ mod tests {
         let mut activity = PageActivity::new(HALF_LIFE);
         for _ in 0..20 {
             activity.window(&layout, [pages(16, 16)], WINDOW);
-            let density = activity.density(&layout, &curve);
+            let density = activity.map(&layout, &curve).density;
             for d in 0..256 {
                 let (x, y) = curve.d2xy(d);
                 let share = density[[y as usize, x as usize]];
@@ -310,7 +424,7 @@ mod tests {
                 worst = worst.max((mean - expected).abs());
             }
         }
-        assert!(worst < 0.06, "{worst}");
+        assert!(worst < 0.09, "{worst}");
     }
 
     #[test]
@@ -323,13 +437,13 @@ mod tests {
         for _ in 0..5 {
             activity.window(&layout, [], WINDOW / 2);
         }
-        let density = activity.density(&layout, &curve);
+        let density = activity.map(&layout, &curve).density;
         // Half of the windows, as far as they count; those of half the length say twice as much.
         assert!(density.iter().all(|share| (0.5..0.7).contains(share)), "{density}");
         for _ in 0..40 {
             activity.window(&layout, [], WINDOW);
         }
-        assert!(activity.density(&layout, &curve).iter().all(|share| *share == 0.0));
+        assert!(activity.map(&layout, &curve).density.iter().all(|share| *share == 0.0));
     }
 
     proptest! {
@@ -343,7 +457,7 @@ mod tests {
             let hot = first..(first + length).min(count);
             let mut activity = PageActivity::new(HALF_LIFE);
             activity.window(&layout, [pages(hot.start, hot.end - hot.start)], WINDOW);
-            let density = activity.density(&layout, &curve);
+            let density = activity.map(&layout, &curve).density;
             for d in 0..curve.cells() {
                 let shown = layout.pages_of_cell(d, curve.cells()).unwrap();
                 let total = shown.clone().count() as f32;
@@ -369,7 +483,7 @@ mod tests {
             "page 103 was written before"
         );
         let curve = HilbertSkilling::new(4);
-        let density = activity.density(&after, &curve);
+        let density = activity.map(&after, &curve).density;
         let hot: Vec<u32> = (0..256)
             .filter(|d| {
                 let (x, y) = curve.d2xy(*d);
@@ -431,7 +545,7 @@ mod tests {
                 activity.window(&whole, std::iter::once(written.clone()), WINDOW);
                 alone.window(&part, std::iter::once(written), WINDOW);
             }
-            let both = (activity.density_of(&whole, &part, &curve), alone.density(&part, &curve));
+            let both = (activity.density_of(&whole, &part, &curve), alone.map(&part, &curve).density);
             prop_assert!(both.0.iter().zip(&both.1).all(|(a, b)| (a - b).abs() < 1e-5), "{}\n{}", both.0, both.1);
             let step = 7;
             let heat = activity.heat_in_steps(step);

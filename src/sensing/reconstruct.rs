@@ -1,9 +1,10 @@
-//! From the pages of a window to the map that is shown, smoothed over windows; where not every page was armed, the
-//! others come from [`super::SampledMap`].
+//! From the pages of a window to the map that is shown, smoothed over windows.
 
 use std::time::{Duration, Instant};
 
-use super::{AccuracyEstimate, DensityMap, PageActivity, RateControl, SamplingConfig, survey};
+use super::{
+    AccuracyEstimate, ActivityMap, DensityMap, Doubt, PageActivity, RateControl, SamplingConfig, survey,
+};
 use crate::capture::{FaultEvent, PageRange};
 use crate::map::{AddressLayout, HilbertSkilling, InvalidOrder, LayoutChange};
 use crate::{GlassRamError, Result};
@@ -54,6 +55,7 @@ pub struct CompressedSensingReconstructor {
     metrics: ReconstructionMetrics,
     new_pages: u64,
     warm: Vec<bool>,
+    doubt: Option<Doubt>,
     rate: RateControl,
 }
 
@@ -68,6 +70,7 @@ impl CompressedSensingReconstructor {
             metrics: ReconstructionMetrics { accuracy: 1.0, ..Default::default() },
             new_pages: 0,
             warm: Vec::new(),
+            doubt: None,
             rate: RateControl::new(SamplingConfig::default()),
         })
     }
@@ -147,37 +150,35 @@ impl CompressedSensingReconstructor {
         &self.activity
     }
 
-    /// Takes one window in which `written` was written for certain and the pages at the places of `believed` count by a
-    /// share, 0..1, at a stated `accuracy` (NaN: unknown).
-    pub fn sampled_window(
-        &mut self,
-        written: &[PageRange],
-        believed: impl IntoIterator<Item = (u64, f32)>,
-        accuracy: f32,
-        length: Duration,
-    ) -> DensityMap {
-        let started = Instant::now();
-        let written = written.iter().map(|range| range.start..range.end);
-        self.new_pages = self.activity.sampled_window(&self.layout, written, believed, length);
-        let density = self.finish(started, self.activity.density(&self.layout, &self.curve));
-        self.metrics.accuracy = accuracy;
-        density
-    }
-
     /// Takes one window in which exactly `written` was written, and answers with the map as it stands after it.
     pub fn window(&mut self, written: &[PageRange], length: Duration) -> DensityMap {
-        let started = Instant::now();
-        let written = written.iter().map(|range| range.start..range.end);
-        self.new_pages = self.activity.window(&self.layout, written, length);
-        self.finish(started, self.activity.density(&self.layout, &self.curve))
+        self.look(written, &[], length)
     }
 
-    fn finish(&mut self, started: Instant, density: DensityMap) -> DensityMap {
+    /// As [`Self::window`], where the pages of `unseen` (apart from `written`) were not armed.
+    pub fn look(&mut self, written: &[PageRange], unseen: &[PageRange], length: Duration) -> DensityMap {
+        let started = Instant::now();
+        let addresses = |range: &PageRange| range.start..range.end;
+        let (written, unseen) = (written.iter().map(addresses), unseen.iter().map(addresses));
+        self.new_pages = self.activity.look(&self.layout, written, unseen, length);
+        let map = self.activity.map(&self.layout, &self.curve);
+        self.finish(started, map)
+    }
+
+    /// What is not known of the last map; none where every page was armed all the time.
+    pub fn doubt(&self) -> Option<&Doubt> {
+        self.doubt.as_ref()
+    }
+
+    fn finish(&mut self, started: Instant, map: ActivityMap) -> DensityMap {
+        let ActivityMap { density, doubt } = map;
+        let error = doubt.as_ref().map_or(0.0, |doubt| doubt.error() / doubt.shown.max(f64::MIN_POSITIVE));
+        self.doubt = doubt;
         let (active, warm) = survey(&density, self.sparsity_threshold);
         self.warm = warm;
         self.metrics = ReconstructionMetrics {
             time_ms: started.elapsed().as_secs_f64() * 1e3,
-            accuracy: 1.0,
+            accuracy: (1.0 - error).max(0.0) as f32,
             sparsity: active as f32 / density.len() as f32,
             iterations: 0,
         };
@@ -216,7 +217,7 @@ impl CompressedSensingCapability for CompressedSensingReconstructor {
         // One window alone, with no memory of earlier ones: what the specification's call means.
         let mut window = PageActivity::new(self.half_life());
         window.window(&self.layout, pages.into_iter().map(|page| page..page + page_size), self.half_life());
-        let density = self.finish(started, window.density(&self.layout, &self.curve));
+        let density = self.finish(started, window.map(&self.layout, &self.curve));
         self.metrics.accuracy = accuracy;
         Ok(density)
     }

@@ -4,17 +4,18 @@ mod panels;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::memory;
 use super::pipeline::HALF_LIFE;
-use crate::Result;
 use crate::capture::recording::Recording;
 use crate::map::HilbertConfig;
 use crate::plain::Plain;
 use crate::render::ColorPalette;
 use crate::sensing::{AccuracyEstimate, Cells, ReplayOptions, Score, SolverKind, WriteTrace, replay};
+use crate::{GlassRamError, Result};
 
 /// What to try.
 #[derive(Debug, Clone)]
@@ -137,9 +138,32 @@ fn draw(
     Ok(())
 }
 
+/// A recording that was made within a budget has no truth for the pages that were not armed.
+fn knows_the_truth(path: &Path) -> Result<()> {
+    if !Recording::is_one(path) {
+        return Ok(());
+    }
+    let recording = Recording::open(path)?;
+    let (mut windows, mut partly) = (0u64, 0u64);
+    for window in recording.cursor_at(Duration::ZERO) {
+        windows += 1;
+        partly += u64::from(!window.unseen.is_empty());
+    }
+    if partly == 0 {
+        return Ok(());
+    }
+    let feature = format!(
+        "{} does not know what was written: in {partly} of its {windows} windows some pages were not looked at, to keep the \
+         target's slowdown small; record it with --exact",
+        path.display()
+    );
+    Err(GlassRamError::FeatureNotSupported { feature })
+}
+
 /// Replays the recording at `path`.
 pub fn run(path: &Path, options: &EvaluateOptions) -> Result<EvaluateReport> {
     memory::give_back();
+    knows_the_truth(path)?;
     let trace =
         if Recording::is_one(path) { WriteTrace::read_recording(path)? } else { WriteTrace::read_npz(path)? };
     let order = options.hilbert.order_for(trace.pages() as u64);

@@ -56,7 +56,7 @@ impl GlassRamSystem {
         };
         match monitor.scan()? {
             CaptureEvent::Window(window) => {
-                pipeline.set_slowdown(Some(monitor.target_metrics().slow_down_factor));
+                pipeline.set_cost(Some(monitor.target_metrics()));
                 pipeline.window(&window).map(|()| true)
             }
             // Not asked for.

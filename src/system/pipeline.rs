@@ -4,23 +4,27 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::confidence::{Confidence, OnLine};
+use super::confidence::Confidence;
+use super::gathered::Gathered;
 use super::hottest::Follower;
 use super::picture::Pinned;
-use super::sampling::{SampledWindow, Sampling};
+use super::quiet::Quiet;
 use super::scenes::Trail;
 use super::view::View;
 use super::words::{bytes, thousands};
 use super::zoom::{Grabbed, Zoom};
 use crate::Result;
-use crate::capture::{ArmingPolicy, MemoryRegion, PageRange, Rung, TargetInfo, Window};
+use crate::capture::{
+    ArmingPolicy, MemoryRegion, PageRange, Rung, SweepArming, SweepRate, TargetInfo, TargetMetrics, Window,
+    range,
+};
 use crate::map::{AddressLayout, HilbertConfig, LayoutChange, LayoutFile};
 use crate::render::ColorPalette;
 use crate::sensing::{
-    AccuracyEstimate, Adjustment, Cells, CompressedSensingReconstructor, DensityMap, HeldOut, MapTiles,
-    OrderControl, PageSet, RateControl, SampledMap, Samples, SamplingConfig, SolverKind,
+    AccuracyEstimate, Adjustment, CompressedSensingReconstructor, DensityMap, MapTiles, OrderControl,
+    RateControl, SamplingConfig,
 };
-use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, WindowFacts};
+use crate::telemetry::{GlassRamTelemetry, TelemetryRecorder, TimedAdjustment, WindowFacts};
 
 /// Time in which a cell that is written no more fades to a half.
 pub const HALF_LIFE: Duration = Duration::from_millis(250);
@@ -47,8 +51,12 @@ pub struct Pipeline {
     pub(super) bounded: bool,
     pub(super) palette: ColorPalette,
     pub(super) reconstructor: CompressedSensingReconstructor,
-    sampling: Sampling,
-    sampled: SampledMap,
+    /// How much of what is not armed may be armed at a time.
+    sweep: SweepRate,
+    /// What the recorder has not been told yet.
+    gathered: Gathered,
+    /// Windows taken.
+    windows: u64,
     pub(super) confidence: Option<Confidence>,
     pub(super) recorder: TelemetryRecorder,
     pub(super) density: Arc<DensityMap>,
@@ -61,8 +69,9 @@ pub struct Pipeline {
     /// The line was laid out anew since the last window.
     relaid: bool,
     pub(super) window_length: Duration,
-    /// How much longer the target's own work takes, estimated; `None` where nobody knows.
-    slowdown: Option<f64>,
+    quiet: Quiet,
+    /// What watching costs the target; `None` where nobody knows.
+    cost: Option<TargetMetrics>,
     /// What else the picture says of how it came about.
     note: Option<String>,
     /// Why there will be no more windows, once that is so.
@@ -93,9 +102,8 @@ impl Pipeline {
         let order = hilbert.order_for(0);
         let reconstructor = CompressedSensingReconstructor::on(layout, order, HALF_LIFE)?;
         let density = Arc::new(DensityMap::zeros((1 << order, 1 << order)));
-        let (sampling, rate) =
-            (Sampling::new(u64::from(target.pid)), RateControl::new(SamplingConfig::default()));
-        sampling.set_rate(rate.rate());
+        let (sweep, rate) = (SweepRate::default(), RateControl::new(SamplingConfig::default()));
+        sweep.set(rate.rate());
         Ok(Self {
             target,
             rung,
@@ -106,8 +114,9 @@ impl Pipeline {
             bounded: false,
             palette,
             reconstructor,
-            sampling,
-            sampled: SampledMap::new(SolverKind::default()),
+            sweep,
+            gathered: Gathered::default(),
+            windows: 0,
             confidence: None,
             recorder: TelemetryRecorder::new(),
             density,
@@ -116,7 +125,8 @@ impl Pipeline {
             not_watched: 0,
             relaid: false,
             window_length: Duration::ZERO,
-            slowdown: None,
+            quiet: Quiet::default(),
+            cost: None,
             note: None,
             ended: None,
             mapped: Arc::new([]),
@@ -169,13 +179,14 @@ impl Pipeline {
     /// Forgets all that was seen; the next window, which has the regions, begins at `now` on the watch's clock.
     pub fn restart(&mut self, now: Duration) -> Result<()> {
         self.regions.clear();
-        self.sampled = SampledMap::new(SolverKind::default());
+        (self.gathered, self.windows) = (Gathered::default(), 0);
         self.confidence = None;
         self.rate = RateControl::new(SamplingConfig::default());
-        self.sampling.set_rate(self.rate.rate());
+        self.sweep.set(self.rate.rate());
         self.adjustments.clear();
         self.recorder = TelemetryRecorder::starting_at(now);
         self.ended = None;
+        self.quiet = Quiet::default();
         self.reshape(self.hilbert.clone(), self.reconstructor.half_life())
     }
 
@@ -207,17 +218,12 @@ impl Pipeline {
         if self.reconstructor.curve().order() != self.order.order() {
             self.reconstructor.set_order(self.order.order())?;
         }
-        let page_size = self.target.page_size;
-        let (density, believed_pages) = if window.unseen.is_empty() {
-            let written = window.written.iter().map(|range| range.pages(page_size)).sum();
-            self.sampled.exact(written);
-            self.confidence = None;
-            (self.reconstructor.window(&window.written, window.length), 0.0)
-        } else {
-            let layout = self.reconstructor.layout();
-            let shown = self.sampling.take().unwrap_or_else(|| SampledWindow::alone(layout, window));
-            self.sampled_window(window, &shown)?
-        };
+        let density = self.reconstructor.look(&window.written, &window.unseen, window.length);
+        self.confidence = self.reconstructor.doubt().cloned().map(Confidence::of);
+        if !window.unseen.is_empty() {
+            self.adjustments.extend(self.rate.window(self.accuracy(), self.sweep.allowed()));
+            self.sweep.set(self.rate.rate());
+        }
         let relaid = std::mem::take(&mut self.relaid);
         if relaid || density.dim() != self.density.dim() {
             self.trail.forget_places();
@@ -225,72 +231,84 @@ impl Pipeline {
         self.density = Arc::new(density);
         self.tiles = Some(Arc::new(MapTiles::of(&self.density, self.reconstructor.warm())));
         self.window_length = window.length;
+        self.quiet.window(relaid || !window.written.is_empty() || self.confidence.is_some(), window.length);
         let pages = self.worth_showing(self.reconstructor.layout().pages());
         self.adjustments.extend(self.order.window(started.elapsed(), window.length, pages));
-        let adjustments = std::mem::take(&mut self.adjustments);
+        self.windows += 1;
         let samples = self.samples(window);
+        self.gathered.window(window, &samples, relaid, self.target.page_size);
+        if self.gathered.is_enough() || self.recorder.windows() == 0 {
+            self.record(window);
+        }
+        self.look(window, &samples);
+        if self.is_idle() {
+            self.trail.forget_places();
+        }
+        self.refresh_zoom(relaid, window.length)
+    }
+
+    /// Nothing was written for a while, all that was has faded, and there is no news: a picture would be the same as the one before, but for
+    /// the time that has gone by.
+    pub fn is_idle(&self) -> bool {
+        let dark = |tiles: &Arc<MapTiles>| tiles.numbers().iter().all(|number| *number == 0);
+        self.quiet.is_idle() && self.tiles.as_ref().is_some_and(dark) && self.news().is_none()
+    }
+
+    /// What alone can change in the picture of an idle target: the threads that run without writing. `None` of any other.
+    pub(super) fn stands(&self) -> Option<u32> {
+        self.is_idle().then_some(self.telemetry().active_threads)
+    }
+
+    /// A change of the map's order or of the sampling rate that is still to be said.
+    fn news(&self) -> Option<&TimedAdjustment> {
+        let now = self.recorder.now().as_secs_f64();
+        self.telemetry().last_adjustment.as_ref().filter(|last| last.at + NEWS > now)
+    }
+
+    /// Tells the recorder what was gathered up to this window.
+    fn record(&mut self, last: &Window) {
+        let gathered = std::mem::take(&mut self.gathered);
+        let page_size = self.target.page_size;
+        let layout = self.reconstructor.layout();
+        let mut written = gathered.written;
+        let mut faults = gathered.faults as f64;
+        if !last.unseen.is_empty() {
+            let activity = self.reconstructor.activity();
+            // What is as likely as not to be written in this time counts as written in it.
+            let addresses = activity.believed().filter_map(|place| layout.address_of(place));
+            written.extend(addresses.map(|start| PageRange::new(start, start + page_size)));
+            range::merge(&mut written);
+            faults += f64::from(gathered.windows) * activity.expected_unseen();
+        }
+        let adjustments = std::mem::take(&mut self.adjustments);
         self.recorder.window(&WindowFacts {
-            written: &window.written,
-            layout: self.reconstructor.layout(),
-            relaid,
-            threads: &samples,
-            length: window.length,
-            writable_pages: window.writable_pages,
-            believed_pages,
-            unseen_pages: window.unseen.iter().map(|range| range.pages(page_size)).sum(),
-            active_threads: window.active_threads,
+            written: &written,
+            faults,
+            layout,
+            relaid: gathered.relaid,
+            threads: &gathered.threads,
+            length: gathered.length,
+            writable_pages: last.writable_pages,
+            unseen_pages: last.unseen.iter().map(|range| range.pages(page_size)).sum(),
+            active_threads: last.active_threads,
             adjustments: &adjustments,
             hilbert_order: self.reconstructor.curve().order(),
             accuracy: self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32),
         });
-        self.look(window, &samples);
-        self.refresh_zoom(relaid, window.length)
-    }
-
-    /// The map of a window in which some pages were not armed, and how many of these it has as written.
-    fn sampled_window(&mut self, window: &Window, shown: &SampledWindow) -> Result<(DensityMap, f64)> {
-        let pages = shown.line.pages();
-        self.line(pages);
-        self.relaid |= self.reconstructor.adopt(&shown.line, self.order.order())?;
-        let curve = *self.reconstructor.curve();
-        let cells = match &shown.part {
-            None => Cells::new(pages.max(1) as usize, curve.cells() as usize),
-            // A page each: their cells on the map are another matter.
-            Some(part) => Cells::new(part.pages().max(1) as usize, part.pages().max(1) as usize),
-        };
-        let samples =
-            Samples { seen: &shown.seen, written: &shown.written, prior: Some(&shown.prior), averaged: true };
-        let field = self.sampled.solve(&samples, &cells);
-        self.confidence = Some(Confidence::of(field, shown, &curve));
-        let places = PageSet::of(shown.seen.pages(), shown.held_out.keys().copied());
-        self.sampled.test(
-            &samples,
-            &cells,
-            &HeldOut { places: &places, strata: &shown.strata, chance: |place| shown.held_out[&place] },
-        );
-        self.adjustments.extend(self.rate.window(self.accuracy(), shown.allowed));
-        self.sampling.set_rate(self.rate.rate());
-        let accuracy = self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32);
-        let mut believed_pages = 0.0;
-        let on_line = OnLine::of(shown);
-        let believed = shown.seen.complement().filter_map(|place| {
-            let share = self.sampled.page(place, &samples, &cells);
-            believed_pages += f64::from(share);
-            Some((on_line.place(place)?, share))
-        });
-        let map = self.reconstructor.sampled_window(&window.written, believed, accuracy, window.length);
-        Ok((map, believed_pages))
     }
 
     /// What capture is to ask which pages to arm, when its budget does not pay for all.
     pub fn arming_policy(&self) -> Box<dyn ArmingPolicy> {
-        Box::new(self.sampling.clone())
+        Box::new(SweepArming::at(self.sweep.clone()))
     }
 
-    /// How well the map of a window matches the truth, over the last windows, page by page: estimated from samples that
-    /// were held out, and 1 where every page was seen. `None` where too little was written to tell.
+    /// How near the shown map is to the one that would be shown if every page were armed all the time; 1 where every page was. `None`
+    /// where too little was written to tell.
     pub fn accuracy(&self) -> Option<AccuracyEstimate> {
-        self.sampled.estimate()
+        match &self.confidence {
+            Some(confidence) => confidence.accuracy(),
+            None => Some(AccuracyEstimate { value: 1.0, low: 1.0, high: 1.0 }),
+        }
     }
 
     /// How sure each cell of the last window's map is, 0 (nothing known) to 1 (seen), indexed `[y][x]`; `None` where every
@@ -331,7 +349,7 @@ impl Pipeline {
 
     /// Windows taken so far.
     pub fn windows(&self) -> u64 {
-        self.recorder.windows()
+        self.windows
     }
 
     /// The map as of the last window.
@@ -344,9 +362,9 @@ impl Pipeline {
         self.reconstructor.layout().to_file(self.reconstructor.curve().order())
     }
 
-    /// Notes how much longer the target's own work takes, as far as that is known.
-    pub fn set_slowdown(&mut self, factor: Option<f64>) {
-        self.slowdown = factor;
+    /// Notes what watching costs the target, as far as that is known.
+    pub fn set_cost(&mut self, cost: Option<TargetMetrics>) {
+        self.cost = cost;
     }
 
     /// What there is to say besides the numbers.
@@ -364,10 +382,10 @@ impl Pipeline {
         if self.follows_hottest() {
             parts.push("stays where the most is written".into());
         }
-        let now = self.recorder.now().as_secs_f64();
-        if let Some(news) = self.telemetry().last_adjustment.filter(|last| last.at + NEWS > now) {
-            parts.push(news.adjustment.to_string());
+        if self.ended.is_none() && self.is_idle() {
+            parts.push("idle".into());
         }
+        parts.extend(self.news().map(|news| news.adjustment.to_string()));
         parts.join(" · ")
     }
 
@@ -382,10 +400,10 @@ impl Pipeline {
             ("pages/s written", thousands(telemetry.fault_rate.round() as u64)),
             ("accuracy", accuracy_in_words(self.accuracy())),
             ("pages sampled", sampled),
-            ("slowdown", self.slowdown.map_or_else(|| "–".into(), |factor| format!("≈ {factor:.2}×"))),
+            ("slowdown", self.cost.map_or_else(|| "–".into(), |cost| cost.slow_down())),
             ("threads", telemetry.active_threads.to_string()),
             ("rung", self.rung.to_string()),
-            ("window", format!("{} ms", self.window_length.as_millis())),
+            ("looks", self.quiet.looks()),
         ]
     }
 }
@@ -445,6 +463,63 @@ mod tests {
         assert_eq!(said(1536), "2.0 MiB not watched");
         // A file may say any number.
         assert!(said(u64::MAX).contains("not watched"));
+    }
+
+    #[test]
+    fn the_picture_of_an_idle_target_stands_still() {
+        const PAGE: u64 = 4096;
+        let target = TargetInfo { pid: 7, comm: "one".into(), page_size: PAGE };
+        let (orders, palette) = (HilbertConfig::default(), ColorPalette::default());
+        let mut pipeline = Pipeline::new(target, Rung::WpAsync, orders, palette).expect("a pipeline");
+        let regions: Arc<[MemoryRegion]> = vec![MemoryRegion {
+            start: PAGE,
+            end: 1025 * PAGE,
+            permissions: "rw-p".into(),
+            offset: 0,
+            device: "00:00".into(),
+            inode: 0,
+            pathname: None,
+        }]
+        .into();
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut windows = |pipeline: &mut Pipeline, count: u64, pages: u64| {
+            for index in 0..count {
+                let window = Window {
+                    index,
+                    started: Instant::now(),
+                    // As a busy machine has them.
+                    length: Duration::from_micros(16_667 + random.u64(0..3000)),
+                    written: (pages > 0)
+                        .then(|| PageRange::new(PAGE, (1 + pages) * PAGE))
+                        .into_iter()
+                        .collect(),
+                    unseen: Vec::new(),
+                    regions: Some(Arc::clone(&regions)),
+                    writable_pages: 1024,
+                    active_threads: 0,
+                    threads: Vec::new(),
+                    forked: Vec::new(),
+                    events: Vec::new(),
+                    dropped: 0,
+                };
+                pipeline.window(&window).expect("it is taken");
+            }
+        };
+        windows(&mut pipeline, 200, 300);
+        assert!(!pipeline.is_idle() && pipeline.density().iter().any(|share| *share > 0.9));
+        windows(&mut pipeline, 30, 0);
+        assert!(!pipeline.is_idle(), "it fades");
+        // Ten seconds are more than enough for that, and for what was news.
+        windows(&mut pipeline, 600, 0);
+        let still = pipeline.picture();
+        assert!(pipeline.is_idle() && still.caption.status == "idle", "{}", still.caption.status);
+        assert!(still.density.iter().all(|share| *share == 0.0));
+        for _ in 0..100 {
+            windows(&mut pipeline, 1, 0);
+            assert!(pipeline.picture().looks_like(&still), "{:?}", pipeline.picture().caption);
+        }
+        windows(&mut pipeline, 1, 1);
+        assert!(!pipeline.is_idle() && !pipeline.picture().looks_like(&still));
     }
 
     #[test]

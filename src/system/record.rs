@@ -19,7 +19,7 @@ use super::words::bytes;
 use crate::capture::recording::{Recorded, Recorder, RingLimits};
 use crate::capture::{
     Attacher, CaptureEvent, ExitReason, GlassRamMonitor, LostFeature, MonitorConfig, NotWatched,
-    ProcessAttach, Rung, SecurityConfig, TargetInfo, TargetMetrics, shortage,
+    ProcessAttach, Rung, SecurityConfig, TargetInfo, TargetMetrics, WindowSource, shortage,
 };
 use crate::channel::Event as ChannelEvent;
 use crate::plain::Plain;
@@ -34,8 +34,8 @@ pub struct RecordOptions {
     pub file: PathBuf,
     /// How long; until the process ends or a signal comes when `None`.
     pub duration: Option<Duration>,
-    /// Length of a window.
-    pub window: Duration,
+    /// How often to look, and how much that may cost the target: pages that are not armed for that are written down as unseen.
+    pub monitor: MonitorConfig,
     /// How much of the past to keep.
     pub limits: RingLimits,
     /// How careful to be.
@@ -91,7 +91,7 @@ struct Tape {
     recorder: Recorder,
     seconds: Duration,
     ended: Option<ExitReason>,
-    source: Dispatcher<'static, GlassRamMonitor, Recording>,
+    source: Dispatcher<'static, WindowSource, Recording>,
     token: RegistrationToken,
 }
 
@@ -117,8 +117,9 @@ impl Recording {
         let (target, rung) = (monitor.target().clone(), monitor.rung());
         let recorder = Recorder::create(&file, &target, rung, self.origin, self.options.limits)?;
         let (at, started) = (self.tapes.len(), seconds_since_1970());
+        let source = WindowSource::from(monitor);
         let source =
-            Dispatcher::new(monitor, move |event, (), recording: &mut Recording| recording.event(at, event));
+            Dispatcher::new(source, move |event, (), recording: &mut Recording| recording.event(at, event));
         let token = self.handle.register_dispatcher(source.clone()).map_err(loop_failed)?;
         let seconds = Duration::ZERO;
         self.unrecorded.remove(&target.pid);
@@ -250,10 +251,9 @@ pub fn run(options: &RecordOptions) -> Result<RecordReport> {
     shortage::first_to_go();
     let origin = Instant::now();
     let config = MonitorConfig {
-        window: options.window,
         anonymize: options.security.anonymize_addresses,
         follow_forks: options.follow_forks,
-        ..MonitorConfig::exact()
+        ..options.monitor
     };
     let monitor = GlassRamMonitor::watch(attacher.attach(pid)?, config)?;
     let handle = event_loop.handle();
@@ -380,11 +380,7 @@ impl fmt::Display for RecordReport {
         if self.dropped > 0 {
             writeln!(f, "  dropped   the first {} windows, to keep within the bounds", self.dropped)?;
         }
-        writeln!(
-            f,
-            "  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), {:.1} MB; estimated",
-            target.overhead_percent, target.slow_down_factor, target.memory_overhead_mb
-        )?;
+        writeln!(f, "  its cost  {target}")?;
         for lost in &self.lost {
             writeln!(f, "  without   {}", Plain(lost))?;
         }

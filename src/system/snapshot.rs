@@ -79,6 +79,8 @@ pub struct SnapshotReport {
     /// What watching cost the target.
     #[serde(flatten)]
     pub target: TargetMetrics,
+    /// Flushes of the target's address translations that arming has caused a second.
+    pub flushes_per_second: f64,
     /// What the watch went without, and why.
     pub lost: Vec<LostFeature>,
     /// Writable memory that was not watched at the end, and why.
@@ -150,7 +152,7 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     let pid = source.target().pid;
     // As its recording is. Of a recording: if we are root, who may have recorded anybody.
     let private = match &source {
-        WindowSource::Live(_) => is_private(pid),
+        WindowSource::Live(..) => is_private(pid),
         WindowSource::Replay(_) => nix::unistd::geteuid().is_root(),
     };
     let mut pipeline =
@@ -158,10 +160,10 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
     *pipeline.view_mut() = options.view.clone();
     let mut seen = Seen::default();
     let pipeline = match source {
-        WindowSource::Live(monitor) => {
+        WindowSource::Live(monitor, _) => {
             let watched = watch(*monitor, pipeline, options.duration.unwrap_or(USUAL))?;
             let (mut pipeline, of_monitor) = watched;
-            pipeline.set_slowdown(Some(of_monitor.metrics.slow_down_factor));
+            pipeline.set_cost(Some(of_monitor.metrics));
             seen = of_monitor;
             pipeline
         }
@@ -206,6 +208,7 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
         avalanches: avalanches.ended().chain(avalanches.current()).map(AvalancheReport::from).collect(),
         adjustments: recorder.adjustments().copied().collect(),
         target: seen.metrics,
+        flushes_per_second: seen.flushes_per_second,
         lost: seen.lost,
         not_watched: seen.not_watched,
         governing: seen.governing,
@@ -219,6 +222,7 @@ pub fn run(options: &SnapshotOptions) -> Result<SnapshotReport> {
 #[derive(Default)]
 struct Seen {
     metrics: TargetMetrics,
+    flushes_per_second: f64,
     governing: Option<Governing>,
     lost: Vec<LostFeature>,
     not_watched: Vec<NotWatched>,
@@ -307,6 +311,7 @@ fn watch(mut monitor: GlassRamMonitor, pipeline: Pipeline, duration: Duration) -
     }
     let seen = Seen {
         metrics: monitor.target_metrics(),
+        flushes_per_second: monitor.fault_metrics().flushes_per_second,
         governing: Some(monitor.governing()),
         lost: monitor.lost(),
         not_watched: monitor.not_watched(),
@@ -376,11 +381,7 @@ impl fmt::Display for SnapshotReport {
         for TimedAdjustment { at, adjustment } in &self.adjustments {
             writeln!(f, "  adjusted  {adjustment} at {at:.1} s")?;
         }
-        writeln!(
-            f,
-            "  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), {:.1} MB; estimated",
-            target.overhead_percent, target.slow_down_factor, target.memory_overhead_mb
-        )?;
+        writeln!(f, "  its cost  {target}")?;
         if let Some(governing) = &self.governing {
             writeln!(f, "  armed     {governing}")?;
         }

@@ -25,7 +25,7 @@ use self::app::App;
 use self::terminal::Screen;
 use super::snapshot::loop_failed;
 use super::{Subject, memory};
-use crate::capture::{Attacher, SecurityConfig};
+use crate::capture::{Attacher, MonitorConfig, SecurityConfig};
 use crate::channel::Event as ChannelEvent;
 use crate::map::HilbertConfig;
 use crate::render::ColorPalette;
@@ -36,6 +36,8 @@ use crate::{GlassRamError, Result};
 pub struct TopOptions {
     /// A process, or a recording.
     pub subject: Subject,
+    /// How to watch a process.
+    pub monitor: MonitorConfig,
     /// The orders that the map may take.
     pub hilbert: HilbertConfig,
     /// The colours of the map.
@@ -60,12 +62,14 @@ pub fn run(options: &TopOptions) -> Result<()> {
     let signals = Signals::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT])
         .map_err(loop_failed)?;
     let attacher = Attacher::choose(options.security, None)?;
-    let source = options.subject.open(&attacher, app::monitor_config(&attacher))?;
+    let monitor = MonitorConfig { anonymize: attacher.anonymizes(), ..options.monitor };
+    let source = options.subject.open(&attacher, monitor)?;
     let handle = event_loop.handle();
     let depth = options.depth.unwrap_or_else(ColorDepth::of_environment);
     // What was decided here is not decided again by what writes it.
     ratatui::crossterm::style::force_color_output(depth != ColorDepth::None);
-    let mut app = App::new(handle.clone(), attacher, options.hilbert.clone(), options.palette, depth);
+    let look = (options.hilbert.clone(), options.palette, depth);
+    let mut app = App::new(handle.clone(), attacher, monitor, look);
     app.watch(source)?;
     handle.insert_source(signals, |_, (), app| app.quit()).map_err(loop_failed)?;
     handle

@@ -56,6 +56,8 @@ pub struct TimedAdjustment {
 pub struct WindowFacts<'a> {
     /// The pages written in it, sorted and disjoint.
     pub written: &'a [PageRange],
+    /// Write faults: each page is one in each look that found it written, or is taken to be where it was not armed.
+    pub faults: f64,
     /// The line that they lie on.
     pub layout: &'a AddressLayout,
     /// Whether that was laid out anew since the last window.
@@ -68,8 +70,6 @@ pub struct WindowFacts<'a> {
     pub writable_pages: u64,
     /// Watched pages that were not armed in it.
     pub unseen_pages: u64,
-    /// How many of these the map has as written.
-    pub believed_pages: f64,
     /// Threads of the target that ran in it.
     pub active_threads: u32,
     /// Changes of the map's order and of the sampling rate that it led to.
@@ -82,6 +82,8 @@ pub struct WindowFacts<'a> {
 
 /// Time over which rates are averaged: long enough to read, short enough to follow.
 const RATE_SPAN: Duration = Duration::from_secs(1);
+/// The most rows that a window is in the history.
+const STEPS: f64 = 64.0;
 /// How long a phase transition is news.
 const NEWS: Duration = Duration::from_secs(2);
 /// Adjustments that are kept.
@@ -94,6 +96,8 @@ pub struct TelemetryRecorder {
     /// Written pages and length of each window of the last [`RATE_SPAN`].
     recent: VecDeque<(f64, Duration)>,
     windows: u64,
+    /// Length of a window in which something was written.
+    usual: Duration,
     /// The end of the last window.
     now: Duration,
     written: Vec<PageRange>,
@@ -137,7 +141,9 @@ impl TelemetryRecorder {
         let mut shares = [0.0; History::CELLS];
         profile(layout, written, &mut shares);
         let row = HistoryRow { from, length, written: pages(written), new: pages(&new), line: 0 };
-        self.history.push(row, &shares);
+        for row in self.rows(row) {
+            self.history.push(row, &shares);
+        }
         self.threads.window(facts.threads, layout.pages(), 1 << (2 * facts.hilbert_order));
         self.written.clear();
         self.written.extend_from_slice(written);
@@ -149,7 +155,7 @@ impl TelemetryRecorder {
         }
         let news = self.phases.changes().next_back().is_some_and(|change| change.detected + NEWS > to);
         self.telemetry = GlassRamTelemetry {
-            fault_rate: self.rate(row.written as f64 + facts.believed_pages, length),
+            fault_rate: self.rate(facts.faults, length),
             active_threads: facts.active_threads,
             memory_avalanche_detected: avalanche,
             phase_transition_detected: news,
@@ -161,6 +167,22 @@ impl TelemetryRecorder {
             ),
             last_adjustment: self.adjustments.back().copied(),
         };
+    }
+
+    /// A window as rows of the history. A target that sleeps has longer windows, and rows are steps of time: one in which nothing was
+    /// written is as many as there were, had it been awake.
+    fn rows(&mut self, row: HistoryRow) -> impl Iterator<Item = HistoryRow> + use<> {
+        if row.written > 0 || self.usual.is_zero() || row.length < self.usual {
+            self.usual = row.length;
+        }
+        let steps = match row.written {
+            0 if !self.usual.is_zero() => {
+                (row.length.as_secs_f64() / self.usual.as_secs_f64()).round().clamp(1.0, STEPS) as u32
+            }
+            _ => 1,
+        };
+        let length = row.length / steps;
+        (0..steps).map(move |step| HistoryRow { from: row.from + length * step, length, ..row })
     }
 
     fn rate(&mut self, written: f64, length: Duration) -> f64 {
@@ -246,13 +268,13 @@ mod tests {
     fn facts<'a>(layout: &'a AddressLayout, written: &'a [PageRange], millis: u64) -> WindowFacts<'a> {
         WindowFacts {
             written,
+            faults: written.iter().map(|range| range.pages(PAGE)).sum::<u64>() as f64,
             layout,
             relaid: false,
             threads: &[],
             length: Duration::from_millis(millis),
             writable_pages: 1000,
             unseen_pages: 0,
-            believed_pages: 0.0,
             active_threads: 3,
             adjustments: &[],
             hilbert_order: 5,
@@ -261,10 +283,28 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_the_history_are_steps_of_time_however_long_a_silent_window_is() {
+        let layout = layout();
+        let mut recorder = TelemetryRecorder::new();
+        let written = [pages(3, 1)];
+        for (millis, wrote) in [(20, true), (20, false), (250, false), (260, true), (20, true), (41, false)] {
+            recorder.window(&facts(&layout, if wrote { &written } else { &[] }, millis));
+        }
+        let rows: Vec<_> = recorder.history().rows().collect();
+        // The fourth is not known to be silent in any part of it; from then on that is the usual length, until it is shorter again.
+        assert_eq!(rows.len(), 1 + 1 + 13 + 1 + 1 + 2);
+        assert!(rows.windows(2).all(|pair| {
+            let end = pair[0].from + pair[0].length;
+            pair[1].from.abs_diff(end) < Duration::from_micros(1)
+        }));
+        assert_eq!(recorder.windows(), 6);
+    }
+
+    #[test]
     fn pages_that_the_map_alone_has_as_written_count_too() {
         let layout = layout();
         let mut recorder = TelemetryRecorder::new();
-        let sampled = WindowFacts { unseen_pages: 300, believed_pages: 24.5, ..facts(&layout, &[], 100) };
+        let sampled = WindowFacts { unseen_pages: 300, faults: 24.5, ..facts(&layout, &[], 100) };
         recorder.window(&sampled);
         assert_eq!(recorder.telemetry().fault_rate, 245.0);
     }
@@ -281,7 +321,7 @@ mod tests {
         recorder.window(&facts(&layout, &[], 5000));
         assert_eq!(recorder.telemetry().fault_rate, 0.0, "a window longer than the span stands alone");
         assert_eq!((recorder.windows(), recorder.now()), (52, Duration::from_millis(10_100)));
-        assert_eq!(recorder.history().len(), 52);
+        assert_eq!(recorder.history().len(), 51 + 50, "and is as many rows as there were else");
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn next(state: &mut u64) -> u64 {
 }
 
 /// Memory in small pages, all of it written.
-fn memory(mib: usize) -> &'static mut [u64] {
+pub fn memory(mib: usize) -> &'static mut [u64] {
     let length = mib << 20;
     // SAFETY: new memory at an address of the kernel's choice, never given back.
     unsafe {

@@ -8,12 +8,14 @@
 
 pub mod blocked;
 pub mod churn;
+pub mod crowded;
 pub mod groups;
 pub mod laid;
 pub mod limited;
 pub mod load;
 pub mod odd;
 pub mod programs;
+pub mod replayed;
 pub mod reserve;
 pub mod strace;
 pub mod vforked;

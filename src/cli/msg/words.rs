@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use clap::ValueEnum;
 
+use crate::capture::TargetMetrics;
 use crate::ipc::{
     AddressRange, Candidate, Event, Keyboard, Latency, Look, MapPath, Output, Overlay, Program, ReplayState,
     Response, State, Target, Telemetry, Window,
@@ -213,10 +214,17 @@ fn layout_words(keyboard: &Keyboard) -> String {
 fn telemetry_words(telemetry: &Telemetry) -> String {
     let adjusted = telemetry.last_adjustment.as_ref();
     let adjusted = adjusted.map_or(String::new(), |last| format!("  adjusted  {last}\n"));
+    let cost = TargetMetrics {
+        overhead_percent: telemetry.overhead_percent,
+        slow_down_factor: telemetry.slow_down_factor.unwrap_or(f64::NAN),
+        slow_down_low: telemetry.slow_down_low.unwrap_or(f64::NAN),
+        slow_down_high: telemetry.slow_down_high.unwrap_or(f64::NAN),
+        lost_ms_per_second: telemetry.lost_ms_per_second,
+        memory_overhead_mb: telemetry.memory_overhead_mb,
+    };
     let mut text = format!(
         "{}: {} windows over {} pages\n  written   {:.0} pages/s by {} threads\n  map       order {}, accuracy {}, \
-         {:.1} % of the pages watched\n{adjusted}  its cost  {:.2} % of a processor (its own work takes {:.2}× the time), \
-         {:.1} MB; estimated\n",
+         {:.1} % of the pages watched\n{adjusted}  its cost  {cost}\n",
         target(Some(&telemetry.target)),
         telemetry.windows,
         telemetry.pages,
@@ -225,9 +233,6 @@ fn telemetry_words(telemetry: &Telemetry) -> String {
         telemetry.hilbert_order,
         telemetry.reconstruction_accuracy.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share)),
         telemetry.sampling_rate,
-        telemetry.overhead_percent,
-        telemetry.slow_down_factor,
-        telemetry.memory_overhead_mb,
     );
     if let Some(share) = telemetry.armed_share.filter(|share| *share < 1.0) {
         let _ = writeln!(text, "  armed     {:.1} % of the hot pages, as the budget allows", 100.0 * share);

@@ -1,6 +1,6 @@
 //! Between two windows: cells go from what they were to what they are, frame by frame.
 //!
-//! Only where it is asked for, and only while something moves: without it the picture stands still from one window to the next.
+//! Only where windows are longer than frames, and only while something moves: the maps of short windows are frames enough.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,31 +13,34 @@ use crate::display::Compositor;
 use crate::render::{Motion, Picture, Scene};
 use crate::sensing::DensityMap;
 
-/// How long cells take. A shorter window cuts it short: the next motion begins where this one was going.
+/// How long cells take at the most; in shorter windows, as long as these are.
 const LENGTH: Duration = Duration::from_millis(120);
+/// Shorter windows are not bridged: what is in them would only be seen later.
+const SHORT: Duration = Duration::from_millis(40);
 /// From one frame to the next; the display leaves out what it has no time for.
 const FRAME: Duration = Duration::from_millis(16);
 
 /// A map on its way.
 pub(super) struct Moving {
     since: Instant,
+    length: Duration,
     before: Arc<DensityMap>,
 }
 
 impl Moving {
-    /// From this map to the one that is there now.
-    pub(super) fn from(before: Arc<DensityMap>) -> Self {
-        Self { since: Instant::now(), before }
+    /// From this map to the one that is there now, after a window of this length.
+    pub(super) fn from(before: Arc<DensityMap>, window: Duration) -> Option<Self> {
+        (window > SHORT).then(|| Self { since: Instant::now(), length: window.min(LENGTH), before })
     }
 
     fn is_over(&self) -> bool {
-        self.since.elapsed() >= LENGTH
+        self.since.elapsed() >= self.length
     }
 
     /// Puts the picture where it is on its way.
     pub(super) fn place(&self, picture: &mut Picture) {
         if matches!(picture.scene, Scene::Heatmap) && self.before.dim() == picture.density.dim() {
-            let share = self.since.elapsed().as_secs_f64() / LENGTH.as_secs_f64() * 256.0;
+            let share = self.since.elapsed().as_secs_f64() / self.length.as_secs_f64() * 256.0;
             picture.motion =
                 Some(Motion { before: Arc::clone(&self.before), share: share.min(256.0) as u16 });
         }

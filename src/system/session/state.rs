@@ -434,11 +434,11 @@ impl Session {
         crate::capture::watch_own_userfaultfd(self.config.watch_own_userfaultfd);
         let half_life = self.half_life();
         for watched in &mut self.watched {
-            if old.window_ms != self.config.window_ms {
-                watched.set_window(Duration::from_millis(self.config.window_ms.into()));
+            if old.window() != self.config.window() {
+                watched.set_window(self.config.window());
             }
-            if old.slowdown_budget != self.config.slowdown_budget {
-                watched.set_slowdown_budget(super::watching::slowdown_budget(&self.config));
+            if old.slowdown_budget() != self.config.slowdown_budget() {
+                watched.set_slowdown_budget(self.config.slowdown_budget());
             }
             if (old.order, old.half_life_ms) != (self.config.order, self.config.half_life_ms) {
                 watched.pipeline.reshape(hilbert.clone(), half_life).map_err(|error| error.to_string())?;

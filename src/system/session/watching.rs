@@ -52,18 +52,13 @@ pub(super) enum View {
 /// How processes are watched with this configuration.
 pub(super) fn monitor_config(config: &Config) -> MonitorConfig {
     MonitorConfig {
-        window: Duration::from_millis(config.window_ms.into()),
-        slowdown_budget: Some(slowdown_budget(config)),
+        window: config.window(),
+        slowdown_budget: config.slowdown_budget(),
         rung: config.rung,
         anonymize: config.security.anonymize_addresses,
         follow_forks: config.follow_forks,
         ..MonitorConfig::default()
     }
-}
-
-/// As a share of the target's time.
-pub(super) fn slowdown_budget(config: &Config) -> f64 {
-    f64::from(config.slowdown_budget) / 100.0
 }
 
 impl Watched {
@@ -73,9 +68,9 @@ impl Watched {
         }
     }
 
-    pub(super) fn set_slowdown_budget(&self, budget: f64) {
+    pub(super) fn set_slowdown_budget(&self, budget: Option<f64>) {
         if let Some(source) = &self.source {
-            source.dispatcher.as_source_mut().set_slowdown_budget(Some(budget));
+            source.dispatcher.as_source_mut().set_slowdown_budget(budget);
         }
     }
 
@@ -104,6 +99,7 @@ impl Watched {
     pub(super) fn telemetry(&self) -> Telemetry {
         let numbers = self.pipeline.telemetry();
         let source = self.source.as_ref();
+        let known = |number: f64| Some(number).filter(|number| !number.is_nan());
         let metrics =
             source.map_or(self.metrics, |source| source.dispatcher.as_source_ref().target_metrics());
         Telemetry {
@@ -120,7 +116,13 @@ impl Watched {
             sampling_rate: numbers.sampling_rate,
             last_adjustment: numbers.last_adjustment.map(|last| last.adjustment.to_string()),
             overhead_percent: metrics.overhead_percent,
-            slow_down_factor: metrics.slow_down_factor,
+            slow_down_factor: known(metrics.slow_down_factor),
+            slow_down_low: known(metrics.slow_down_low),
+            slow_down_high: known(metrics.slow_down_high),
+            lost_ms_per_second: metrics.lost_ms_per_second,
+            flushes_per_second: source
+                .and_then(|source| source.dispatcher.as_source_ref().fault_metrics())
+                .map_or(0.0, |ours| ours.flushes_per_second),
             memory_overhead_mb: metrics.memory_overhead_mb,
             armed_share: source
                 .and_then(|source| source.dispatcher.as_source_ref().governing())
@@ -253,16 +255,19 @@ impl Session {
     /// What capture reports.
     fn captured(&mut self, compositor: &mut Compositor, pid: u32, event: CaptureEvent) {
         let Some(watched) = self.watched.iter_mut().find(|watched| watched.pid() == pid) else { return };
-        let (mut executed, mut elsewhere) = (false, false);
+        let (mut executed, mut elsewhere, mut still) = (false, false, false);
         let over = match event {
             CaptureEvent::Window(window) => {
                 // What comes out of a file is no news of that moment.
                 watched.taken = watched.play.is_none().then(|| window.started + window.length);
                 let (before, part) = (watched.pipeline.shown_density(), watched.zoom());
+                let stood = watched.pipeline.stands();
                 let outcome = watched.pipeline.window(&window);
                 elsewhere = watched.zoom() != part;
+                still = stood.is_some() && watched.pipeline.stands() == stood && !elsewhere;
                 // Cells of another part of memory do not come from those that were shown.
-                watched.moving = (self.look.animation && !elsewhere).then(|| Moving::from(before));
+                let moves = self.look.animation && !elsewhere && !still;
+                watched.moving = moves.then(|| Moving::from(before, window.length)).flatten();
                 let position_ms = watched.pipeline.recorder().now().as_millis() as u64;
                 if let Some(play) = watched.play {
                     watched.played(ReplayState { position_ms, over: false, ..play });
@@ -300,7 +305,8 @@ impl Session {
             }
         }
         self.note_cost(pid);
-        if self.frozen.is_none() {
+        // While nothing is written, time alone is no news.
+        if self.frozen.is_none() && !still {
             self.show_view(compositor, Some(pid));
             if self.look.animation {
                 self.animate();
@@ -319,7 +325,7 @@ impl Session {
                 && let Some(source) = &watched.source
             {
                 let metrics = source.dispatcher.as_source_ref().target_metrics();
-                watched.pipeline.set_slowdown(Some(metrics.slow_down_factor));
+                watched.pipeline.set_cost(Some(metrics));
             }
         });
     }

@@ -25,6 +25,8 @@ const JUMP: Duration = Duration::from_secs(5);
 pub(super) struct App {
     handle: LoopHandle<'static, App>,
     attacher: Attacher,
+    /// How every target is watched.
+    monitor: MonitorConfig,
     hilbert: HilbertConfig,
     palette: ColorPalette,
     depth: ColorDepth,
@@ -48,13 +50,13 @@ impl App {
     pub fn new(
         handle: LoopHandle<'static, App>,
         attacher: Attacher,
-        hilbert: HilbertConfig,
-        palette: ColorPalette,
-        depth: ColorDepth,
+        monitor: MonitorConfig,
+        (hilbert, palette, depth): (HilbertConfig, ColorPalette, ColorDepth),
     ) -> Self {
         Self {
             handle,
             attacher,
+            monitor,
             hilbert,
             palette,
             depth,
@@ -110,8 +112,13 @@ impl App {
         let Some(watched) = &mut self.watched else { return };
         match event {
             CaptureEvent::Window(window) => {
+                let stood = watched.pipeline.stands();
                 if let Err(error) = watched.pipeline.window(&window) {
                     watched.pipeline.end(error.to_string());
+                }
+                // While nothing is written, time alone is no news.
+                if stood.is_some() && watched.pipeline.stands() == stood {
+                    return;
                 }
             }
             // Not asked for.
@@ -255,8 +262,7 @@ impl App {
                 self.over = Over::Nothing;
                 if let Some(pid) = pid {
                     let attached = self.attacher.attach(pid)?;
-                    return self
-                        .watch(GlassRamMonitor::watch(attached, monitor_config(&self.attacher))?.into());
+                    return self.watch(GlassRamMonitor::watch(attached, self.monitor)?.into());
                 }
             }
             _ => {}
@@ -292,7 +298,7 @@ impl App {
             caption: picture.caption,
             rung: pipeline.rung().to_string(),
             telemetry: pipeline.telemetry().clone(),
-            slow_down: metrics.slow_down_factor,
+            slow_down: metrics.slow_down(),
             phases,
             avalanches: (avalanches.statistics().count, avalanches.current().map(|now| now.size)),
             play: source.replay().map(|replay| Play {
@@ -306,10 +312,6 @@ impl App {
             over: Over::Nothing,
         }
     }
-}
-
-pub(super) fn monitor_config(attacher: &Attacher) -> MonitorConfig {
-    MonitorConfig { anonymize: attacher.anonymizes(), ..MonitorConfig::exact() }
 }
 
 fn next(palette: ColorPalette) -> ColorPalette {

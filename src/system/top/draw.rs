@@ -34,7 +34,7 @@ pub(super) struct View {
     pub caption: Caption,
     pub rung: String,
     pub telemetry: GlassRamTelemetry,
-    pub slow_down: f64,
+    pub slow_down: String,
     /// Changes of phase, and how long ago the last one was.
     pub phases: (usize, Option<Duration>),
     /// Avalanches that have ended, and the pages that one has reached which goes on.
@@ -146,7 +146,7 @@ fn numbers(view: &View, width: u16) -> Vec<Line<'static>> {
         fact("written", format!("{} pages/s", thousands(telemetry.fault_rate.round() as u64))),
         fact("threads", telemetry.active_threads.to_string()),
         fact("accuracy", accuracy(telemetry.reconstruction_accuracy)),
-        fact("slowdown", format!("{:.3}×, estimated", view.slow_down)),
+        fact("slowdown", format!("{}, estimated", view.slow_down)),
         fact("phases", phases),
         fact("avalanches", avalanches),
         Line::default(),
@@ -300,7 +300,7 @@ mod tests {
                 sampling_rate: 100.0,
                 ..GlassRamTelemetry::default()
             },
-            slow_down: 1.0123,
+            slow_down: "1.01× (1.00–1.02)".into(),
             phases: (2, Some(Duration::from_secs(7))),
             avalanches: (1, Some(4096)),
             play: None,
