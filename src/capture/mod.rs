@@ -103,6 +103,7 @@ pub use monitor::{GlassRamMonitor, MonitorConfig};
 pub use perf::may_sample_threads;
 pub use probe::{Rung, reads};
 pub use processes::{ProcessSummary, is_private, may_trace_anyone, may_watch, process_of_thread, processes};
+pub(crate) use programs::own_time;
 pub use programs::watch_own_userfaultfd;
 pub use range::PageRange;
 pub use region::{MemoryRegion, RegionKind};

@@ -7,13 +7,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use memory_glass::capture::range::intersect;
 use memory_glass::capture::region::parse_maps;
-use memory_glass::capture::{
-    GlassRamMonitor, MonitorConfig, PageRange, ProcessAttach, ProcessAttachCapability,
-};
+use memory_glass::capture::{GlassRamMonitor, MonitorConfig, ProcessAttach, ProcessAttachCapability};
 use support::{PAGE, Target, exact, status_of, window};
 
 const TIMES: usize = 21;
@@ -24,7 +21,6 @@ fn main() {
     mappings();
     forks();
     growth(largest);
-    coverage();
 }
 
 fn report(what: &str, unit: &str, mut values: Vec<f64>) {
@@ -147,31 +143,5 @@ fn growth(largest: u64) {
     }
     println!(
         "  memory in all must be < 50 MiB for a target of 8 GiB; \"all looked at\" is 1 000 pages scattered over all of it"
-    );
-}
-
-/// Against the truth of a writer whose every write is known.
-fn coverage() {
-    const PAGES: u64 = (64 << 20) / PAGE;
-    let mut target = Target::start("obey");
-    let start = target.ask(&format!("mmap {}", PAGES * PAGE));
-    target.ask(&format!("small {start} {}", PAGES * PAGE));
-    target.ask(&format!("write {start} {PAGES} 1"));
-    let mut monitor = exact(target.pid());
-    window(&mut monitor);
-    let (mut wrong, mut windows) = (0, 0);
-    let begun = Instant::now();
-    let mut random = fastrand::Rng::with_seed(1);
-    while begun.elapsed() < Duration::from_secs(2) {
-        let (first, step, count) = (random.u64(..1000), random.u64(1..9), random.u64(1..1500));
-        target.ask(&format!("write {} {count} {step}", start + first * PAGE));
-        let found = window(&mut monitor);
-        let all = [PageRange::new(start, start + PAGES * PAGE)];
-        let seen = support::pages(&intersect(&found.written, &all), start);
-        wrong += usize::from(seen != (0..count).map(|page| first + page * step).collect::<Vec<_>>());
-        windows += 1;
-    }
-    println!(
-        "\nfull coverage against the truth of a known writer: {wrong} of {windows} windows differ (0 wanted)"
     );
 }

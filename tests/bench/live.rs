@@ -2,19 +2,23 @@
 //! still it can be.
 //!
 //! `cargo bench --bench live [-- SECTION|PROGRAM…] [--rounds N] [--seconds S] [--settle S] [--binary PATH]
-//! [--window-ms N] [--exact] [--lazy]`. For by hand and for the night: it takes half an hour, prints every median with its spread,
-//! and ends with status 1 where a bar is missed, and a list of these.
+//! [--window-ms N] [--exact] [--lazy] [--picture FILE]`. For by hand and for the night: it takes half an hour, prints every
+//! median with its spread, and ends with status 1 where a bar is missed, and a list of these.
 //!
-//! Sections are `cost`, `map`, `ceiling`, `prompt`, `sleep`, `exact` and `mappings`, all of them by default; a
-//! program's name is `cost` of that program alone. `--binary` measures another build of the program, and
-//! `--window-ms` configures it, in the sections that start it (`cost`, `prompt`, `sleep`). With `--exact`, the maps
-//! of `map` are made without a budget: what is missing to 1 then is not for want of one. With `--lazy`, its programs
-//! sleep between their writes.
+//! Sections are `cost`, `map`, `ceiling`, `prompt`, `sleep`, `exact` and `mappings`, all of them by default;
+//! a program's name is `cost` of that program alone. `--binary` measures another build of the program, and
+//! `--window-ms` configures it, in the sections that start it (`cost`, `prompt`, `sleep`). With `--exact`,
+//! the maps of `map` are made without a budget: what is missing to 1 then is not for want of one. With
+//! `--lazy`, its programs sleep between their writes. `--picture FILE` writes a picture of redis under load, as
+//! the session shows it, and nothing else.
 
 #![allow(unsafe_code)]
 
 #[path = "../support/mod.rs"]
 mod support;
+
+#[path = "../viewer/mod.rs"]
+mod viewer;
 
 #[path = "live/bars.rs"]
 mod bars;
@@ -26,6 +30,8 @@ mod exact;
 mod map;
 #[path = "live/programs.rs"]
 mod programs;
+#[path = "live/seen.rs"]
+mod seen;
 #[path = "live/session.rs"]
 mod session;
 #[path = "live/still.rs"]
@@ -33,6 +39,7 @@ mod still;
 #[path = "live/watch.rs"]
 mod watch;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
@@ -54,6 +61,7 @@ pub struct Options {
     /// No budget.
     exact: bool,
     lazy: bool,
+    picture: Option<PathBuf>,
     names: Vec<String>,
 }
 
@@ -79,6 +87,7 @@ impl Options {
             settle: 2.0,
             exact: false,
             lazy: false,
+            picture: None,
             names: Vec::new(),
         };
         fn value<T: FromStr>(option: &str, word: Option<String>) -> Result<T, String> {
@@ -93,6 +102,7 @@ impl Options {
                 "--settle" => options.settle = value(&word, words.next())?,
                 "--binary" => options.program.binary = value(&word, words.next())?,
                 "--window-ms" => options.program.window_ms = Some(value(&word, words.next())?),
+                "--picture" => options.picture = Some(value(&word, words.next())?),
                 "--exact" => options.exact = true,
                 "--lazy" => options.lazy = true,
                 name if is_name(name) => options.names.push(word),
@@ -145,6 +155,10 @@ fn main() -> ExitCode {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{}; load before {}", options.program.binary.display(), load.trim());
     let mut bars = Bars::default();
+    if let Some(file) = &options.picture {
+        still::picture(&options, file, &mut bars);
+        return bars.end();
+    }
     for (name, section) in SECTIONS {
         if options.wants_section(name) {
             section(&options, &mut bars);

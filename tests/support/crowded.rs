@@ -10,8 +10,8 @@ const PAGE: usize = 4096;
 /// Pages written in a round, and the time between two.
 const ROUND: (usize, Duration) = (100, Duration::from_millis(10));
 
-/// `COUNT KIND`: has so many mappings of a page each that the kernel does not join, all of them `shared`, or every
-/// second one `private` and writable.
+/// `COUNT KIND`: has so many mappings of a page each that the kernel does not join, all of them `shared`, or
+/// every second one `private` and writable.
 pub fn crowded(argument: &str) {
     let (count, kind) = argument.split_once(' ').expect("two words");
     let count: usize = count.parse().expect("a number");

@@ -1,9 +1,9 @@
 //! A target that writes what a recorded program wrote: the truth of a live map is known then.
 //!
-//! A recording says of each window which pages were written, and not how often. Each is written in that window
-//! here, too, and as often as by a Poisson process of the rate that the windows around tell: of a page that is
-//! in the share s of them, −ln(1 − s) writes a window, at least one. When in the window is drawn at random, from
-//! the same seed by the target and by whoever wants the truth.
+//! A recording says of each window which pages were written, and not how often. Each is written in that
+//! window here, too, and as often as by a Poisson process of the rate that the windows around tell: of a page
+//! that is in the share s of them, −ln(1 − s) writes a window, at least one. When in the window is drawn at
+//! random, from the same seed by the target and by whoever wants the truth.
 
 use std::io::BufRead as _;
 use std::path::Path;
@@ -85,8 +85,8 @@ pub fn now() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).expect("it is always there").num_nanoseconds() as u64
 }
 
-/// `busy|lazy SECONDS FILE`: says where its pages are; at a line, begins and says when that was; at the end, says
-/// how late the latest write was, microseconds, and waits.
+/// `busy|lazy SECONDS FILE`: says where its pages are; at a line, begins and says when that was; at the end,
+/// says how late the latest write was, microseconds, and waits.
 pub fn replayed(argument: &str) {
     let words: Vec<&str> = argument.splitn(3, ' ').collect();
     let &[how, seconds, file] = words.as_slice() else { panic!("three words") };

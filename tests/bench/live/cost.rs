@@ -1,9 +1,9 @@
 //! What the default session costs real programs, against what it says of it.
 //!
-//! The same work of the same running target, in turn: not watched, watched with the picture drawn, not watched,
-//! watched without a picture, not watched, and so on. A ratio is a watched run against the mean of the
-//! unwatched ones before and after it; the noise is how much two unwatched runs that follow one another differ.
-//! Processor time is the target's, of all its threads.
+//! The same work of the same running target, in turn: not watched, watched with the picture drawn, not
+//! watched, watched without a picture, not watched, and so on. A ratio is a watched run against the mean of
+//! the unwatched ones before and after it; the noise is how much two unwatched runs that follow one another
+//! differ. Processor time is the target's, of all its threads.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -242,7 +242,7 @@ pub fn cost(options: &Options, bars: &mut Bars) {
     }
     if let Some(all) = Spread::of(medians) {
         println!(
-            "all        {all}; a wall time in brackets is not judged: the machine has no processor to spare for it"
+            "all        {all}; a wall time in brackets is not judged: there is no processor to spare for it"
         );
         let held = intervals.held as f64 / intervals.of as f64;
         println!(

@@ -48,7 +48,7 @@ pub fn exact(_: &Options, bars: &mut Bars) {
     }
     let took = Spread::of(took).expect("windows");
     println!(
-        "\nEvery page in every window: {wrong} of {WINDOWS} windows differ from a known writer's; {took} ms each"
+        "\nEvery page in every window: {wrong} of {WINDOWS} differ from a known writer's; {took} ms each"
     );
     bars.at_most("exact: windows that differ", wrong as f64, 0.0, 0.0);
 }

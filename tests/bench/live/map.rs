@@ -1,9 +1,9 @@
 //! How true the shown map is under the default budget.
 //!
-//! Accuracy is the project's: 1 − Σ|x − x̂| / Σx over the cells, pooled over moments (`sensing::Score`). The truth
-//! is reckoned here, and not by the code that makes the map: of a page of which every write is known, the share p
-//! of the last spans of 1/60 s in which it was written, their weights halving every 250 ms, gives its rate,
-//! λ = −60/s · ln(1 − p), and its brightness 1 − exp(−λ · 100 ms); a cell is the mean of its pages.
+//! Accuracy is the project's: 1 − Σ|x − x̂| / Σx over the cells, pooled over moments (`sensing::Score`). The
+//! truth is reckoned here, and not by the code that makes the map: of a page of which every write is known,
+//! the share p of the last spans of 1/60 s in which it was written, their weights halving every 250 ms, gives
+//! its rate, λ = −60/s · ln(1 − p), and its brightness 1 − exp(−λ · 100 ms); a cell is the mean of its pages.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -92,27 +92,31 @@ fn play(file: &Path, lazy: bool, config: MonitorConfig) -> Played {
     let begun = Instant::now() - Duration::from_nanos(replayed::now() - begun);
     let mut played =
         Played { pooled: Score::default(), moments: vec![], intervals: (0, 0), looks: 0.0, late: 0 };
-    let mut next = MOMENTS.0;
+    // Judged when it is over: the watch is to be held up by nothing.
+    let (mut seen, mut next) = (Vec::new(), MOMENTS.0);
     let time = schedule.length.saturating_sub(begun.elapsed());
     let looks = watch.run(time, |window, watch| {
         let moment = (window.started + window.length).saturating_duration_since(begun).as_secs_f64();
-        if moment < next {
-            return;
+        if moment >= next {
+            next = moment + MOMENTS.1;
+            seen.push((moment, watch.shown(), watch.accuracy()));
         }
-        next = moment + MOMENTS.1;
-        let (truth, shown) = beside(&watch.shown(), start, &truth(&schedule, moment));
+    });
+    for (moment, shown, stated) in seen {
+        let (truth, shown) = beside(&shown, start, &truth(&schedule, moment));
         let mut score = Score::default();
         score.add(&truth, &shown);
         played.pooled.merge(&score);
-        if truth.iter().sum::<f32>() >= WORTH_JUDGING {
-            played.moments.push(score.accuracy());
-            if let Some(stated) = watch.accuracy() {
-                let held = (stated.low..=stated.high).contains(&score.accuracy());
-                played.intervals.0 += usize::from(held);
-                played.intervals.1 += 1;
-            }
+        if truth.iter().sum::<f32>() < WORTH_JUDGING {
+            continue;
         }
-    });
+        played.moments.push(score.accuracy());
+        if let Some(stated) = stated {
+            let held = (stated.low..=stated.high).contains(&score.accuracy());
+            played.intervals.0 += usize::from(held);
+            played.intervals.1 += 1;
+        }
+    }
     played.looks = looks as f64 / time.as_secs_f64();
     watch.end();
     played.late = target.line().parse().expect("a time");
@@ -123,8 +127,8 @@ fn play(file: &Path, lazy: bool, config: MonitorConfig) -> Played {
 pub fn recorded(options: &Options, bars: &mut Bars) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
     println!(
-        "\nHow true the map is under the default budget: 1 − Σ|x − x̂| / Σx, pooled over moments, and of single \
-         ones; the truth is known"
+        "\nHow true the map is under the default budget: 1 − Σ|x − x̂| / Σx, pooled over moments, and of \
+         single ones; the truth is known"
     );
     println!(
         "{:<10}{:>9}{:>24}{:>14}{:>9}{:>12}",
@@ -164,7 +168,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Pages that are taken together: about a cell of a map of 16,384.
 const TOGETHER: u64 = 4;
 
-/// The mean of the maps of four seconds by address, of all one: a watch that slows the target shows lower rates.
+/// The mean of the maps of four seconds by address, of all one: a watch that slows the target shows lower
+/// rates.
 fn mean_map(pid: u32, config: MonitorConfig) -> HashMap<u64, f64> {
     let mut watch = Watch::of(pid, config);
     watch.run(SETTLED, |_, _| {});
@@ -197,8 +202,8 @@ fn likeness(one: &HashMap<u64, f64>, other: &HashMap<u64, f64>) -> f64 {
 /// The default map of redis against the exact ones before and after it, beside how alike two exact ones are.
 pub fn ceiling(options: &Options, bars: &mut Bars) {
     println!(
-        "\nThe default map of redis against exact ones, each the mean of four seconds: the ceiling is how alike two \
-         exact ones are that follow one another"
+        "\nThe default map of redis against exact ones, each the mean of four seconds: the ceiling is how \
+         alike two exact ones are that follow one another"
     );
     let exact = MonitorConfig { slowdown_budget: None, ..options.watched() };
     for (name, how) in [("redis", &["-n", "60000"][..]), ("pipelined", &["-n", "300000", "-P", "16"])] {

@@ -1,5 +1,5 @@
-//! The ten programs that the default session is tried on: real ones as their packages have them, and patterns that
-//! are hard to watch.
+//! The ten programs that the default session is tried on: real ones as their packages have them, and patterns
+//! that are hard to watch.
 
 use std::io::{ErrorKind, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -116,7 +116,8 @@ fn sqlite() -> Result<Load, String> {
     is_there("sqlite3", "--version")?;
     let ready = "create table t(a integer primary key, b text, c integer);\n\
         with recursive n(i) as (select 1 union all select i + 1 from n where i < 200000) \
-        insert into t select i, hex(randomblob(200)), i % 1000 from n;\ncreate index x on t(c);\n.print ready";
+        insert into t select i, hex(randomblob(200)), i % 1000 from n;\n\
+        create index x on t(c);\n.print ready";
     let work = "update t set c = (c * 7 + a) % 1000 where a % 3 = 0;\n\
         update t set b = b || 'x' where c < 150;\nupdate t set b = rtrim(b, 'x') where c < 150;\n.print done";
     Ok(fed(Command::new("sqlite3").arg(":memory:"), ready, work))
@@ -217,11 +218,11 @@ fn gcc() -> Result<Load, String> {
 fn source() -> String {
     let mut text = String::from("typedef struct { int a, b; double c; } s;\n");
     for n in 0..3000 {
+        let (mask, length) = (n % 63 + 1, n % 17 + 3);
         text += &format!(
-            "static int f{n}(s *p, int n) {{ int r = 0; for (int i = 0; i < n; i++) {{ r += p[i].a * {n} + p[i].b; \
-             if (r & {}) p[i].c += r / 3.0; else p[i].b ^= r; }} return r; }}\nint g{n}(s *p) {{ return f{n}(p, {}) + {n}; }}\n",
-            n % 63 + 1,
-            n % 17 + 3
+            "static int f{n}(s *p, int n) {{ int r = 0; for (int i = 0; i < n; i++) {{ \
+             r += p[i].a * {n} + p[i].b; if (r & {mask}) p[i].c += r / 3.0; else p[i].b ^= r; }} return r; }}\n\
+             int g{n}(s *p) {{ return f{n}(p, {length}) + {n}; }}\n"
         );
     }
     text

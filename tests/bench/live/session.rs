@@ -1,5 +1,5 @@
-//! A session as a person starts it, of any build of the program: asked by its socket, in plain JSON, and looked at
-//! from outside.
+//! A session as a person starts it, of any build of the program: asked by its socket, in plain JSON, and
+//! looked at from outside.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,8 +25,8 @@ pub struct Program {
     pub window_ms: Option<u32>,
 }
 
-/// What the session says of the watch at one moment. A number that it does not know, or that this build has no word
-/// for, is `None`.
+/// What the session says of the watch at one moment. A number that it does not know, or that this build has
+/// no word for, is `None`.
 #[derive(Debug, Clone, Copy)]
 pub struct Said {
     pub windows: u64,
@@ -62,8 +62,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Watches this process in the default way, with these arguments beside, and returns when the first windows are
-    /// over.
+    /// Watches this process in the default way, with these arguments beside, and returns when the first
+    /// windows are over.
     pub fn watch(program: &Program, pid: u32, arguments: &[&str]) -> Session {
         let session = Self::start(program, pid, arguments);
         session
@@ -99,7 +99,12 @@ impl Session {
     }
 
     fn socket(&self) -> PathBuf {
-        self.directory.path().join("run/memory-glass.sock")
+        self.run_file("memory-glass.sock")
+    }
+
+    /// Where such a file of its directory for sockets is.
+    pub fn run_file(&self, name: &str) -> PathBuf {
+        self.directory.path().join("run").join(name)
     }
 
     fn until<T>(&self, what: &str, mut condition: impl FnMut(&Session) -> Option<T>) -> T {
@@ -170,8 +175,8 @@ impl Drop for Session {
     }
 }
 
-/// The processor time of a process, of all its threads, seconds; of one that has ended and waits to be reaped,
-/// too.
+/// The processor time of a process, of all its threads, seconds; of one that has ended and waits to be
+/// reaped, too.
 pub fn processor_time(pid: u32) -> Option<f64> {
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid as i32)).ok()?;
     Some(clock_gettime(clock).ok()?.num_nanoseconds() as f64 / 1e9)

@@ -1,11 +1,14 @@
 //! How soon a write is on the screen, and how still the session is while nothing is written.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::Options;
 use super::bars::Bars;
+use super::programs::redis;
+use super::seen;
 use super::session::Session;
 use super::support::{Target, status};
 
@@ -13,6 +16,8 @@ use super::support::{Target, status};
 const TIME: Duration = Duration::from_secs(20);
 /// Time that a session has to begin.
 const BEGIN: Duration = Duration::from_secs(5);
+/// Time that redis works before its picture is taken.
+const PICTURE: Duration = Duration::from_secs(8);
 /// A write is to be seen with this picture after its window, of at least this share of the pictures.
 const PICTURES: usize = 2;
 const SHARE: f64 = 0.99;
@@ -43,8 +48,8 @@ pub fn prompt(options: &Options, bars: &mut Bars) {
         let latency = &output["latency"];
         let ms = |name: &str| latency[name].as_u64().unwrap_or(0) as f64 / 1e3;
         println!(
-            "{name:<10}{all} pictures of {windows} windows ({:.1}/s), with refresh 1, 2, …: {came:?}; {:.1} % by the \
-             second; median {:.1} ms, 99 % {:.1}, longest {:.1}",
+            "{name:<10}{all} pictures of {windows} windows ({:.1}/s), with refresh 1, 2, …: {came:?}; \
+             {:.1} % by the second; median {:.1} ms, 99 % {:.1}, longest {:.1}",
             all as f64 / TIME.as_secs_f64(),
             100.0 * by(PICTURES),
             ms("p50_us"),
@@ -58,6 +63,32 @@ pub fn prompt(options: &Options, bars: &mut Bars) {
             bars.at_least(what, by(PICTURES), SHARE, 0.0);
         }
     }
+    seen::seen(options, bars);
+}
+
+/// A picture of redis under load, after a while.
+pub fn picture(options: &Options, file: &Path, bars: &mut Bars) {
+    let mut load = match redis(&["-n", "60000"]) {
+        Ok(load) => load,
+        Err(why) => return bars.skip("a picture of redis", why),
+    };
+    let file = std::path::absolute(file).expect("a path");
+    let arguments = ["--placement", "full", "--size", "640x400"];
+    let session = Session::watch(&options.program, load.pid, &arguments);
+    let begun = Instant::now();
+    while begun.elapsed() < PICTURE {
+        (load.work)();
+    }
+    // While it works on.
+    std::thread::scope(|scope| {
+        let taken = scope.spawn(|| {
+            std::thread::sleep(PICTURE / 10);
+            session.ask(&serde_json::json!({ "screenshot": { "path": file } }))
+        });
+        (load.work)();
+        println!("{}", taken.join().expect("no panic"));
+    });
+    session.end();
 }
 
 /// Changes of the processor's context that a process waited for: how often it was woken.

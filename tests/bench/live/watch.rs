@@ -22,7 +22,8 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Cells with the first address of each page that they show. A place that no page has any more has no address.
+    /// Cells with the first address of each page that they show. A place that no page has any more has no
+    /// address.
     pub fn cells(&self) -> impl Iterator<Item = (f32, Vec<Option<u64>>)> + '_ {
         let count = self.cells.len() as u32;
         let addresses = self.addresses();
