@@ -2,7 +2,7 @@
 //!
 //! A long table takes longer to read and to understand than a window lasts, and hardly any of it changes from one reading to
 //! the next. So it can be read in pieces ([`Maps::read_on`]), and only the lines between the first and the last one that differ
-//! are parsed. The kernel itself gives it a page at a time, between which it may change; pieces make that no worse.
+//! are parsed. The kernel itself gives it a page at a time, between which it may change.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -29,8 +29,10 @@ pub(super) struct Maps {
     fresh: Vec<u8>,
     /// `fresh` is the begin of a table that is being read.
     begun: bool,
-    /// The mappings of `text`; none where that is not to be understood.
+    /// The mappings of `text`, line by line; none where that is not to be understood.
     regions: Option<Vec<MemoryRegion>>,
+    /// The same where some of them overlap, without that.
+    apart: Option<Vec<MemoryRegion>>,
 }
 
 impl Maps {
@@ -40,7 +42,14 @@ impl Maps {
 
     /// Such a file, opened by somebody else.
     pub fn of(file: File) -> Self {
-        Self { file, text: Vec::new(), fresh: Vec::new(), begun: false, regions: Some(Vec::new()) }
+        Self {
+            file,
+            text: Vec::new(),
+            fresh: Vec::new(),
+            begun: false,
+            regions: Some(Vec::new()),
+            apart: None,
+        }
     }
 
     pub fn file(&self) -> &File {
@@ -84,6 +93,7 @@ impl Maps {
         let changed = self.fresh != self.text;
         if changed {
             self.regions = self.understood();
+            self.apart = self.regions.as_deref().and_then(apart);
             std::mem::swap(&mut self.fresh, &mut self.text);
         }
         Ok(Some(changed))
@@ -94,9 +104,9 @@ impl Maps {
         self.text.is_empty()
     }
 
-    /// The table as it was read last.
+    /// The table as it was read last: by address, disjoint.
     pub fn regions(&self, pid: u32) -> Result<&[MemoryRegion], CaptureError> {
-        self.regions.as_deref().ok_or(CaptureError::System {
+        self.apart.as_deref().or(self.regions.as_deref()).ok_or(CaptureError::System {
             operation: "understanding the memory map",
             pid,
             errno: Errno::EINVAL,
@@ -115,6 +125,23 @@ impl Maps {
         regions.splice(first..until, parsed);
         Some(regions)
     }
+}
+
+/// A table that was changed while it was read may have a mapping twice, as it was and as it is, which is read later. None where that is
+/// not so.
+fn apart(regions: &[MemoryRegion]) -> Option<Vec<MemoryRegion>> {
+    if regions.is_sorted_by(|one, next| one.end <= next.start) {
+        return None;
+    }
+    let mut apart: Vec<MemoryRegion> = Vec::with_capacity(regions.len());
+    for region in regions {
+        while apart.pop_if(|before| before.start >= region.start).is_some() {}
+        if let Some(before) = apart.last_mut() {
+            before.end = before.end.min(region.start);
+        }
+        apart.push(region.clone());
+    }
+    Some(apart)
 }
 
 /// Where two texts differ: whole lines, from the first that is another to the last. A line more is no harm.
@@ -183,6 +210,35 @@ mod tests {
                 prop_assert_eq!(changed, before != text.as_bytes());
                 prop_assert_eq!(maps.regions(1).expect("understood"), parse_maps(text.as_bytes()).expect("well formed"));
             }
+        }
+    }
+
+    #[test]
+    fn what_was_read_later_is_what_is_there() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("maps");
+        let table = |rows: &[(u64, u64)]| -> String {
+            rows.iter()
+                .map(|(start, end)| format!("{start:x}000-{end:x}000 rw-p 00000000 00:00 0 \n"))
+                .collect()
+        };
+        std::fs::write(&path, "").expect("written");
+        let mut maps = Maps::of(File::open(&path).expect("opened"));
+        // It has grown downwards over one mapping and a part of another, and upwards meanwhile.
+        for (read, there) in [
+            (vec![(1, 3), (5, 9), (9, 10), (8, 12), (14, 15)], vec![(1, 3), (5, 8), (8, 12), (14, 15)]),
+            (vec![(1, 3), (5, 9), (14, 15)], vec![(1, 3), (5, 9), (14, 15)]),
+            (vec![(1, 3), (5, 9), (5, 20)], vec![(1, 3), (5, 20)]),
+        ] {
+            std::fs::write(&path, table(&read)).expect("written");
+            maps.read().expect("read");
+            let found: Vec<(u64, u64)> = maps
+                .regions(1)
+                .expect("understood")
+                .iter()
+                .map(|region| (region.start >> 12, region.end >> 12))
+                .collect();
+            assert_eq!(found, there);
         }
     }
 
