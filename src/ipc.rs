@@ -109,6 +109,12 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scale: Option<Scale>,
     },
+    /// How much slower the watched processes may become, until the configuration says otherwise.
+    Budget {
+        /// Percent of their own time, 1 to 1000; when left out, every page is seen in every window, whatever it costs them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        percent: Option<u32>,
+    },
     /// Holds the picture still, or lets it go on. The process is watched all the while.
     Freeze {
         /// Still or not; the other of what it is when left out.

@@ -6,6 +6,7 @@
 //! take in the place of a process. [`GlassRamSystem`] is the same for a program that
 //! uses the crate.
 
+mod believed;
 mod bounded;
 pub mod broker;
 mod confidence;
@@ -17,7 +18,6 @@ mod facade;
 mod follow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod gathered;
 mod hottest;
 mod memory;
 mod picture;
@@ -32,6 +32,8 @@ pub mod top;
 mod view;
 mod words;
 mod zoom;
+
+pub(crate) use words::poor;
 
 pub use facade::{GlassRamCapability, GlassRamSystem};
 pub use pipeline::Pipeline;

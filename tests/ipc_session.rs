@@ -49,13 +49,23 @@ fn the_target_is_changed_and_the_old_one_left_as_it_was_found() {
     assert!(session.msg(&["targets"]).contains(&format!("{:>8}  memory-glass", block.pid())));
 
     assert_eq!(session.msg(&["watch", &block.pid().to_string()]), "");
-    // A quarter of 4096 pages, at most once a window of a tenth of a second or more.
+    // A quarter of 4096 pages, at most once a window of a sixtieth of a second or more.
     let numbers = telemetry(&session, 12);
     assert_eq!(numbers["pid"], block.pid());
     assert!(block.is_registered());
     assert!(numbers["pages"].as_u64() >= Some(4096));
     let rate = numbers["fault_rate"].as_f64().expect("a number");
-    assert!((1024.0..=12_000.0).contains(&rate), "{rate}");
+    assert!((1024.0..=70_000.0).contains(&rate), "{rate}");
+    // Another budget, and none: then every page is seen.
+    assert_eq!(session.msg(&["budget", "1"]), "");
+    assert_eq!(session.msg(&["budget", "--exact"]), "");
+    let armed = || json(&session, &["telemetry"])["Ok"]["telemetry"].clone();
+    until("every page is armed", || {
+        let numbers = armed();
+        (numbers["armed_share"] == 1.0 && numbers["reconstruction_accuracy"] == 1.0).then_some(())
+    });
+    let none = session.connect().ask(&Request::Budget { percent: Some(0) });
+    assert!(none.is_err_and(|complaint| complaint.contains("from 1 to 1000")));
     // The same again is no change.
     assert_eq!(session.msg(&["watch", &block.pid().to_string()]), "");
     assert!(telemetry(&session, 12)["windows"].as_u64() >= numbers["windows"].as_u64());

@@ -250,6 +250,7 @@ fn request() -> impl Strategy<Value = Request> {
         (placement(), option::of(any::<String>()))
             .prop_map(|(placement, output)| Request::Placement { placement, output }),
         palette().prop_map(|palette| Request::Palette { palette }),
+        option::of(any::<u32>()).prop_map(|percent| Request::Budget { percent }),
         option::of(any::<bool>()).prop_map(|frozen| Request::Freeze { frozen }),
         (option::of(any::<String>()), option::of(any::<String>()))
             .prop_map(|(path, output)| Request::Screenshot { path, output }),

@@ -60,6 +60,7 @@ fn phases(order: u32, seed: u64) -> Scene {
         before: Arc::new(noise(order, seed)),
         after: Arc::new(noise(order, seed + 100)),
         strip,
+        span: Duration::from_secs(6),
         since: Some(Duration::from_secs(2)),
     }))
 }
@@ -73,7 +74,8 @@ fn avalanche(order: u32, seed: u64) -> Scene {
             _ => UNREACHED,
         })
         .collect();
-    let ended = vec![(3, 1), (5, 2), (4, 1), (900, 12), (70_000, 40)];
+    let ended = [(3, 1), (5, 2), (4, 1), (900, 12), (70_000, 40)];
+    let ended = ended.map(|(pages, tenths)| (pages, Duration::from_millis(100 * tenths))).to_vec();
     Scene::Avalanche(Arc::new(AvalancheField { ages, epicentre: Some((1, 1)), active: true, ended }))
 }
 
@@ -339,7 +341,11 @@ fn what_is_still_is_not_drawn_and_what_changed_is_drawn_whole() {
             pins: vec![(3, 60)],
             hover: Some(Hover { cell: (63, 0), words: vec!["0x7f0000000000".into(), "[heap]".into()] }),
             lasso: vec![(0.1, 0.1), (0.9, 0.2), (0.5, 1.0)],
-            series: Some(Series { title: "0x1000".into(), values: vec![0.1, 0.9, 0.4] }),
+            series: Some(Series {
+                title: "0x1000".into(),
+                values: vec![0.1, 0.9, 0.4],
+                span: Duration::from_millis(300),
+            }),
         }),
     ];
     let mut noise = Noise(9);

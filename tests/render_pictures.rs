@@ -198,7 +198,7 @@ fn modes_as_the_readme_shows_them() {
                     words: vec![
                         "0x7f3a_5c20_0000 + 4 KiB".into(),
                         "appendonly.log".into(),
-                        "0.93 of its pages a window".into(),
+                        "27 writes/s".into(),
                         "written last by log-writer 1236".into(),
                     ],
                 }),

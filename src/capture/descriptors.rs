@@ -80,7 +80,9 @@ impl Descriptors {
 
 /// How many there are: Linux 6.2 and later tell.
 fn count(pid: u32) -> u64 {
-    fs::metadata(memory_path(pid, "fd")).map_or(0, |fds| fds.size())
+    let of = |path| fs::metadata(path).map_or(0, |fds| fds.size());
+    // Those of the first thread have a number as long as it lives.
+    Some(of(proc_path(pid, "fd"))).filter(|count| *count > 0).unwrap_or_else(|| of(memory_path(pid, "fd")))
 }
 
 fn read(target: &ProcessAttach) -> Option<bool> {

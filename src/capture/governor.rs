@@ -14,7 +14,8 @@
 //! taken to be one thread's.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::fault_time::{FaultTime, Price, fault_price};
 use super::running::RunTimes;
@@ -33,6 +34,8 @@ const FLUSHES: f64 = 960.0;
 const SPREAD: f64 = 0.25;
 /// A thread counts as running for at least this share of the time: an idle target may still be looked at.
 const LEAST_RUN: f64 = 0.02;
+/// How long the number of processors is taken for known.
+const PROCESSORS_AGE: Duration = Duration::from_secs(1);
 /// What a flush costs until one was timed.
 const FIRST_FLUSH: f64 = 12e-6;
 /// What a flush costs the target, over the time that our call takes: it is interrupted, and then misses its translations.
@@ -240,8 +243,18 @@ impl Governor {
     }
 }
 
+/// Processors that there are for us, as of the last second: to ask means to read half a dozen files.
 fn processors() -> f64 {
-    std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64)
+    static KNOWN: Mutex<Option<(Instant, f64)>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    match *known {
+        Some((asked, count)) if asked.elapsed() < PROCESSORS_AGE => count,
+        _ => {
+            let count = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
+            *known = Some((Instant::now(), count));
+            count
+        }
+    }
 }
 
 /// By how much the fault time of all threads together may exceed the budget of one that always runs, so that none of them is slowed by

@@ -10,9 +10,11 @@ use std::ops::Range;
 
 use nix::errno::Errno;
 
+use super::parts::{Faults, PART, Parts};
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
 use super::scan::{Found, Pagemap, Question};
+use super::sys;
 
 /// So many calls are made for one stretch of mappings each; where there are more, small ones go together.
 const MANY: usize = 1024;
@@ -20,16 +22,27 @@ const MANY: usize = 1024;
 const SMALL: u64 = 256 << 10;
 /// From one small one to the next at most.
 const NEAR: u64 = 1 << 30;
+/// In so many passes each of those is asked for itself once.
+const TURNS: usize = 16;
 
 /// The mappings that a pass goes over, by their places in the table of what is watched.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     together: Vec<Range<usize>>,
-    /// Of those, which go by one call although others are between them.
-    woven: Vec<Range<usize>>,
+    calls: Vec<Calls>,
+    parts: Parts,
     alike: Vec<Alike>,
-    /// Which is the next that is asked for itself.
-    next: usize,
+    /// Which of those that go together although others are between them are asked for themselves next.
+    turn: usize,
+}
+
+/// How the mappings of one part are gone over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Calls {
+    /// By a call for each of these.
+    Each(Vec<Range<usize>>),
+    /// By one, from the first to the last of these that go together.
+    Woven(Range<usize>),
 }
 
 /// Mappings of which one call may ask the same.
@@ -66,13 +79,18 @@ impl Looks {
                 None => alike.push(Alike { regions: at..at + 1, end: region.end, question, may_be_huge }),
             }
         }
-        let woven = woven(regions, &together);
-        Self { together, woven, alike, next: 0 }
+        let calls = calls(regions, &together);
+        Self { parts: Parts::of(calls.len(), &Parts::default()), together, calls, alike, turn: 0 }
     }
 
-    /// The same for other mappings, or the same again.
-    pub fn turn_from(self, before: &Self) -> Self {
-        Self { next: before.next, ..self }
+    /// These, in the place of those `before`.
+    pub fn instead_of(mut self, before: &Self) -> Self {
+        if self.calls == before.calls && self.together == before.together {
+            self.parts = before.parts.clone();
+        } else {
+            self.parts = Parts::of(self.calls.len(), &before.parts);
+        }
+        Self { turn: before.turn, ..self }
     }
 
     /// By address.
@@ -81,42 +99,86 @@ impl Looks {
     }
 
     /// Appends where pages of these mappings are not armed, and beside them perhaps; and which of them are not registered, although they
-    /// were taken to be.
+    /// were taken to be. With the target's `faults`, of a long table only as much is looked at as is needed to find what was written.
     pub fn unarmed(
         &mut self,
         pagemap: &mut Pagemap,
         regions: &[MemoryRegion],
+        faults: Option<Faults>,
         unarmed: &mut Vec<PageRange>,
         strangers: &mut Vec<MemoryRegion>,
     ) -> Result<(), Errno> {
-        let of = |together: &Range<usize>| regions.get(together.clone()).unwrap_or_default();
-        let whole = |woven: &Range<usize>| {
-            let (first, last) = (self.together.get(woven.start)?, self.together.get(woven.end - 1)?);
-            Some(PageRange::new(of(first).first()?.start, of(last).last()?.end))
+        let Self { together, calls, parts, turn, .. } = self;
+        *turn = (*turn + 1) % TURNS;
+        let mut look = |at: usize, found: &mut Vec<PageRange>| match calls.get(at) {
+            Some(Calls::Each(each)) => each.iter().try_for_each(|of| {
+                unarmed_of(pagemap, regions.get(of.clone()).unwrap_or_default(), found, strangers)
+            }),
+            Some(Calls::Woven(woven)) => {
+                let woven = together.get(woven.clone()).unwrap_or_default();
+                if let Some((start, end)) = ends(regions, woven) {
+                    pagemap.unarmed_among(PageRange::new(start, end), found)?;
+                }
+                woven.iter().skip(*turn).step_by(TURNS).try_for_each(|of| {
+                    unarmed_of(pagemap, regions.get(of.clone()).unwrap_or_default(), found, strangers)
+                })
+            }
+            None => Ok(()),
         };
-        let mut alone = Vec::new();
-        let mut from = 0;
-        for woven in &self.woven {
-            alone.push(from..woven.start);
-            from = woven.end;
-            if let Some(range) = whole(woven) {
-                pagemap.unarmed_among(range, unarmed)?;
+        if parts.are_few() {
+            return (0..calls.len()).try_for_each(|at| look(at, unarmed));
+        }
+        parts.pass(faults, sys::page_size(), |at| {
+            let mut found = Vec::new();
+            look(at, &mut found)?;
+            range::merge(&mut found);
+            unarmed.extend_from_slice(&found);
+            Ok(found)
+        })
+    }
+
+    /// What the pass has found is armed, this of it, or some is left.
+    pub fn settle(&mut self, armed: Option<&[PageRange]>) {
+        self.parts.settle(armed);
+    }
+
+    /// The target has taken so many faults by now.
+    pub fn taken_in_all(&mut self, faults: u64) {
+        self.parts.taken_in_all(faults);
+    }
+}
+
+/// From where to where these reach.
+fn ends(regions: &[MemoryRegion], together: &[Range<usize>]) -> Option<(u64, u64)> {
+    let (first, last) = (together.first()?, together.last()?);
+    Some((regions.get(first.start)?.start, regions.get(last.end.checked_sub(1)?)?.end))
+}
+
+/// The calls for all of these, by parts.
+fn calls(regions: &[MemoryRegion], together: &[Range<usize>]) -> Vec<Calls> {
+    let (mut calls, mut each, mut mappings) = (Vec::new(), Vec::new(), 0);
+    let mut from = 0;
+    for woven in woven(regions, together).into_iter().chain([together.len()..together.len()]) {
+        for of in together.get(from..woven.start).unwrap_or_default() {
+            for start in of.clone().step_by(PART) {
+                let of = start..of.end.min(start + PART);
+                mappings += of.len();
+                each.push(of);
+                if mappings >= PART {
+                    calls.push(Calls::Each(std::mem::take(&mut each)));
+                    mappings = 0;
+                }
             }
         }
-        alone.push(from..self.together.len());
-        if !self.woven.is_empty() {
-            let begin = if self.next < self.together.len() { self.next } else { 0 };
-            self.next = begin + MANY;
-            alone.push(begin..self.next.min(self.together.len()));
+        if !each.is_empty() && !woven.is_empty() {
+            calls.push(Calls::Each(std::mem::take(&mut each)));
+            mappings = 0;
         }
-        for together in alone.into_iter().flat_map(|alone| self.together.get(alone).unwrap_or_default()) {
-            unarmed_of(pagemap, of(together), unarmed, strangers)?;
-        }
-        if !self.woven.is_empty() {
-            range::merge(unarmed);
-        }
-        Ok(())
+        calls.extend(woven.clone().step_by(PART).map(|at| Calls::Woven(at..woven.end.min(at + PART))));
+        from = woven.end;
     }
+    calls.extend((!each.is_empty()).then_some(Calls::Each(each)));
+    calls
 }
 
 /// Stretches of many small ones after another.
@@ -124,9 +186,9 @@ fn woven(regions: &[MemoryRegion], together: &[Range<usize>]) -> Vec<Range<usize
     if together.len() <= MANY {
         return Vec::new();
     }
-    let ends =
-        |of: &Range<usize>| Some((regions.get(of.start)?.start, regions.get(of.end.checked_sub(1)?)?.end));
-    let small = |of: &Range<usize>| ends(of).filter(|(start, end)| end - start <= SMALL);
+    let small = |of: &Range<usize>| {
+        ends(regions, std::slice::from_ref(of)).filter(|(start, end)| end - start <= SMALL)
+    };
     let near = |one: &Range<usize>, next: &Range<usize>| {
         small(one).zip(small(next)).is_some_and(|((_, end), (start, _))| start - end <= NEAR)
     };
@@ -289,7 +351,7 @@ mod tests {
         assert_eq!((looks.together.len(), looks.alike().len()), (1, 1));
         let mut pagemap = Pagemap::new(File::open("/proc/self/pagemap").expect("opened"));
         let (mut unarmed, mut strangers, mut written) = (Vec::new(), Vec::new(), Vec::new());
-        looks.unarmed(&mut pagemap, &regions, &mut unarmed, &mut strangers).expect("scanned");
+        looks.unarmed(&mut pagemap, &regions, None, &mut unarmed, &mut strangers).expect("scanned");
         range::merge(&mut unarmed);
         let expected = [part(0, 4), part(8, 8), part(20, 4)];
         assert_eq!(range::intersect(&unarmed, &expected), expected);

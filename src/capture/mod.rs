@@ -12,7 +12,7 @@
 //!  monitor ─► tracker    the rung of the ladder: asynchronous (tracking), synchronous (sync), soft-dirty bits (soft_dirty)
 //!         ──► tracking   a window: look, decide, arm
 //!         ──► watch      the mappings under watch, kept in step with the target's table (table, region)
-//!         ──► looks      what one call goes over
+//!         ──► looks      what one call goes over   ──► parts   which of tens of thousands of mappings
 //!         ──► registration  which of them are registered, so that they stay as many as they were
 //!         ──► shared, marks  first reads of shared memory told from writes     ──► piece   no call holds the target's lock for long
 //!         ──► yielding   what is let go because the target cannot use it otherwise, and how that is told (unwatched)
@@ -57,6 +57,7 @@ mod lost;
 mod marks;
 mod metrics;
 mod monitor;
+mod parts;
 mod perf;
 mod piece;
 mod probe;
@@ -102,6 +103,7 @@ pub use monitor::{GlassRamMonitor, MonitorConfig};
 pub use perf::may_sample_threads;
 pub use probe::{Rung, reads};
 pub use processes::{ProcessSummary, is_private, may_trace_anyone, may_watch, process_of_thread, processes};
+pub(crate) use programs::own_time;
 pub use programs::watch_own_userfaultfd;
 pub use range::PageRange;
 pub use region::{MemoryRegion, RegionKind};

@@ -183,7 +183,7 @@ fn key(region: &MemoryRegion) -> (String, u64) {
 }
 
 /// Processor time of this thread.
-pub(super) fn own_time() -> Duration {
+pub(crate) fn own_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 

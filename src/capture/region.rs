@@ -128,19 +128,27 @@ impl MemoryRegion {
     /// What the mapping is for, told from its name and permissions.
     pub fn kind(&self) -> RegionKind {
         let name = self.pathname.as_deref().unwrap_or_default();
-        let huge = name.starts_with("/anon_hugepage") || name.starts_with("/dev/hugepages/");
-        match name {
-            "[heap]" => RegionKind::Heap,
-            "[stack]" => RegionKind::Stack,
-            _ if huge => RegionKind::HugeTlb,
-            _ if name.starts_with("[anon_shmem:") => RegionKind::Shared,
-            _ if name.starts_with("[anon:") || name.starts_with("[stack:") => RegionKind::Anonymous,
-            // [vdso], [vvar], [vvar_vclock], [vsyscall], [uprobes] and what comes after them.
-            _ if name.starts_with('[') => RegionKind::Special,
+        let of_a_path = || match name {
+            _ if name.starts_with("/anon_hugepage") || name.starts_with("/dev/hugepages/") => {
+                RegionKind::HugeTlb
+            }
             _ if is_device(name) => RegionKind::Special,
             _ if self.is_shared() => RegionKind::Shared,
-            "" => RegionKind::Anonymous,
             _ => RegionKind::FilePrivate,
+        };
+        // A table of tens of thousands is asked more than once.
+        match name.as_bytes().first() {
+            None if self.is_shared() => RegionKind::Shared,
+            None => RegionKind::Anonymous,
+            Some(b'[') => match name {
+                "[heap]" => RegionKind::Heap,
+                "[stack]" => RegionKind::Stack,
+                _ if name.starts_with("[anon_shmem:") => RegionKind::Shared,
+                _ if name.starts_with("[anon:") || name.starts_with("[stack:") => RegionKind::Anonymous,
+                // [vdso], [vvar], [vvar_vclock], [vsyscall], [uprobes] and what comes after them.
+                _ => RegionKind::Special,
+            },
+            Some(_) => of_a_path(),
         }
     }
 }
@@ -148,12 +156,15 @@ impl MemoryRegion {
 /// Device memory and descriptors of the kernel: no pages that a write fault could be taken on.
 fn is_device(name: &str) -> bool {
     let ordinary = ["/dev/shm/", "/dev/hugepages/", "/dev/zero", "/dev/mqueue/"];
-    name.starts_with("/dev/") && !ordinary.iter().any(|prefix| name.starts_with(prefix))
-        || name.starts_with("anon_inode:")
-        || name.starts_with("/anon_inode:")
-        || name.starts_with("socket:")
-        || name.starts_with("/dmabuf")
-        || matches!(name, "/i915" | "/i915 (deleted)")
+    match name.as_bytes() {
+        [b'/', b'd', b'e', b'v', b'/', ..] => !ordinary.iter().any(|prefix| name.starts_with(prefix)),
+        [b'/', b'd' | b'a' | b'i', ..] => {
+            name.starts_with("/anon_inode:")
+                || name.starts_with("/dmabuf")
+                || matches!(name, "/i915" | "/i915 (deleted)")
+        }
+        _ => name.starts_with("anon_inode:") || name.starts_with("socket:"),
+    }
 }
 
 impl fmt::Display for MemoryRegion {

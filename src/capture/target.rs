@@ -24,7 +24,10 @@ pub(crate) struct Status(String);
 
 impl Status {
     pub fn read(path: &Path) -> Result<Self, Errno> {
-        fs::read(path).map(|bytes| Self(String::from_utf8_lossy(&bytes).into_owned())).map_err(errno)
+        // Such a file says no length, and would be read in pieces that begin small.
+        let mut bytes = Vec::with_capacity(4096);
+        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(errno)?;
+        Ok(Self(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     pub fn of(pid: u32) -> Result<Self, Errno> {

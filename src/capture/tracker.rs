@@ -91,7 +91,9 @@ impl Tracker {
     pub fn writable_pages(&self, page_size: u64) -> u64 {
         let regions = self.regions();
         let unwatched = self.unwatched().iter().map(|unwatched| &unwatched.region);
-        regions.iter().chain(unwatched).map(|region| region.pages(page_size)).sum()
+        let bytes = |region: &MemoryRegion| region.len();
+        // Of whole pages all; a division for each of tens of thousands takes its time.
+        (regions.iter().map(bytes).sum::<u64>() + unwatched.map(bytes).sum::<u64>()) / page_size.max(1)
     }
 
     pub fn vitals(&self) -> &Vitals {

@@ -7,6 +7,7 @@ use super::FaultEvent;
 use super::arming::{Arming, ArmingPolicy, WindowEnd};
 use super::attach::ProcessAttach;
 use super::governor::{Governor, Spent};
+use super::parts::Faults;
 use super::programs::own_time;
 use super::range::{self, PageRange};
 use super::vitals::Vitals;
@@ -84,7 +85,7 @@ impl AsyncTracker {
             table_took: Duration::ZERO,
         };
         tracker.watch.begin(target)?;
-        tracker.end_window(target, governor, length)?;
+        tracker.end_window(target, governor, length, None)?;
         Ok(tracker)
     }
 
@@ -117,7 +118,11 @@ impl AsyncTracker {
         }
         let mut unseen = self.watch.unseen().to_vec();
         let begun = own_time();
-        let (written, mut unknown, mut spent) = self.end_window(target, governor, length)?;
+        let taken = faults.filter(|_| !quiet).map(|taken| Faults { taken, length });
+        let (written, mut unknown, mut spent) = self.end_window(target, governor, length, taken)?;
+        if let Some(faults) = self.vitals.faults() {
+            self.watch.taken_in_all(faults);
+        }
         if quiet && written.is_empty() {
             self.silent_look = own_time().saturating_sub(begun);
         } else if quiet {
@@ -169,9 +174,10 @@ impl AsyncTracker {
         target: &mut ProcessAttach,
         governor: &mut Governor,
         length: Duration,
+        faults: Option<Faults>,
     ) -> Result<(Vec<PageRange>, Vec<PageRange>, Spent), Stopped> {
         let collected =
-            self.watch.collect(target, |pages, flushes| governor.affords(pages, flushes, length))?;
+            self.watch.collect(target, faults, |pages, flushes| governor.affords(pages, flushes, length))?;
         let page_size = target.info.page_size;
         governor.written(range::pages(&collected.written, page_size));
         let regions = Arc::clone(&self.watch.regions());

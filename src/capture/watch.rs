@@ -12,6 +12,7 @@ use super::huge::HugeBlocks;
 use super::keeper;
 use super::looks::Looks;
 use super::lost::LostFeature;
+use super::parts::Faults;
 use super::programs::own_time;
 use super::range::{self, PageRange};
 use super::region::{MemoryRegion, RegionKind};
@@ -224,19 +225,20 @@ impl WatchSet {
             self.shared.follow(&watched, self.begun.then_some(&*self.regions));
             self.regions = watched;
         }
-        self.looks = Looks::over(&self.regions, self.registration.spans()).turn_from(&self.looks);
+        self.looks = Looks::over(&self.regions, self.registration.spans()).instead_of(&self.looks);
         Ok(changed)
     }
 
     /// What was written since the last pass. Where so many pages in so many flushes can be afforded and nothing was left unarmed
-    /// before, it is armed again in the same step; otherwise it waits for [`Self::arm`].
+    /// before, it is armed again in the same step; otherwise it waits for [`Self::arm`]. The target's `faults` tell how far to look.
     pub fn collect(
         &mut self,
         target: &mut ProcessAttach,
+        faults: Option<Faults>,
         affords: impl Fn(u64, u64) -> bool,
     ) -> Result<Collected, Stopped> {
         let mut collected = Collected::default();
-        let unarmed = self.find_unarmed(target)?;
+        let unarmed = self.find_unarmed(target, faults)?;
         let regions = Arc::clone(&self.regions);
         let mut candidates = range::subtract(&unarmed, &self.unseen);
         self.note_before_arming(target, &candidates)?;
@@ -270,6 +272,12 @@ impl WatchSet {
         }
         collected.unknown = range::subtract(&collected.unknown, &collected.written);
         collected.armed = armed;
+        let all = armed.then(|| [collected.written.as_slice(), &collected.unknown].concat());
+        let all = all.map(|mut all| {
+            range::merge(&mut all);
+            all
+        });
+        self.looks.settle(all.as_deref());
         self.begun = true;
         Ok(collected)
     }
@@ -378,9 +386,14 @@ impl WatchSet {
     }
 
     /// Where pages are not armed.
-    fn find_unarmed(&mut self, target: &mut ProcessAttach) -> Result<Vec<PageRange>, Stopped> {
+    fn find_unarmed(
+        &mut self,
+        target: &mut ProcessAttach,
+        faults: Option<Faults>,
+    ) -> Result<Vec<PageRange>, Stopped> {
         let (mut unarmed, mut strangers) = (Vec::new(), Vec::new());
-        let answer = self.looks.unarmed(&mut target.pagemap, &self.regions, &mut unarmed, &mut strangers);
+        let answer =
+            self.looks.unarmed(&mut target.pagemap, &self.regions, faults, &mut unarmed, &mut strangers);
         done(answer, target)?;
         if !strangers.is_empty() {
             self.watch_anew(target, &strangers)?;
@@ -412,6 +425,11 @@ impl WatchSet {
     fn watches(&self, region: &MemoryRegion) -> bool {
         let at = self.regions.binary_search_by_key(&region.start, |known| known.start);
         at.ok().and_then(|at| self.regions.get(at)) == Some(region)
+    }
+
+    /// The target has taken so many faults by now.
+    pub fn taken_in_all(&mut self, faults: u64) {
+        self.looks.taken_in_all(faults);
     }
 
     /// Whether the last pass has changed what is watched.

@@ -103,6 +103,16 @@ enum Message {
         #[arg(long)]
         scale: Option<Scale>,
     },
+    /// How much slower the watched processes may become, until the configuration says otherwise
+    #[group(id = "budget", required = true, multiple = false)]
+    Budget {
+        /// Percent of their own time
+        #[arg(group = "budget", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        percent: Option<u32>,
+        /// No budget: every page is seen in every window, whatever it costs them
+        #[arg(long, group = "budget")]
+        exact: bool,
+    },
     /// Hold the picture still, or let it go on; the process is watched all the while
     Freeze {
         /// Still or not [default: the other of what it is]
@@ -296,6 +306,7 @@ impl Message {
                 let on = |switch: Option<Switch>| switch.map(|state| state == Switch::On);
                 Request::Look { glow: on(glow), animation: on(animation), scale }
             }
+            Message::Budget { percent, exact: _ } => Request::Budget { percent },
             Message::Freeze { frozen } => Request::Freeze { frozen: frozen.map(|state| state == Switch::On) },
             Message::Screenshot { file, output } => {
                 Request::Screenshot { path: file.map(whole_path).transpose()?, output }

@@ -1,5 +1,7 @@
 //! What a mode's colours mean, in words: the part of the panel that changes with the scene.
 
+use std::time::Duration;
+
 use super::layout::Parts;
 use super::marks::Series;
 use super::picture::{ColorScale, Picture};
@@ -42,13 +44,8 @@ impl Legend {
     /// The legend of a picture.
     pub fn of(picture: &Picture) -> Legend {
         let logarithmic = picture.scale == ColorScale::Logarithmic;
-        let shares = if logarithmic {
-            ["1/256", "1/64", "1/16", "1/4", "1"]
-        } else {
-            ["0", "0.25", "0.5", "0.75", "1"]
-        };
-        let plain =
-            Legend { titles: WRITTEN, ticks: shares, names: Vec::new(), axes: Vec::new(), chart: None };
+        let ticks = if logarithmic { LOGARITHMIC } else { LINEAR };
+        let plain = Legend { titles: WRITTEN, ticks, names: Vec::new(), axes: Vec::new(), chart: None };
         let plain = Legend { chart: picture.marks.series.as_ref().map(series), ..plain };
         match &picture.scene {
             Scene::Heatmap => plain,
@@ -80,7 +77,7 @@ impl Legend {
                         .enumerate()
                         .filter_map(|(at, window)| Some((at, window.change?)))
                         .collect(),
-                    left: format!("{} windows", field.strip.len()),
+                    left: format!("{} ago", seconds(field.span.as_secs_f64())),
                     right: "now".into(),
                 };
                 let ticks = if logarithmic {
@@ -118,11 +115,14 @@ impl Legend {
 }
 
 const WRITTEN: &[&[&str]] = &[
-    &["share of a cell's pages written per window"],
-    &["share of a cell's pages", "written per window"],
-    &["share of pages written"],
-    &["written"],
+    &["writes a second to each page of a cell"],
+    &["writes a second", "to each page of a cell"],
+    &["writes/s to a page"],
+    &["writes/s"],
 ];
+/// Writes a second at the quarters of the bar, as [`super::rate`] has them in words.
+const LINEAR: [&str; 5] = ["0", "3", "7", "14", "max"];
+const LOGARITHMIC: [&str; 5] = ["0", "0.2", "0.6", "3", "max"];
 const ENERGY: &[&[&str]] = &[
     &["½ m v² of a thread, share of the largest"],
     &["½ m v² of a thread,", "share of the largest"],
@@ -141,13 +141,13 @@ fn series(series: &Series) -> Chart {
         title: series.title.clone(),
         bars: series.values.clone(),
         lines: Vec::new(),
-        left: format!("{} windows", series.values.len()),
+        left: format!("{} ago", seconds(series.span.as_secs_f64())),
         right: "now".into(),
     }
 }
 
 /// How often avalanches of each size came, by powers of two.
-fn distribution(ended: &[(u64, u32)]) -> Chart {
+fn distribution(ended: &[(u64, Duration)]) -> Chart {
     let mut counts = vec![0u32; 24];
     for (pages, _) in ended {
         counts[(pages.max(&1).ilog2() as usize).min(23)] += 1;
@@ -155,12 +155,13 @@ fn distribution(ended: &[(u64, u32)]) -> Chart {
     let used = counts.iter().rposition(|count| *count > 0).map_or(8, |last| (last + 1).max(8));
     counts.truncate(used);
     let most = f64::from(counts.iter().copied().max().unwrap_or(0)).ln_1p().max(1e-9);
-    let longest = ended.iter().map(|(_, windows)| *windows).max().unwrap_or(0);
+    let longest = ended.iter().map(|(_, time)| *time).max().unwrap_or_default();
+    let longest = seconds(longest.as_secs_f64());
     Chart {
         title: match ended.len() {
             0 => "no avalanche has ended yet".into(),
-            1 => format!("1 avalanche, {longest} windows"),
-            count => format!("{count} avalanches, {longest} windows at most"),
+            1 => format!("1 avalanche, {longest}"),
+            count => format!("{count} avalanches, {longest} at most"),
         },
         bars: counts.iter().map(|count| (f64::from(*count).ln_1p() / most) as f32).collect(),
         lines: Vec::new(),
@@ -175,5 +176,20 @@ fn seconds(count: f64) -> String {
         c if c < 9.95 => format!("{c:.1} s"),
         c if c < 120.0 => format!("{c:.0} s"),
         c => format!("{:.0} min", c / 60.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rate::in_words;
+    use super::*;
+
+    #[test]
+    fn what_stands_under_the_bar_is_what_its_colour_means() {
+        assert_eq!(LINEAR.map(str::to_owned), [0.0, 0.25, 0.5, 0.75, 1.0].map(in_words));
+        let octaves = [-6, -4, -2, 0].map(|octave| in_words(2f32.powi(octave)));
+        // The lowest colour is that of all below it.
+        assert_eq!(LOGARITHMIC[1..], octaves);
+        assert_eq!((LOGARITHMIC[0], in_words(2f32.powi(-8)).as_str()), ("0", "0.04"));
     }
 }

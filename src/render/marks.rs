@@ -1,6 +1,7 @@
 //! Lines, names and marks on the map, as data.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A stretch of the curve that belongs together: a mapping of the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +23,15 @@ pub struct Hover {
     pub words: Vec<String>,
 }
 
-/// What a pinned cell did in the last windows.
+/// What a pinned cell did of late.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     /// Which one.
     pub title: String,
     /// Its density, 0..1, the newest last.
     pub values: Vec<f32>,
+    /// The time that they are of.
+    pub span: Duration,
 }
 
 /// What is drawn over the map.

@@ -35,6 +35,7 @@ mod palette_tables;
 mod picture;
 mod pieces;
 mod ramps;
+pub mod rate;
 pub mod scene;
 mod shared;
 mod shared_map;

@@ -26,7 +26,7 @@ pub enum Scene {
     Phases(Arc<PhaseField>),
     /// The front of a cascade, over the density.
     Avalanche(Arc<AvalancheField>),
-    /// Windows over the line of pages.
+    /// Steps of time over the line of pages.
     Waterfall(Arc<Waterfall>),
     /// Windows over the plane of the curve.
     Volume(Arc<Volume>),
@@ -107,7 +107,7 @@ impl KineticField {
     }
 }
 
-/// One window of a strip of time.
+/// One step of a strip of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct StripWindow {
     /// How much was written, 0..1 of the most on the strip.
@@ -123,8 +123,10 @@ pub struct PhaseField {
     pub before: Arc<DensityMap>,
     /// The mean map since.
     pub after: Arc<DensityMap>,
-    /// The last windows, the oldest first.
+    /// The last steps of time, the oldest first.
     pub strip: Vec<StripWindow>,
+    /// The time that they are of.
+    pub span: Duration,
     /// How long ago the last change was; `None` when there was none yet.
     pub since: Option<Duration>,
 }
@@ -135,20 +137,20 @@ pub const UNREACHED: u32 = u32::MAX;
 /// A cascade of writes to pages untouched before.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AvalancheField {
-    /// For each cell, row by row, how many windows ago the front came to it, or [`UNREACHED`].
+    /// For each cell, row by row, how many steps of time ago the front came to it, or [`UNREACHED`].
     pub ages: Vec<u32>,
     /// Where it began, (x, y).
     pub epicentre: Option<(u32, u32)>,
     /// It is going on.
     pub active: bool,
-    /// Pages and windows of those that have ended, the oldest first.
-    pub ended: Vec<(u64, u32)>,
+    /// Pages and time of those that have ended, the oldest first.
+    pub ended: Vec<(u64, Duration)>,
 }
 
 /// Windows over the line of pages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Waterfall {
-    /// The newest window first; a column is a stretch of the line. As large as the picture's map.
+    /// The newest first; a column is a stretch of the line. As large as the picture's map.
     pub lines: Arc<DensityMap>,
     /// The row that is looked at.
     pub cursor: Option<u32>,

@@ -303,7 +303,7 @@ mod tests {
     fn caption(target: &str, status: &str) -> Caption {
         Caption {
             target: target.into(),
-            numbers: ["written", "accuracy", "sampled", "slowdown", "threads", "rung", "window"]
+            numbers: ["written", "accuracy", "sampled", "slowdown", "threads", "rung", "looks"]
                 .map(|name| (name, "95 % (93–97)".to_owned()))
                 .into(),
             status: status.into(),

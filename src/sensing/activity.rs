@@ -258,22 +258,20 @@ impl PageActivity {
         let mut cell: Option<Cell> = None;
         for (place, page) in pages {
             let Estimate { mean, variance, .. } = self.estimate(page);
+            // Most pages are of the cell of the page before.
+            if let Some(cell) = cell.as_mut().filter(|cell| place <= cell.last) {
+                cell.add(mean, variance);
+                continue;
+            }
             for d in layout.cells_of_page(place, cells) {
-                match &mut cell {
-                    Some(cell) if cell.d == d => {
-                        cell.sum += mean;
-                        cell.variance += variance;
-                        cell.deviation += variance.sqrt();
-                    }
-                    _ => {
-                        let Some(pages) = layout.pages_of_cell(d, cells) else { continue };
-                        let pages = (pages.end() - pages.start() + 1) as f32;
-                        let next = Cell { d, pages, sum: mean, variance, deviation: variance.sqrt() };
-                        if let Some(last) = cell.replace(next) {
-                            shown += f64::from(last.sum / last.pages);
-                            put(last);
-                        }
-                    }
+                let Some(places) = layout.pages_of_cell(d, cells) else { continue };
+                let pages = (places.end() - places.start() + 1) as f32;
+                let mut next =
+                    Cell { d, last: *places.end(), pages, sum: 0.0, variance: 0.0, deviation: 0.0 };
+                next.add(mean, variance);
+                if let Some(full) = cell.replace(next) {
+                    shown += f64::from(full.sum / full.pages);
+                    put(full);
                 }
             }
         }
@@ -348,11 +346,21 @@ const MEAN_DEVIATION: f64 = 0.797_884_56;
 #[derive(Debug, Clone, Copy)]
 struct Cell {
     d: u32,
+    /// The place of its last page.
+    last: u64,
     pages: f32,
     sum: f32,
     variance: f32,
     /// The sum of their standard deviations.
     deviation: f32,
+}
+
+impl Cell {
+    fn add(&mut self, mean: f32, variance: f32) {
+        self.sum += mean;
+        self.variance += variance;
+        self.deviation += variance.sqrt();
+    }
 }
 
 #[cfg(test)]

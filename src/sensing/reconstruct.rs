@@ -165,9 +165,9 @@ impl CompressedSensingReconstructor {
         self.finish(started, map)
     }
 
-    /// What is not known of the last map; none where every page was armed all the time.
-    pub fn doubt(&self) -> Option<&Doubt> {
-        self.doubt.as_ref()
+    /// What is not known of the last map, once; none where every page was armed all the time.
+    pub fn take_doubt(&mut self) -> Option<Doubt> {
+        self.doubt.take()
     }
 
     fn finish(&mut self, started: Instant, map: ActivityMap) -> DensityMap {

@@ -3,18 +3,20 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Pipeline;
 use super::scenes::{self, Own};
 use super::view::{Gesture, PointerAt, View, addresses, name_of, stretches};
 use crate::capture::{PageRange, Window};
 use crate::map::{AddressLayout, HilbertCapability as _, HilbertCurve};
-use crate::render::{Caption, GlassRamVisualizationMode, Hover, Marks, Picture, Scene, Series};
+use crate::render::{Caption, GlassRamVisualizationMode, Hover, Marks, Picture, Scene, Series, rate};
 use crate::sensing::DensityMap;
 use crate::telemetry::ThreadSample;
 
-/// Windows of a pinned place that are shown.
+/// Steps of time of a pinned place that are shown, and the length of one; longer windows are one each.
 const SERIES: usize = 120;
+const STEP: Duration = Duration::from_millis(100);
 /// Names of threads that are kept.
 const NAMES: usize = 1 << 12;
 /// Pins at a time.
@@ -24,8 +26,21 @@ const PINS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Pinned {
     place: u64,
-    /// The density of its cell, the newest last.
-    series: VecDeque<f32>,
+    /// The density of its cell at the end of each step of time, and the length of that; the newest, which may go on, last.
+    series: VecDeque<(f32, Duration)>,
+}
+
+impl Pinned {
+    /// After a window of this length the cell has this density.
+    fn window(&mut self, density: f32, length: Duration) {
+        match self.series.back_mut().filter(|(_, step)| *step + length / 2 < STEP) {
+            Some((last, step)) => (*last, *step) = (density, *step + length),
+            None => self.series.push_back((density, length)),
+        }
+        if self.series.len() > SERIES {
+            self.series.pop_front();
+        }
+    }
 }
 
 impl Pipeline {
@@ -72,10 +87,7 @@ impl Pipeline {
         self.pinned.retain(|pin| pin.place < pages);
         for pin in &mut self.pinned {
             let (x, y) = curve.d2xy(*layout.cells_of_page(pin.place, cells).start());
-            pin.series.push_back(self.density[[y as usize, x as usize]]);
-            if pin.series.len() > SERIES {
-                pin.series.pop_front();
-            }
+            pin.window(self.density[[y as usize, x as usize]], window.length);
         }
     }
 
@@ -107,17 +119,12 @@ impl Pipeline {
             (order, density) = (own.order, own.density);
             own.scene
         };
-        let window = self.window_length;
         let scene = match mode {
             GlassRamVisualizationMode::Heatmap => Scene::Heatmap,
             GlassRamVisualizationMode::PhaseTransition => own(scenes::phases(&self.recorder)),
-            GlassRamVisualizationMode::MemoryAvalanche => {
-                scenes::avalanche(&self.recorder, layout, &curve, window)
-            }
-            GlassRamVisualizationMode::TimeSeries => {
-                own(scenes::waterfall(&self.recorder, self.view.cursor, window))
-            }
-            GlassRamVisualizationMode::Volumetric => scenes::volume(&self.recorder, self.view.orbit, window),
+            GlassRamVisualizationMode::MemoryAvalanche => scenes::avalanche(&self.recorder, layout, &curve),
+            GlassRamVisualizationMode::TimeSeries => own(scenes::waterfall(&self.recorder, self.view.cursor)),
+            GlassRamVisualizationMode::Volumetric => scenes::volume(&self.recorder, self.view.orbit),
             // The trail lies on the whole line.
             GlassRamVisualizationMode::ThreadKineticEnergy if self.zoom.is_none() => self.trail.scene(&curve),
             GlassRamVisualizationMode::ThreadKineticEnergy => Scene::Heatmap,
@@ -165,7 +172,8 @@ impl Pipeline {
                 .layout()
                 .address_of(pin.place)
                 .map_or_else(|| "the pinned place is gone".into(), |address| format!("{address:#x}")),
-            values: pin.series.iter().copied().collect(),
+            values: pin.series.iter().map(|(density, _)| *density).collect(),
+            span: pin.series.iter().map(|(_, step)| *step).sum(),
         });
         let hover = self.view.cell(curve.order()).map(|cell| Hover { cell, words: self.words(cell) });
         let stretches = if self.view.plain { Arc::default() } else { stretches(layout, &self.mapped, cells) };
@@ -186,8 +194,8 @@ impl Pipeline {
         }
         let share = density[[y as usize, x as usize]];
         words.push(match pages {
-            1 => format!("written in {:.0} % of the windows", 100.0 * share),
-            _ => format!("{:.0} % of its {pages} pages a window", 100.0 * share),
+            1 => rate::said(share),
+            _ => format!("{} to each of its {pages} pages", rate::said(share)),
         });
         // What is known of whole cells only is known of the cell of the whole map that it is a part of.
         let (line, whole) = (self.reconstructor.layout(), self.reconstructor.curve());

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::believed::Believed;
 use super::confidence::Confidence;
-use super::gathered::Gathered;
 use super::hottest::Follower;
 use super::picture::Pinned;
 use super::quiet::Quiet;
@@ -16,7 +16,7 @@ use super::zoom::{Grabbed, Zoom};
 use crate::Result;
 use crate::capture::{
     ArmingPolicy, MemoryRegion, PageRange, Rung, SweepArming, SweepRate, TargetInfo, TargetMetrics, Window,
-    range,
+    own_time,
 };
 use crate::map::{AddressLayout, HilbertConfig, LayoutChange, LayoutFile};
 use crate::render::ColorPalette;
@@ -53,10 +53,7 @@ pub struct Pipeline {
     pub(super) reconstructor: CompressedSensingReconstructor,
     /// How much of what is not armed may be armed at a time.
     sweep: SweepRate,
-    /// What the recorder has not been told yet.
-    gathered: Gathered,
-    /// Windows taken.
-    windows: u64,
+    believed: Believed,
     pub(super) confidence: Option<Confidence>,
     pub(super) recorder: TelemetryRecorder,
     pub(super) density: Arc<DensityMap>,
@@ -68,7 +65,6 @@ pub struct Pipeline {
     not_watched: u64,
     /// The line was laid out anew since the last window.
     relaid: bool,
-    pub(super) window_length: Duration,
     quiet: Quiet,
     /// What watching costs the target; `None` where nobody knows.
     cost: Option<TargetMetrics>,
@@ -115,8 +111,7 @@ impl Pipeline {
             palette,
             reconstructor,
             sweep,
-            gathered: Gathered::default(),
-            windows: 0,
+            believed: Believed::default(),
             confidence: None,
             recorder: TelemetryRecorder::new(),
             density,
@@ -124,7 +119,6 @@ impl Pipeline {
             regions: Vec::new(),
             not_watched: 0,
             relaid: false,
-            window_length: Duration::ZERO,
             quiet: Quiet::default(),
             cost: None,
             note: None,
@@ -179,7 +173,7 @@ impl Pipeline {
     /// Forgets all that was seen; the next window, which has the regions, begins at `now` on the watch's clock.
     pub fn restart(&mut self, now: Duration) -> Result<()> {
         self.regions.clear();
-        (self.gathered, self.windows) = (Gathered::default(), 0);
+        self.believed = Believed::default();
         self.confidence = None;
         self.rate = RateControl::new(SamplingConfig::default());
         self.sweep.set(self.rate.rate());
@@ -203,7 +197,7 @@ impl Pipeline {
     /// Takes one window through every room up to telemetry.
     pub fn window(&mut self, window: &Window) -> Result<()> {
         self.affords(window)?;
-        let started = Instant::now();
+        let started = own_time();
         if let Some(regions) = &window.regions {
             self.regions =
                 regions.iter().map(|region| PageRange { start: region.start, end: region.end }).collect();
@@ -219,10 +213,14 @@ impl Pipeline {
             self.reconstructor.set_order(self.order.order())?;
         }
         let density = self.reconstructor.look(&window.written, &window.unseen, window.length);
-        self.confidence = self.reconstructor.doubt().cloned().map(Confidence::of);
+        self.confidence = self.reconstructor.take_doubt().map(Confidence::of);
         if !window.unseen.is_empty() {
-            self.adjustments.extend(self.rate.window(self.accuracy(), self.sweep.allowed()));
+            let (accuracy, allowed) = (self.accuracy(), self.sweep.allowed());
+            self.adjustments.extend(self.rate.window(accuracy, allowed));
             self.sweep.set(self.rate.rate());
+            if allowed <= self.rate.rate() {
+                self.adjustments.extend(self.order.accuracy(accuracy));
+            }
         }
         let relaid = std::mem::take(&mut self.relaid);
         if relaid || density.dim() != self.density.dim() {
@@ -230,16 +228,32 @@ impl Pipeline {
         }
         self.density = Arc::new(density);
         self.tiles = Some(Arc::new(MapTiles::of(&self.density, self.reconstructor.warm())));
-        self.window_length = window.length;
         self.quiet.window(relaid || !window.written.is_empty() || self.confidence.is_some(), window.length);
         let pages = self.worth_showing(self.reconstructor.layout().pages());
-        self.adjustments.extend(self.order.window(started.elapsed(), window.length, pages));
-        self.windows += 1;
+        let took = own_time().saturating_sub(started);
+        self.adjustments.extend(self.order.window(took, window.length, pages));
+        self.quiet.accuracy(self.accuracy().map(|accuracy| accuracy.value));
         let samples = self.samples(window);
-        self.gathered.window(window, &samples, relaid, self.target.page_size);
-        if self.gathered.is_enough() || self.recorder.windows() == 0 {
-            self.record(window);
-        }
+        let adjustments = std::mem::take(&mut self.adjustments);
+        let page_size = self.target.page_size;
+        let layout = self.reconstructor.layout();
+        self.believed.window(window, self.reconstructor.activity(), layout);
+        let seen: u64 = window.written.iter().map(|range| range.pages(page_size)).sum();
+        self.recorder.window(&WindowFacts {
+            written: &window.written,
+            believed: self.believed.pages(),
+            faults: seen as f64 + self.believed.faults(),
+            layout,
+            relaid,
+            threads: &samples,
+            length: window.length,
+            writable_pages: window.writable_pages,
+            unseen_pages: window.unseen.iter().map(|range| range.pages(page_size)).sum(),
+            active_threads: window.active_threads,
+            adjustments: &adjustments,
+            hilbert_order: self.reconstructor.curve().order(),
+            accuracy: self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32),
+        });
         self.look(window, &samples);
         if self.is_idle() {
             self.trail.forget_places();
@@ -259,42 +273,15 @@ impl Pipeline {
         self.is_idle().then_some(self.telemetry().active_threads)
     }
 
+    /// So little of the map is right that the picture says so, and what would be better.
+    pub fn is_poor(&self) -> bool {
+        self.quiet.is_poor()
+    }
+
     /// A change of the map's order or of the sampling rate that is still to be said.
     fn news(&self) -> Option<&TimedAdjustment> {
         let now = self.recorder.now().as_secs_f64();
         self.telemetry().last_adjustment.as_ref().filter(|last| last.at + NEWS > now)
-    }
-
-    /// Tells the recorder what was gathered up to this window.
-    fn record(&mut self, last: &Window) {
-        let gathered = std::mem::take(&mut self.gathered);
-        let page_size = self.target.page_size;
-        let layout = self.reconstructor.layout();
-        let mut written = gathered.written;
-        let mut faults = gathered.faults as f64;
-        if !last.unseen.is_empty() {
-            let activity = self.reconstructor.activity();
-            // What is as likely as not to be written in this time counts as written in it.
-            let addresses = activity.believed().filter_map(|place| layout.address_of(place));
-            written.extend(addresses.map(|start| PageRange::new(start, start + page_size)));
-            range::merge(&mut written);
-            faults += f64::from(gathered.windows) * activity.expected_unseen();
-        }
-        let adjustments = std::mem::take(&mut self.adjustments);
-        self.recorder.window(&WindowFacts {
-            written: &written,
-            faults,
-            layout,
-            relaid: gathered.relaid,
-            threads: &gathered.threads,
-            length: gathered.length,
-            writable_pages: last.writable_pages,
-            unseen_pages: last.unseen.iter().map(|range| range.pages(page_size)).sum(),
-            active_threads: last.active_threads,
-            adjustments: &adjustments,
-            hilbert_order: self.reconstructor.curve().order(),
-            accuracy: self.accuracy().map_or(f32::NAN, |accuracy| accuracy.value as f32),
-        });
     }
 
     /// What capture is to ask which pages to arm, when its budget does not pay for all.
@@ -349,7 +336,7 @@ impl Pipeline {
 
     /// Windows taken so far.
     pub fn windows(&self) -> u64 {
-        self.windows
+        self.recorder.windows()
     }
 
     /// The map as of the last window.
@@ -381,6 +368,16 @@ impl Pipeline {
         }
         if self.follows_hottest() {
             parts.push("stays where the most is written".into());
+        }
+        if self.is_poor() {
+            // Parts, since a line has no room for all of it.
+            parts.push("less than 70 % is right".into());
+            let (all, more) = if self.bounded {
+                ("record it with --exact", "or a larger budget")
+            } else {
+                ("--exact shows all of it", "a larger budget more")
+            };
+            parts.extend([all.into(), more.into()]);
         }
         if self.ended.is_none() && self.is_idle() {
             parts.push("idle".into());
@@ -422,6 +419,8 @@ pub(super) fn accuracy_in_words(accuracy: Option<AccuracyEstimate>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use super::words::POOR;
+
 /// So long nothing was written when a target is called idle. By then what was written before has to have faded, too.
 const IDLE: Duration = Duration::from_secs(1);
 /// The share by which a mean has to move before another number is shown.
 const CLEARLY: f64 = 0.15;
 /// What a window leaves of the mean of those before it.
 const KEPT: f64 = 0.95;
+
+/// By so much the accuracy of a poor map has to be better before it is called poor no more.
+const AGAIN: f64 = 0.05;
 
 /// How long nothing was written, and how often is looked: the second changes with every late window, and is shown when it changes for good.
 #[derive(Debug, Default, Clone)]
@@ -17,6 +22,8 @@ pub(super) struct Quiet {
     length: Option<f64>,
     /// As it is shown.
     shown: Option<f64>,
+    /// Too little of the map is right.
+    poor: bool,
 }
 
 impl Quiet {
@@ -37,6 +44,17 @@ impl Quiet {
         if self.shown.is_none_or(|shown| (mean / shown - 1.0).abs() > CLEARLY) {
             self.shown = Some(mean);
         }
+    }
+
+    /// Takes the accuracy of the map; a dash is no complaint.
+    pub(super) fn accuracy(&mut self, value: Option<f64>) {
+        let enough = if self.poor { POOR + AGAIN } else { POOR };
+        self.poor = value.is_some_and(|value| value < enough);
+    }
+
+    /// So little of the map is right that it has to be said.
+    pub(super) fn is_poor(&self) -> bool {
+        self.poor
     }
 
     /// Nothing was written for a while.
@@ -78,6 +96,19 @@ mod tests {
         }
         assert!(["10/s", "11/s"].contains(&window(100_000).as_str()));
         assert!(!quiet.is_idle());
+    }
+
+    #[test]
+    fn a_poor_map_is_called_so_and_not_by_turns() {
+        let mut quiet = Quiet::default();
+        let said = [0.71, 0.69, 0.71, 0.74, 0.76, 0.71].map(|value| {
+            quiet.accuracy(Some(value));
+            quiet.is_poor()
+        });
+        assert_eq!(said, [false, true, true, true, false, false]);
+        quiet.accuracy(Some(0.1));
+        quiet.accuracy(None);
+        assert!(!quiet.is_poor(), "nobody knows");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ndarray::Axis;
 
@@ -16,9 +15,9 @@ use crate::telemetry::{History, PhaseDetector, REGIME_ORDER, Regime, TelemetryRe
 
 /// The waterfall has 2^9 columns and rows.
 pub(super) const WATERFALL_ORDER: u32 = 9;
-/// Windows of a volume.
+/// Steps of a volume.
 const LAYERS: usize = 64;
-/// Windows of the strip of time.
+/// Steps of the strip of time.
 const STRIP: usize = 120;
 /// Below this share of the heaviest write, what a thread wrote is forgotten.
 const FADED: f32 = 1e-3;
@@ -56,7 +55,8 @@ pub(super) fn phases(recorder: &TelemetryRecorder) -> Own {
     let before = last.map_or_else(|| Arc::clone(&after), |change| regime_map(&change.before));
     let since = last.map(|change| recorder.now().saturating_sub(change.at));
     let density = Arc::clone(&after);
-    let scene = Scene::Phases(Arc::new(PhaseField { before, after, strip, since }));
+    let span = shown.iter().map(|row| row.length).sum();
+    let scene = Scene::Phases(Arc::new(PhaseField { before, after, strip, span, since }));
     Own { scene, density, order: REGIME_ORDER }
 }
 
@@ -77,13 +77,8 @@ fn on_plane(order: u32, values: impl Iterator<Item = f32>) -> DensityMap {
 }
 
 /// The last avalanche on the map of the density.
-pub(super) fn avalanche(
-    recorder: &TelemetryRecorder,
-    layout: &AddressLayout,
-    curve: &HilbertCurve,
-    window: Duration,
-) -> Scene {
-    let avalanches = recorder.avalanches();
+pub(super) fn avalanche(recorder: &TelemetryRecorder, layout: &AddressLayout, curve: &HilbertCurve) -> Scene {
+    let (avalanches, window) = (recorder.avalanches(), recorder.step_length());
     let side = curve.size();
     let cells = curve.cells() as u32;
     let mut ages = vec![UNREACHED; cells as usize];
@@ -103,14 +98,14 @@ pub(super) fn avalanche(
             .page_of(avalanche.epicentre)
             .map(|place| curve.d2xy(*layout.cells_of_page(place, cells).start()));
     }
-    let windows = |time: Duration| (time.as_secs_f64() / window.as_secs_f64().max(1e-3)).ceil() as u32;
-    let ended = avalanches.ended().map(|one| (one.size, windows(one.duration()))).collect();
+    let ended = avalanches.ended().map(|one| (one.size, one.duration())).collect();
     let active = avalanches.current().is_some();
     Scene::Avalanche(Arc::new(AvalancheField { ages, epicentre, active, ended }))
 }
 
-/// The last windows over the line, the newest first.
-pub(super) fn waterfall(recorder: &TelemetryRecorder, cursor: Option<u32>, window: Duration) -> Own {
+/// The last steps of time over the line, the newest first.
+pub(super) fn waterfall(recorder: &TelemetryRecorder, cursor: Option<u32>) -> Own {
+    let window = recorder.step_length();
     let side = 1usize << WATERFALL_ORDER;
     let history = recorder.history();
     let mut lines = DensityMap::zeros((side, side));
@@ -130,8 +125,9 @@ pub(super) fn waterfall(recorder: &TelemetryRecorder, cursor: Option<u32>, windo
     }
 }
 
-/// The last windows over the plane of the curve, the newest first.
-pub(super) fn volume(recorder: &TelemetryRecorder, orbit: Orbit, window: Duration) -> Scene {
+/// The last steps of time over the plane of the curve, the newest first.
+pub(super) fn volume(recorder: &TelemetryRecorder, orbit: Orbit) -> Scene {
+    let window = recorder.step_length();
     let history = recorder.history();
     let rows = history.len();
     let side = (History::CELLS as f64).sqrt() as usize;

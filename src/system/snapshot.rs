@@ -11,6 +11,7 @@ use ndarray_npy::WriteNpyExt as _;
 use serde::Serialize;
 
 use super::pipeline::accuracy_in_words;
+use super::words::poor;
 use super::{Pipeline, Subject, View, memory};
 use crate::capture::recording::Replay;
 use crate::capture::{
@@ -372,6 +373,9 @@ impl fmt::Display for SnapshotReport {
             accuracy_in_words(self.accuracy),
             telemetry.sampling_rate
         )?;
+        if let Some(poor) = poor(self.accuracy.map(|accuracy| accuracy.value)) {
+            writeln!(f, "  poor      {poor}")?;
+        }
         for change in &self.phases {
             writeln!(f, "  phase     changed at {:.1} s", change.at)?;
         }

@@ -2,6 +2,15 @@
 
 use std::time::Duration;
 
+/// Below this accuracy a picture says that it is poor, and what would be better.
+pub(in crate::system) const POOR: f64 = 0.7;
+
+/// What is said of a poor map in lines of words, where there is one.
+pub(crate) fn poor(accuracy: Option<f64>) -> Option<&'static str> {
+    let said = "less than 70 % of the map is right: --exact shows all of it, a larger --slowdown-budget more";
+    accuracy.filter(|value| *value < POOR).map(|_| said)
+}
+
 /// 1234567 as "1 234 567", with narrow no-break spaces as ISO 80000-1 asks.
 pub(in crate::system) fn thousands(number: u64) -> String {
     let digits = number.to_string();

@@ -11,11 +11,11 @@ use crate::map::{HilbertCapability as _, HilbertSkilling};
 pub const HISTORY_ORDER: u32 = 5;
 /// Cells of a row.
 const CELLS: usize = 1 << (2 * HISTORY_ORDER);
-/// What the rows may take, bytes: half an hour at ten windows a second.
+/// What the rows may take, bytes: half an hour at ten a second.
 const BYTES: usize = 36 << 20;
 const ROWS: usize = BYTES / (CELLS * size_of::<u16>());
 
-/// The numbers of one window.
+/// The numbers of one step of time: a window, or several that are shorter than that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryRow {
     /// When it began.
@@ -59,6 +59,13 @@ impl History {
         let cells = shares.iter().copied().chain(std::iter::repeat(0.0)).take(CELLS);
         self.shares.extend(cells.map(|share| (share * f32::from(u16::MAX)).round() as u16));
         self.rows.push_back(HistoryRow { line: self.line, ..row });
+    }
+
+    /// Takes the newest row out again.
+    pub(super) fn pop(&mut self) {
+        if self.rows.pop_back().is_some() {
+            self.shares.truncate(self.rows.len() * CELLS);
+        }
     }
 
     /// The pages have other places from now on.

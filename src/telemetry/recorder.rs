@@ -12,7 +12,7 @@ use super::phase::PhaseDetector;
 use super::profile::profile;
 use super::threads::{ThreadSample, ThreadTracker};
 use super::touched::Touched;
-use crate::capture::PageRange;
+use crate::capture::{PageRange, range};
 use crate::map::AddressLayout;
 use crate::sensing::Adjustment;
 
@@ -56,6 +56,8 @@ pub struct TimedAdjustment {
 pub struct WindowFacts<'a> {
     /// The pages written in it, sorted and disjoint.
     pub written: &'a [PageRange],
+    /// Pages that were not seen, and that are as likely as not to be written in a step of time: sorted, disjoint.
+    pub believed: &'a [PageRange],
     /// Write faults: each page is one in each look that found it written, or is taken to be where it was not armed.
     pub faults: f64,
     /// The line that they lie on.
@@ -82,12 +84,39 @@ pub struct WindowFacts<'a> {
 
 /// Time over which rates are averaged: long enough to read, short enough to follow.
 const RATE_SPAN: Duration = Duration::from_secs(1);
-/// The most rows that a window is in the history.
+/// What patterns are told by and the history goes by; longer windows are steps of their own.
+const STEP: Duration = Duration::from_millis(100);
+/// The most rows that a silent window is in the history.
 const STEPS: f64 = 64.0;
+/// Rows that the length of a step is the mean of.
+const LATELY: usize = 64;
 /// How long a phase transition is news.
 const NEWS: Duration = Duration::from_secs(2);
 /// Adjustments that are kept.
 const ADJUSTMENTS: usize = 64;
+
+/// What was written since it began.
+#[derive(Debug, Clone, Default)]
+struct Step {
+    from: Duration,
+    length: Duration,
+    /// Sorted, disjoint.
+    written: Vec<PageRange>,
+    /// How many of these pages had never been written.
+    new: u64,
+}
+
+impl Step {
+    fn add(&mut self, window: &HistoryRow, written: &[PageRange]) {
+        self.length += window.length;
+        self.new += window.new;
+        let before = !self.written.is_empty();
+        self.written.extend_from_slice(written);
+        if before && !written.is_empty() {
+            range::merge(&mut self.written);
+        }
+    }
+}
 
 /// Keeps [`GlassRamTelemetry`] up to date, and what its detectors and the history know.
 #[derive(Debug, Clone, Default)]
@@ -96,10 +125,14 @@ pub struct TelemetryRecorder {
     /// Written pages and length of each window of the last [`RATE_SPAN`].
     recent: VecDeque<(f64, Duration)>,
     windows: u64,
-    /// Length of a window in which something was written.
+    /// Length of a step in which something was written.
     usual: Duration,
     /// The end of the last window.
     now: Duration,
+    /// The step of time that is going on, and whether the history has a row of it already.
+    step: Step,
+    begun: bool,
+    /// What was written in the one before.
     written: Vec<PageRange>,
     touched: Touched,
     avalanches: AvalancheDetector,
@@ -134,19 +167,9 @@ impl TelemetryRecorder {
             self.phases.relaid();
             self.history.relaid();
         }
-        let mut map = vec![0.0; PhaseDetector::CELLS];
-        profile(layout, written, &mut map);
-        let features = Features::of(layout, written, &self.written, length);
-        self.phases.window(from, to, &features, map);
-        let mut shares = [0.0; History::CELLS];
-        profile(layout, written, &mut shares);
         let row = HistoryRow { from, length, written: pages(written), new: pages(&new), line: 0 };
-        for row in self.rows(row) {
-            self.history.push(row, &shares);
-        }
+        self.step(&row, facts);
         self.threads.window(facts.threads, layout.pages(), 1 << (2 * facts.hilbert_order));
-        self.written.clear();
-        self.written.extend_from_slice(written);
         for &adjustment in facts.adjustments {
             if self.adjustments.len() == ADJUSTMENTS {
                 self.adjustments.pop_front();
@@ -169,7 +192,49 @@ impl TelemetryRecorder {
         };
     }
 
-    /// A window as rows of the history. A target that sleeps has longer windows, and rows are steps of time: one in which nothing was
+    /// A window is a part of a step of time, or the whole of it: patterns and the history go by steps, so that they say the same
+    /// however often is looked.
+    fn step(&mut self, window: &HistoryRow, facts: &WindowFacts<'_>) {
+        let layout = facts.layout;
+        if std::mem::replace(&mut self.begun, true) {
+            self.history.pop();
+        } else {
+            self.step = Step { from: window.from, ..Step::default() };
+        }
+        self.step.add(window, facts.written);
+        // The next window would be more over it than this one is short of it.
+        let ends = self.step.length + window.length.min(STEP) / 2 >= STEP;
+        if ends && !facts.believed.is_empty() {
+            self.step.written.extend_from_slice(facts.believed);
+            range::merge(&mut self.step.written);
+        }
+        let Step { from, length, ref written, new } = self.step;
+        let mut shares = [0.0; History::CELLS];
+        profile(layout, written, &mut shares);
+        let row =
+            HistoryRow { from, length, written: range::pages(written, layout.page_size()), new, line: 0 };
+        if !ends {
+            return self.history.push(row, &shares);
+        }
+        for row in self.rows(row) {
+            self.history.push(row, &shares);
+        }
+        let mut map = vec![0.0; PhaseDetector::CELLS];
+        profile(layout, &self.step.written, &mut map);
+        let features = Features::of(layout, &self.step.written, &self.written, length);
+        self.phases.window(from, from + length, &features, map);
+        self.written = std::mem::take(&mut self.step.written);
+        self.begun = false;
+    }
+
+    /// Length of the steps of time that the history goes by: a tenth of a second, or a window where that is longer.
+    pub fn step_length(&self) -> Duration {
+        let last = self.history.rows().rev().skip(usize::from(self.begun)).take(LATELY);
+        let (sum, count) = last.fold((Duration::ZERO, 0), |(sum, count), row| (sum + row.length, count + 1));
+        if count == 0 { STEP } else { sum / count }
+    }
+
+    /// A step as rows of the history. A target that sleeps has longer windows, and rows are steps of time: one in which nothing was
     /// written is as many as there were, had it been awake.
     fn rows(&mut self, row: HistoryRow) -> impl Iterator<Item = HistoryRow> + use<> {
         if row.written > 0 || self.usual.is_zero() || row.length < self.usual {
@@ -203,7 +268,8 @@ impl TelemetryRecorder {
     pub fn weight_with(&self, written: usize) -> usize {
         // Those known, which are copied while they grow; those of the window that are new, and all of it
         // until the next.
-        size_of::<PageRange>() * (3 * (self.touched.stretches() + written) + 2 * written)
+        size_of::<PageRange>()
+            * (3 * (self.touched.stretches() + written) + 2 * written + self.step.written.len())
     }
 
     /// The state as of the last window.
@@ -268,6 +334,7 @@ mod tests {
     fn facts<'a>(layout: &'a AddressLayout, written: &'a [PageRange], millis: u64) -> WindowFacts<'a> {
         WindowFacts {
             written,
+            believed: &[],
             faults: written.iter().map(|range| range.pages(PAGE)).sum::<u64>() as f64,
             layout,
             relaid: false,
@@ -283,11 +350,43 @@ mod tests {
     }
 
     #[test]
+    fn patterns_and_the_history_are_the_same_however_often_is_looked() {
+        let layout = layout();
+        let run = |windows: u64| {
+            let mut recorder = TelemetryRecorder::new();
+            for step in 0..200u64 {
+                // A stretch that is written wholly in each step, a sixth of it at a time, and that goes elsewhere once.
+                let (first, count) = if step < 100 { (60, 60) } else { (560, 240) };
+                for part in 0..windows {
+                    let each = count / windows;
+                    let written = [pages(first + part * each, each)];
+                    let length = Duration::from_millis(100) / windows as u32;
+                    recorder.window(&WindowFacts { length, ..facts(&layout, &written, 0) });
+                }
+            }
+            recorder
+        };
+        let (seldom, often) = (run(1), run(6));
+        assert_eq!((seldom.history().len(), often.history().len()), (200, 200));
+        for at in [0, 99, 150] {
+            assert!(seldom.history().shares(at).eq(often.history().shares(at)), "row {at}");
+        }
+        assert!(often.step_length().abs_diff(STEP) < Duration::from_millis(1));
+        let changes = |recorder: &TelemetryRecorder| -> Vec<u128> {
+            recorder.phases().changes().map(|change| change.at.as_millis().div_ceil(100)).collect()
+        };
+        assert_eq!(changes(&often), changes(&seldom));
+        assert_eq!(changes(&often).len(), 1);
+    }
+
+    #[test]
     fn rows_of_the_history_are_steps_of_time_however_long_a_silent_window_is() {
         let layout = layout();
         let mut recorder = TelemetryRecorder::new();
         let written = [pages(3, 1)];
-        for (millis, wrote) in [(20, true), (20, false), (250, false), (260, true), (20, true), (41, false)] {
+        for (millis, wrote) in
+            [(100, true), (100, false), (1250, false), (1300, true), (100, true), (205, false)]
+        {
             recorder.window(&facts(&layout, if wrote { &written } else { &[] }, millis));
         }
         let rows: Vec<_> = recorder.history().rows().collect();

@@ -17,28 +17,54 @@ use memory_glass::render::ColorPalette;
 use memory_glass::system::Pipeline;
 use nix::time::{ClockId, clock_gettime};
 use support::laid::Laid;
-use support::{PAGE, Target, mappings, window};
+use support::{PAGE, Target, window};
 
 /// Mappings that are written in each window.
 const WRITTEN: u64 = 200;
 
+/// Which mappings a target writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    /// Two fronts, each a little further in each window.
+    Near,
+    /// As near, while mappings come, go and are replaced.
+    Changing,
+    /// All over. The kernel takes 0.2 µs for each mapping that is looked at, so the whole of them does not go into a sixtieth of a second.
+    Scattered,
+}
+
+impl Writes {
+    /// In this window, of so many: where each begins, how many, and every which.
+    fn of(self, turn: u64, count: u64) -> [(u64, u64, u64); 2] {
+        let half = count / 2;
+        let (written, step) = match self {
+            Writes::Scattered => (WRITTEN / 2, (half - 16) / (WRITTEN / 2)),
+            _ => (WRITTEN.min(half / 2) / 2, 1),
+        };
+        let room = half - 8 - written * step + 1;
+        let first = turn * 37 % room.max(1);
+        [(first, written, step), (half + 4 + first, written, step)]
+    }
+}
+
 fn main() -> ExitCode {
     let seconds = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(2);
-    let only: Vec<String> = std::env::args().skip(1).collect();
+    let only = std::env::args().skip(1).find(|word| word.starts_with(char::is_uppercase)).unwrap_or_default();
     println!(
-        "{:<40}{:>10}{:>8}{:>8}{:>12}{:>12}{:>12}{:>12}",
+        "{:<50}{:>8}{:>6}{:>7}{:>12}{:>12}{:>12}{:>12}",
         "", "windows", "lost", "wrong", "capture, ms", "most", "map, ms", "most"
     );
     let mut bad = 0;
     for laid in Laid::ALL {
         for rows in [1_000, 10_000, 64_000] {
-            for changing in [false, true] {
-                for length in [100.0, 1000.0 / 60.0] {
-                    let name = format!("{laid:?}-{rows}-{}-{length:.0}", if changing { "c" } else { "s" });
-                    if !only.is_empty() && !only.iter().any(|only| name.starts_with(only.as_str())) {
-                        continue;
+            for writes in [Writes::Near, Writes::Changing, Writes::Scattered] {
+                let lengths: &[f64] =
+                    if writes == Writes::Scattered { &[100.0] } else { &[100.0, 1e3 / 60.0] };
+                for length in lengths {
+                    let name = format!("{laid:?}, {rows} mappings, {writes:?}, {length:.1} ms");
+                    if name.starts_with(&only) {
+                        bad += of(laid, rows / laid.rows(), writes, *length, seconds, &name);
                     }
-                    bad += of(laid, rows, changing, length, seconds);
                 }
             }
         }
@@ -47,9 +73,8 @@ fn main() -> ExitCode {
 }
 
 /// Windows of one target that are lost or wrong.
-fn of(laid: Laid, rows: u64, changing: bool, length: f64, seconds: u64) -> u64 {
+fn of(laid: Laid, count: u64, writes: Writes, length: f64, seconds: u64, name: &str) -> u64 {
     let mut target = Target::start("obey");
-    let count = rows / laid.rows();
     let kind = Laid::ALL.iter().position(|known| *known == laid).expect("one of them");
     let base = target.ask(&format!("lay {kind} {count}"));
     let config = MonitorConfig::exact();
@@ -61,7 +86,6 @@ fn of(laid: Laid, rows: u64, changing: bool, length: f64, seconds: u64) -> u64 {
         ColorPalette::default(),
     )
     .expect("a pipeline");
-    let table = mappings(target.pid());
     for _ in 0..3 {
         pipeline.window(&window(&mut monitor)).expect("taken");
     }
@@ -71,12 +95,11 @@ fn of(laid: Laid, rows: u64, changing: bool, length: f64, seconds: u64) -> u64 {
     let (mut capture, mut map) = (Vec::new(), Vec::new());
     let mut end = Instant::now() + length;
     for turn in 0..windows {
-        let (first, step) = (turn % 7, count / WRITTEN);
-        let half = count / 2;
-        target.ask(&format!("touch {first} {} {step}", half.saturating_sub(first).div_ceil(step)));
-        let behind = half + 4 + first;
-        target.ask(&format!("touch {behind} {} {step}", (count - behind).div_ceil(step)));
-        if changing {
+        let written = writes.of(turn, count);
+        for (first, count, step) in written {
+            target.ask(&format!("touch {first} {count} {step}"));
+        }
+        if writes == Writes::Changing {
             target.ask(&format!("lay-again {}", count / 2 + turn / 2 % 3));
             target.ask(&format!("{} {}", ["take-away", "lay-again"][turn as usize % 2], count / 2 + 3));
         }
@@ -87,33 +110,26 @@ fn of(laid: Laid, rows: u64, changing: bool, length: f64, seconds: u64) -> u64 {
         pipeline.window(&found).expect("taken");
         capture.push(taken - begun);
         map.push(cpu() - taken);
-        let written = (first..half).step_by(step as usize).chain((behind..count).step_by(step as usize));
-        wrong += u64::from(!holds(&found, base, laid, written));
+        let mut written =
+            written.into_iter().flat_map(|(first, count, step)| (0..count).map(move |at| first + at * step));
+        wrong += u64::from(!written.all(|at| holds(&found, base + at * laid.stride())));
         end += length;
         while end < Instant::now() {
             (end, lost) = (end + length, lost + 1);
         }
     }
-    let name = format!(
-        "{laid:?}, {table} mappings, {:.0} ms{}",
-        1e3 * length.as_secs_f64(),
-        if changing { ", changing" } else { "" }
-    );
     let ([capture, most_capture], [map, most_map]) = (of_times(capture), of_times(map));
     println!(
-        "{name:<40}{windows:>10}{lost:>8}{wrong:>8}{capture:>12.2}{most_capture:>12.2}{map:>12.2}{most_map:>12.2}"
+        "{name:<50}{windows:>8}{lost:>6}{wrong:>7}{capture:>12.2}{most_capture:>12.2}{map:>12.2}{most_map:>12.2}"
     );
     lost + wrong
 }
 
-/// Whether all of these mappings are in the window.
-fn holds(window: &Window, base: u64, laid: Laid, mut written: impl Iterator<Item = u64>) -> bool {
-    written.all(|at| {
-        let page = base + at * laid.stride();
-        let page = PageRange::new(page, page + PAGE);
-        let behind = window.written.partition_point(|range| range.end <= page.start);
-        window.written.get(behind).is_some_and(|range| range.intersection(&page) == Some(page))
-    })
+/// Whether the page at this address is in the window.
+fn holds(window: &Window, address: u64) -> bool {
+    let page = PageRange::new(address, address + PAGE);
+    let behind = window.written.partition_point(|range| range.end <= page.start);
+    window.written.get(behind).is_some_and(|range| range.intersection(&page) == Some(page))
 }
 
 /// Processor time of this thread in milliseconds.

@@ -285,7 +285,7 @@ fn numbers(round: u32) -> Vec<(&'static str, String)> {
         ("slowdown", format!("≈ 1.0{}×", round % 10)),
         ("threads", "6".into()),
         ("rung", "wp-async".into()),
-        ("window", "100 ms".into()),
+        ("looks", "60/s".into()),
     ]
     .into()
 }

@@ -16,7 +16,7 @@ plain() {
     if [[ -z ${XDG_CONFIG_HOME:-} ]]; then
         export XDG_CONFIG_HOME=/tmp/plain
         mkdir -p "$XDG_CONFIG_HOME/memory-glass"
-        printf 'outlines = false\nslowdown-budget = 1000\n' >"$XDG_CONFIG_HOME/memory-glass/config.toml"
+        printf 'outlines = false\nanimation = false\nexact = true\n' >"$XDG_CONFIG_HOME/memory-glass/config.toml"
     fi
 }
 

@@ -190,7 +190,7 @@ pub fn caption(order: u32) -> Caption {
             ("slowdown", "≈ 1.02×"),
             ("threads", "6"),
             ("rung", "wp-async"),
-            ("window", "100 ms"),
+            ("looks", "60/s"),
         ]
         .map(|(name, value)| (name, value.to_owned()))
         .into(),
@@ -358,8 +358,8 @@ pub fn scene(mode: GlassRamVisualizationMode, order: u32) -> Scene {
                     change: (t == 60).then_some(0.98),
                 })
                 .collect();
-            let since = Some(Duration::from_secs(6));
-            Scene::Phases(Arc::new(PhaseField { before: mean(10), after: mean(80), strip, since }))
+            let (span, since) = (Duration::from_secs(12), Some(Duration::from_secs(6)));
+            Scene::Phases(Arc::new(PhaseField { before: mean(10), after: mean(80), strip, span, since }))
         }
         GlassRamVisualizationMode::MemoryAvalanche => {
             // It begins at 0.45 and goes both ways along the line, faster upwards.
@@ -371,7 +371,9 @@ pub fn scene(mode: GlassRamVisualizationMode, order: u32) -> Scene {
                     ages[at(f64::from(d) / f64::from(n * n)) as usize] = 24 - (reach * 24.0) as u32;
                 }
             }
-            let ended = (0..40u64).map(|one| (1 << (one * one / 150), one as u32 % 7 + 1)).collect();
+            let ended = (0..40u64)
+                .map(|one| (1 << (one * one / 150), Duration::from_millis(one % 7 * 100 + 100)))
+                .collect();
             let (x, y) = cell(order, (0.45 * f64::from(n * n)) as u64);
             let epicentre = Some((x as u32, y as u32));
             Scene::Avalanche(Arc::new(AvalancheField { ages, epicentre, active: true, ended }))

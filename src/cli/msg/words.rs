@@ -9,6 +9,7 @@ use crate::ipc::{
     AddressRange, Candidate, Event, Keyboard, Latency, Look, MapPath, Output, Overlay, Program, ReplayState,
     Response, State, Target, Telemetry, Window,
 };
+use crate::system::poor;
 
 pub(super) fn words(response: &Response, all: bool) -> String {
     match response {
@@ -234,6 +235,9 @@ fn telemetry_words(telemetry: &Telemetry) -> String {
         telemetry.reconstruction_accuracy.map_or("–".into(), |share| format!("{:.1} %", 100.0 * share)),
         telemetry.sampling_rate,
     );
+    if let Some(poor) = poor(telemetry.reconstruction_accuracy.map(f64::from)) {
+        let _ = writeln!(text, "  poor      {poor}");
+    }
     if let Some(share) = telemetry.armed_share.filter(|share| *share < 1.0) {
         let _ = writeln!(text, "  armed     {:.1} % of the hot pages, as the budget allows", 100.0 * share);
     }

@@ -5,9 +5,8 @@
 //! hysteresis: what makes one move is not undone by the same amount in the other direction, and every move is given the time to
 //! show in what it is judged by.
 //!
-//! The order does not follow the accuracy. Where samples are too few, the errors of neighbouring cells have the same sign, so that
-//! cells of four times the size are truer by hardly anything (of six recorded programs at 2.5 % of the pages, none
-//! gained three points by one order less), and what one looks for is gone. It is the rate that buys accuracy.
+//! Under a budget it is the rate that buys accuracy. Where the budget allows no more of it and too little of the map is right, the
+//! order goes down: errors of pages that have nothing to do with each other cancel out in cells of four times as many.
 
 mod order;
 mod rate;
@@ -30,7 +29,7 @@ pub enum Adjusted {
         /// From now on.
         to: u32,
     },
-    /// The faults a window that samples may cost, as a share of the pages.
+    /// The share of the pages that are not armed which may be armed at the end of a window.
     Rate {
         /// Before.
         from: f64,
@@ -55,6 +54,8 @@ pub enum AdjustmentReason {
     AccuracyBelowGoal,
     /// It was above it, and fewer faults may do.
     AccuracyAboveGoal,
+    /// The budget allows no more.
+    BudgetSpent,
 }
 
 /// One change of order or rate.
@@ -76,6 +77,7 @@ impl fmt::Display for AdjustmentReason {
             Self::MapQuickAgain => "the map is quick again",
             Self::AccuracyBelowGoal => "accuracy below its goal",
             Self::AccuracyAboveGoal => "accuracy above its goal",
+            Self::BudgetSpent => "the budget allows no more",
         })
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Adjusted, Adjustment, AdjustmentReason};
 use crate::map::HilbertConfig;
+use crate::sensing::AccuracyEstimate;
 
 /// The line may be so much longer or shorter than an order is for before another is taken.
 const SLACK: f64 = 0.125;
@@ -15,6 +16,13 @@ const QUICK: f64 = 0.05;
 const KEPT: f64 = 0.9;
 /// Windows that an order is kept at least after it has changed for its time.
 const SETTLE: u32 = 32;
+/// A map that is less true than this for sure, for so many windows, is made coarser...
+const TOO_WRONG: f64 = 0.8;
+const WRONG_FOR: u32 = 120;
+/// ...by so many orders at most...
+const COARSER: u32 = 2;
+/// ...and finer again when it is truer than this.
+const TRUE: f64 = 0.98;
 
 /// Chooses the order of a map: the largest whose cells are at least a page, within the limits, as far as there is the time for it.
 #[derive(Debug, Clone)]
@@ -28,13 +36,17 @@ pub struct OrderControl {
     /// The mean share of the window that the map takes; `None` until a window was timed at this order.
     share: Option<f64>,
     windows: u32,
+    /// By so many orders the map is coarser for its accuracy, and for how many windows it has asked to be coarser, or finer.
+    coarser: u32,
+    wrong: u32,
+    right: u32,
 }
 
 impl OrderControl {
     /// No line seen yet.
     pub fn new(config: HilbertConfig) -> Self {
         let (order, ceiling) = (config.order_for(0), config.max_order);
-        Self { config, order, begun: false, ceiling, share: None, windows: 0 }
+        Self { config, order, begun: false, ceiling, share: None, windows: 0, coarser: 0, wrong: 0, right: 0 }
     }
 
     /// The order as it is now.
@@ -80,9 +92,28 @@ impl OrderControl {
             self.ceiling = self.order - 1;
             return self.to(self.ceiling, AdjustmentReason::MapTooSlow);
         }
-        if share < QUICK && self.order == self.ceiling && self.ceiling < self.config.order_for(pages) {
+        let quick = share < QUICK && self.coarser == 0;
+        if quick && self.order == self.ceiling && self.ceiling < self.config.order_for(pages) {
             self.ceiling += 1;
             return self.to(self.ceiling, AdjustmentReason::MapQuickAgain);
+        }
+        None
+    }
+
+    /// Takes the accuracy of a window's map, where the budget allows no more samples than there are.
+    pub fn accuracy(&mut self, accuracy: Option<AccuracyEstimate>) -> Option<Adjustment> {
+        let accuracy = accuracy.filter(|_| self.config.adaptive)?;
+        self.wrong = if accuracy.high < TOO_WRONG { self.wrong + 1 } else { 0 };
+        self.right = if accuracy.low > TRUE { self.right + 1 } else { 0 };
+        if self.wrong >= WRONG_FOR && self.coarser < COARSER && self.order > self.config.min_order {
+            (self.wrong, self.coarser) = (0, self.coarser + 1);
+            self.ceiling = self.order - 1;
+            return self.to(self.ceiling, AdjustmentReason::AccuracyBelowGoal);
+        }
+        if self.right >= WRONG_FOR && self.coarser > 0 {
+            (self.right, self.coarser) = (0, self.coarser - 1);
+            self.ceiling += 1;
+            return self.to((self.order + 1).min(self.ceiling), AdjustmentReason::AccuracyAboveGoal);
         }
         None
     }
@@ -144,6 +175,29 @@ mod tests {
         // At 20 ns a cell, order 9 takes a twentieth: not yet. At 10 ns it does.
         assert_eq!(run(20, 500), []);
         assert_eq!(run(10, 500), [order(9, 10, AdjustmentReason::MapQuickAgain).unwrap()]);
+    }
+
+    #[test]
+    fn a_map_that_is_wrong_for_long_is_made_coarser_and_one_that_is_true_finer_again() {
+        let (mut control, pages) = (OrderControl::new(HilbertConfig::default()), 1 << 16);
+        control.line(pages);
+        let of = |value: f64| Some(AccuracyEstimate { value, low: value - 0.005, high: value + 0.005 });
+        let mut run = |value: f64, windows: u32| -> Vec<Adjustment> {
+            (0..windows).filter_map(|_| control.accuracy(of(value))).collect()
+        };
+        assert_eq!(run(0.9, 1000), []);
+        assert_eq!(run(0.6, 60), [], "not for long");
+        assert_eq!(run(0.9, 1), []);
+        let coarser = [
+            order(8, 7, AdjustmentReason::AccuracyBelowGoal).unwrap(),
+            order(7, 6, AdjustmentReason::AccuracyBelowGoal).unwrap(),
+        ];
+        assert_eq!(run(0.6, 1000), coarser, "twice at most");
+        let finer = [
+            order(6, 7, AdjustmentReason::AccuracyAboveGoal).unwrap(),
+            order(7, 8, AdjustmentReason::AccuracyAboveGoal).unwrap(),
+        ];
+        assert_eq!(run(0.99, 1000), finer);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The rate of the samples.
 
 use super::{Adjusted, Adjustment, AdjustmentReason};
-use crate::sensing::{AccuracyEstimate, ESTIMATE_WINDOWS, LEAST_BUDGET, SensingError};
+use crate::sensing::{AccuracyEstimate, LEAST_BUDGET, SensingError};
 
 /// The accuracy that is aimed at: below it more is sampled...
 const GOAL: f64 = 0.98;
@@ -10,13 +10,15 @@ const MORE_THAN_ENOUGH: f64 = 0.99;
 /// A step up, and one down.
 const UP: f64 = 2.0;
 const DOWN: f64 = std::f64::consts::FRAC_1_SQRT_2;
-/// Windows after which the estimate is all of the rate as it is.
-const SETTLE: u32 = ESTIMATE_WINDOWS as u32;
+/// Where the budget allows so much less than the rate, the rate is what it allows.
+const HELD: f64 = 0.7;
+/// Windows after which the estimate is mostly of the rate as it is: a second of them.
+const SETTLE: u32 = 60;
 /// The longest time for which a rate is kept that had to be raised, windows.
 const LONGEST: u32 = 64 * SETTLE;
 
-/// How densely pages are sampled where not all can be. Rates are the faults that a window may cost, as a share of the pages: a page
-/// that is armed costs one only when it is written.
+/// How densely pages are sampled where not all can be. A rate is the share of the pages that are not armed which is armed at the end of a
+/// window: at 0.1, each page has its turn every ten windows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplingConfig {
     /// The rate at the start, and all along where it is not adapted.
@@ -65,8 +67,9 @@ impl SamplingConfig {
     }
 }
 
-/// Moves the rate between its limits: up when the accuracy is below its goal for sure, down when it is above for sure. A rate that
-/// turned out too low is not tried again for a while, which grows with every time.
+/// Moves the rate between its limits: up when the accuracy is below its goal for sure and the budget allows it, down when it is above for
+/// sure, and to what the budget allows where that is less. A rate that turned out too low is not tried again for a while, which grows with
+/// every time.
 #[derive(Debug, Clone)]
 pub struct RateControl {
     config: SamplingConfig,
@@ -84,7 +87,7 @@ impl RateControl {
         Self { config, rate, windows: 0, patience: SETTLE, went_down: false }
     }
 
-    /// Faults that a window may cost, as a share of the pages.
+    /// The share of the pages that are not armed which may be armed at the end of a window.
     pub fn rate(&self) -> f64 {
         self.rate
     }
@@ -101,6 +104,9 @@ impl RateControl {
                 self.patience = (2 * self.patience).min(LONGEST);
             }
             return self.to((spent * UP).min(most), AdjustmentReason::AccuracyBelowGoal);
+        }
+        if accuracy.high < GOAL && self.windows >= SETTLE && allowed.max(least) < HELD * self.rate {
+            return self.to(allowed.max(least), AdjustmentReason::BudgetSpent);
         }
         if accuracy.low > MORE_THAN_ENOUGH && self.windows >= self.patience && spent > least {
             self.went_down = true;
@@ -143,17 +149,21 @@ mod tests {
         assert_eq!(changes.len(), 4, "0.2, 0.4, 0.8, 1");
         assert_eq!(control.rate(), 1.0);
         let mut control = RateControl::new(SamplingConfig::default());
-        assert_eq!(run(&mut control, 400, 0.05, |_| 0.9), [], "the budget allows no more");
+        let held = run(&mut control, 400, 0.05, |_| 0.9);
+        assert_eq!(held.len(), 1, "the budget allows no more: {held:?}");
+        assert_eq!((held[0].reason, control.rate()), (AdjustmentReason::BudgetSpent, 0.05));
+        let freed = run(&mut control, 400, 0.3, |_| 0.9);
+        assert_eq!(freed.last().map(|last| last.reason), Some(AdjustmentReason::AccuracyBelowGoal));
     }
 
     #[test]
     fn a_map_that_is_truer_than_need_be_gets_fewer_down_to_the_limit() {
         let mut control = RateControl::new(SamplingConfig::default());
-        let changes = run(&mut control, 1000, 1.0, |_| 0.999);
+        let changes = run(&mut control, 4000, 1.0, |_| 0.999);
         assert!(changes.iter().all(|change| change.reason == AdjustmentReason::AccuracyAboveGoal));
         assert!((control.rate() - 0.01).abs() < 1e-6);
         let mut control = RateControl::new(SamplingConfig::default());
-        let first = run(&mut control, 20, 0.04, |_| 0.999)[0];
+        let first = run(&mut control, 70, 0.04, |_| 0.999)[0];
         let Adjusted::Rate { to, .. } = first.adjusted else { panic!("{first}") };
         assert!((to - 0.04 * DOWN).abs() < 1e-9, "from what could be spent: {to}");
     }
@@ -172,11 +182,11 @@ mod tests {
     fn where_one_rate_is_too_low_and_the_next_more_than_enough_it_does_not_flap() {
         let mut control = RateControl::new(SamplingConfig::default());
         let cliff = |rate: f64| if rate > 0.08 { 0.999 } else { 0.95 };
-        let changes = run(&mut control, 4000, 1.0, cliff);
+        let changes = run(&mut control, 16_000, 1.0, cliff);
         let ups =
             changes.iter().filter(|change| change.reason == AdjustmentReason::AccuracyBelowGoal).count();
-        assert!(ups <= 7, "{ups} times in 4000 windows: {changes:?}");
-        let later = run(&mut control, 1000, 1.0, cliff);
+        assert!(ups <= 7, "{ups} times in 16000 windows: {changes:?}");
+        let later = run(&mut control, 4000, 1.0, cliff);
         assert!(later.len() <= 4, "{later:?}");
         assert!(later.len() < changes.len());
     }

@@ -141,6 +141,15 @@ impl Session {
                 self.publish(compositor);
                 Response::Done
             }
+            Request::Budget { percent: Some(percent) } if !(1..=1000).contains(&percent) => {
+                return Answer::Now(Err(format!(
+                    "{percent} is out of bounds: from 1 to 1000 percent is allowed"
+                )));
+            }
+            Request::Budget { percent } => {
+                self.set_budget(percent);
+                Response::Done
+            }
             Request::Palette { palette } => {
                 self.set_palette(compositor, palette);
                 Response::Done

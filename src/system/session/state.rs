@@ -353,6 +353,14 @@ impl Session {
         self.publish(compositor);
     }
 
+    /// The watched processes may become so much slower, percent; as much as it takes to see every page, when that is left out.
+    pub(super) fn set_budget(&mut self, percent: Option<u32>) {
+        let old = self.config.clone();
+        self.config.exact = percent.is_none();
+        self.config.slowdown_budget = percent.unwrap_or(old.slowdown_budget);
+        self.watched.iter().for_each(|watched| watched.follow_budget(&old, &self.config));
+    }
+
     /// The picture is drawn in another way.
     pub(super) fn set_look(&mut self, compositor: &mut Compositor, look: Look) {
         self.look = look;
@@ -434,12 +442,7 @@ impl Session {
         crate::capture::watch_own_userfaultfd(self.config.watch_own_userfaultfd);
         let half_life = self.half_life();
         for watched in &mut self.watched {
-            if old.window() != self.config.window() {
-                watched.set_window(self.config.window());
-            }
-            if old.slowdown_budget() != self.config.slowdown_budget() {
-                watched.set_slowdown_budget(self.config.slowdown_budget());
-            }
+            watched.follow_budget(&old, &self.config);
             if (old.order, old.half_life_ms) != (self.config.order, self.config.half_life_ms) {
                 watched.pipeline.reshape(hilbert.clone(), half_life).map_err(|error| error.to_string())?;
             }

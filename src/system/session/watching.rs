@@ -1,6 +1,6 @@
 //! The watched processes: beginning, windows, end, and the change to others.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use calloop::{Dispatcher, RegistrationToken};
 use tracing::{info, warn};
@@ -62,15 +62,15 @@ pub(super) fn monitor_config(config: &Config) -> MonitorConfig {
 }
 
 impl Watched {
-    pub(super) fn set_window(&self, window: Duration) {
-        if let Some(source) = &self.source {
-            source.dispatcher.as_source_mut().set_window(window);
+    /// Is looked at as often, and may become as slow, as is configured now.
+    pub(super) fn follow_budget(&self, old: &Config, new: &Config) {
+        let Some(source) = &self.source else { return };
+        let mut source = source.dispatcher.as_source_mut();
+        if old.window() != new.window() {
+            source.set_window(new.window());
         }
-    }
-
-    pub(super) fn set_slowdown_budget(&self, budget: Option<f64>) {
-        if let Some(source) = &self.source {
-            source.dispatcher.as_source_mut().set_slowdown_budget(budget);
+        if old.slowdown_budget() != new.slowdown_budget() {
+            source.set_slowdown_budget(new.slowdown_budget());
         }
     }
 

@@ -299,6 +299,7 @@ impl App {
             rung: pipeline.rung().to_string(),
             telemetry: pipeline.telemetry().clone(),
             slow_down: metrics.slow_down(),
+            poor: pipeline.is_poor(),
             phases,
             avalanches: (avalanches.statistics().count, avalanches.current().map(|now| now.size)),
             play: source.replay().map(|replay| Play {

@@ -12,7 +12,7 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::colors::{ColorDepth, shade};
 use crate::plain::plain;
-use crate::render::{Caption, ColorPalette};
+use crate::render::{Caption, ColorPalette, rate};
 use crate::sensing::DensityMap;
 use crate::system::words::{ago, bytes, clock, thousands};
 use crate::telemetry::GlassRamTelemetry;
@@ -35,6 +35,8 @@ pub(super) struct View {
     pub rung: String,
     pub telemetry: GlassRamTelemetry,
     pub slow_down: String,
+    /// Too little of the map is right.
+    pub poor: bool,
     /// Changes of phase, and how long ago the last one was.
     pub phases: (usize, Option<Duration>),
     /// Avalanches that have ended, and the pages that one has reached which goes on.
@@ -155,11 +157,16 @@ fn numbers(view: &View, width: u16) -> Vec<Line<'static>> {
         fact("a cell", bytes(caption.bytes_per_cell)),
         Line::default(),
     ];
+    if view.poor {
+        let offer = ["less than 70 % is right:", "--exact shows all of it,", "a larger budget more"];
+        let after = lines.len().min(3);
+        lines.splice(after..after, offer.map(|part| fact("", part.into())));
+    }
     lines.extend(legend(view, width.min(PANEL)));
     lines
 }
 
-/// The palette with its scale: which share of a cell's pages is written in a window.
+/// The palette with its scale: how often each page of a cell is written.
 fn legend(view: &View, width: u16) -> [Line<'static>; 3] {
     let width = width.max(12);
     let colors = view.palette.colors();
@@ -172,13 +179,17 @@ fn legend(view: &View, width: u16) -> [Line<'static>; 3] {
             }
         })
         .collect();
-    let gap = usize::from(width).saturating_sub("0 %".len() + "50 %".len() + "100 %".len());
-    let ticks = format!("0 %{}50 %{}100 %", " ".repeat(gap / 2), " ".repeat(gap - gap / 2));
+    let [low, middle, high] = [0.0, 0.5, 1.0].map(rate::in_words);
+    let wide = |text: &str| text.chars().count();
+    let spare = |taken: usize| " ".repeat(usize::from(width).saturating_sub(taken));
+    // The middle one stands under the middle of the bar.
+    let left = format!("{low}{}{middle}", spare(usize::from(width).div_ceil(2) + wide(&low)));
+    let ticks = format!("{left}{}{high}", spare(wide(&left) + wide(&high)));
     let half_life = view.caption.half_life.as_millis();
     [
         Line::from(bar),
         Line::from(ticks).dim(),
-        Line::from(format!("written a window, half-life {half_life} ms")).dim(),
+        Line::from(format!("writes/s a page, half-life {half_life} ms")).dim(),
     ]
 }
 
@@ -227,8 +238,8 @@ fn help(frame: &mut Frame<'_>) {
     let lines = [
         "Each cell is a stretch of the target's writable memory,",
         "in address order along a Hilbert curve from the top left",
-        "to the top right; the brighter, the more of its pages",
-        "are written in a window.",
+        "to the top right; the brighter, the more often each of its",
+        "pages is written.",
         "",
         "q, Esc      quit",
         "p           another palette",
@@ -301,6 +312,7 @@ mod tests {
                 ..GlassRamTelemetry::default()
             },
             slow_down: "1.01× (1.00–1.02)".into(),
+            poor: false,
             phases: (2, Some(Duration::from_secs(7))),
             avalanches: (1, Some(4096)),
             play: None,
@@ -320,6 +332,17 @@ mod tests {
     #[test]
     fn the_usual_terminal() {
         insta::assert_snapshot!(drawn(&view(), 80, 24).backend());
+    }
+
+    #[test]
+    fn a_poor_map_says_so_and_what_would_be_better() {
+        let telemetry = GlassRamTelemetry { reconstruction_accuracy: 0.43, ..view().telemetry };
+        let terminal = drawn(&View { poor: true, telemetry, ..view() }, 80, 24);
+        let rows = terminal.backend().to_string();
+        let line = |at: usize| rows.lines().nth(at).expect("24 of them").to_owned();
+        assert!(line(3).contains("accuracy   43.0 %"), "{rows}");
+        assert!(line(4).contains("less than 70 % is right") && line(5).contains("--exact"), "{rows}");
+        assert!(!drawn(&view(), 80, 24).backend().to_string().contains("--exact"));
     }
 
     #[test]
