@@ -42,7 +42,7 @@ mod watch;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bars::Bars;
 use memory_glass::capture::MonitorConfig;
@@ -144,6 +144,13 @@ fn is_name(word: &str) -> bool {
     names().any(|name| name == word)
 }
 
+/// How long somebody on this machine has waited for a processor so far.
+fn stalled() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/pressure/cpu").ok()?;
+    let some = text.lines().find(|line| line.starts_with("some"))?;
+    Some(Duration::from_micros(some.split_once("total=")?.1.parse().ok()?))
+}
+
 fn main() -> ExitCode {
     let options = match Options::read(std::env::args().skip(1)) {
         Ok(options) => options,
@@ -161,7 +168,13 @@ fn main() -> ExitCode {
     }
     for (name, section) in SECTIONS {
         if options.wants_section(name) {
+            let (begun, before) = (Instant::now(), stalled());
             section(&options, &mut bars);
+            let stalled = stalled().zip(before).map(|(now, before)| now.saturating_sub(before));
+            if let Some(stalled) = stalled {
+                let share = 100.0 * stalled.as_secs_f64() / begun.elapsed().as_secs_f64();
+                println!("(for {share:.0} % of that time, somebody on this machine waited for a processor)");
+            }
         }
     }
     bars.end()

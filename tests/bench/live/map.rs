@@ -69,8 +69,13 @@ fn beside(shown: &Shown, start: u64, pages: &[f32]) -> (Vec<f32>, Vec<f32>) {
 }
 
 /// One recording, played to a watch.
+#[derive(Default)]
 struct Played {
     pooled: Score,
+    /// Sums over the cells of all moments: of the truth, and by how much it is passed and not reached.
+    truth: f64,
+    brighter: f64,
+    darker: f64,
     /// Of each moment by itself.
     moments: Vec<f64>,
     /// How often the stated interval held a moment's accuracy, and of how many where it was stated.
@@ -90,8 +95,7 @@ fn play(file: &Path, lazy: bool, config: MonitorConfig) -> Played {
     let begun: u64 = target.line().parse().expect("a time");
     // The same moment on the clock of the windows.
     let begun = Instant::now() - Duration::from_nanos(replayed::now() - begun);
-    let mut played =
-        Played { pooled: Score::default(), moments: vec![], intervals: (0, 0), looks: 0.0, late: 0 };
+    let mut played = Played::default();
     // Judged when it is over: the watch is to be held up by nothing.
     let (mut seen, mut next) = (Vec::new(), MOMENTS.0);
     let time = schedule.length.saturating_sub(begun.elapsed());
@@ -107,6 +111,12 @@ fn play(file: &Path, lazy: bool, config: MonitorConfig) -> Played {
         let mut score = Score::default();
         score.add(&truth, &shown);
         played.pooled.merge(&score);
+        for (truth, shown) in truth.iter().zip(&shown) {
+            let beyond = f64::from(shown - truth);
+            played.truth += f64::from(*truth);
+            played.brighter += beyond.max(0.0);
+            played.darker += (-beyond).max(0.0);
+        }
         if truth.iter().sum::<f32>() < WORTH_JUDGING {
             continue;
         }
@@ -117,7 +127,7 @@ fn play(file: &Path, lazy: bool, config: MonitorConfig) -> Played {
             played.intervals.1 += 1;
         }
     }
-    played.looks = looks as f64 / time.as_secs_f64();
+    played.looks = looks.taken as f64 / time.as_secs_f64();
     watch.end();
     played.late = target.line().parse().expect("a time");
     played
@@ -131,8 +141,8 @@ pub fn recorded(options: &Options, bars: &mut Bars) {
          single ones; the truth is known"
     );
     println!(
-        "{:<10}{:>9}{:>24}{:>14}{:>9}{:>12}",
-        "", "pooled", "moments", "interval held", "looks/s", "late, ms"
+        "{:<10}{:>9}{:>24}{:>17}{:>14}{:>9}{:>10}",
+        "", "pooled", "moments", "brighter, darker", "interval held", "looks/s", "late, ms"
     );
     let mut all = Vec::new();
     for name in RECORDED {
@@ -143,12 +153,15 @@ pub fn recorded(options: &Options, bars: &mut Bars) {
         }
         let pooled = Spread::of(rounds.iter().map(|played| played.pooled.accuracy())).expect("a round");
         let moments = Spread::of(rounds.iter().flat_map(|played| played.moments.iter().copied()));
+        let truth: f64 = rounds.iter().map(|played| played.truth).sum();
+        let all_of = |of: fn(&Played) -> f64| rounds.iter().map(of).sum::<f64>() / truth.max(1.0);
         let sum = |of: fn(&Played) -> usize| rounds.iter().map(of).sum::<usize>();
         let (held, of) = (sum(|played| played.intervals.0), sum(|played| played.intervals.1));
         println!(
-            "{name:<10}{:>9.4}{:>24}{:>14}{:>9.1}{:>12.1}",
+            "{name:<10}{:>9.4}{:>24}{:>17}{:>14}{:>9.1}{:>10.1}",
             pooled.median,
             moments.map_or_else(|| "–".into(), |moments| moments.words(3)),
+            format!("{:.3} {:.3}", all_of(|played| played.brighter), all_of(|played| played.darker)),
             format!("{held}/{of}"),
             Spread::of(rounds.iter().map(|played| played.looks)).expect("a round").median,
             rounds.iter().map(|played| played.late).max().unwrap_or(0) as f64 / 1e3,

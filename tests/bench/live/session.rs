@@ -41,12 +41,10 @@ pub struct Said {
 impl Said {
     fn of(telemetry: &Value) -> Said {
         let number = |name: &str| telemetry[name].as_f64();
-        let interval = &telemetry["slow_down_interval"];
-        let ends = interval[0].as_f64().zip(interval[1].as_f64());
         Said {
             windows: telemetry["windows"].as_u64().unwrap_or(0),
             factor: number("slow_down_factor"),
-            interval: ends.or_else(|| interval["low"].as_f64().zip(interval["high"].as_f64())),
+            interval: number("slow_down_low").zip(number("slow_down_high")),
             flushes: number("flushes_per_second"),
         }
     }

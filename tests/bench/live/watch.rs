@@ -47,6 +47,23 @@ impl Shown {
     }
 }
 
+/// What came of the windows of some time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Windows {
+    pub taken: usize,
+    /// How many were due while another was made.
+    pub lost: usize,
+    /// The time that the longest took to be made, without that in which others had the processor.
+    pub longest: Duration,
+}
+
+/// How long this thread has waited for a processor so far, which is not its own doing.
+fn waited() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
+}
+
 impl Watch {
     /// Attaches to the process.
     pub fn of(pid: u32, config: MonitorConfig) -> Watch {
@@ -58,18 +75,22 @@ impl Watch {
         Watch { monitor, pipeline, window: config.window }
     }
 
-    /// Takes windows for so long, each when it is due, and says how many it took.
-    pub fn run(&mut self, time: Duration, mut each: impl FnMut(&Window, &Watch)) -> usize {
+    /// Takes windows for so long, each when it is due.
+    pub fn run(&mut self, time: Duration, mut each: impl FnMut(&Window, &Watch)) -> Windows {
         let begun = Instant::now();
-        let (mut next, mut windows) = (begun, 0);
+        let (mut next, mut windows) = (begun, Windows::default());
         while begun.elapsed() < time {
             next += self.window;
             // A loop that was held up gives one longer window, never several at once.
             next = next.max(Instant::now());
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            let (begun, waited) = (Instant::now(), waited());
             let CaptureEvent::Window(window) = self.monitor.scan().expect("it lives") else { break };
             self.pipeline.window(&window).expect("a map");
-            windows += 1;
+            let took = begun.elapsed().saturating_sub(self::waited().saturating_sub(waited));
+            windows.taken += 1;
+            windows.lost += (took.as_secs_f64() / self.window.as_secs_f64()) as usize;
+            windows.longest = windows.longest.max(took);
             each(&window, self);
         }
         windows
