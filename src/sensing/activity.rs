@@ -1,18 +1,20 @@
 //! How often pages are written, fading with time, and the map of it.
 //!
-//! Of each page it is kept for how long it was armed, and for how much of that in looks that found it written
-//! ([`exposure`](super::exposure)). Their quotient p, the share of the looks at the armed page in which it was written, gives its rate,
-//! whatever the plan by which it was armed and whatever the length of the looks: writes that come at a rate of λ leave a look of length
-//! Δ without any with a chance of exp(−λΔ), so λ = −ln(1−p)/Δ. Where a page was armed now and then only, p alone would say too much, and
-//! is weighed against what all pages are like ([`write_rate`](super::write_rate)).
+//! Of each page its looks are summed up, weighed by their length, older ones fading: those that found it written, over all. That share, p,
+//! gives its rate, whatever the length of the looks: writes that come at a rate of λ leave a look of length Δ without any with a chance
+//! of exp(−λΔ), so λ = −ln(1−p)/Δ. What is shown is 1 − exp(−λ·[`SPAN`]): the chance that the page is written within that time.
 //!
-//! What is shown is 1 − exp(−λ·[`SPAN`]): the chance that the page is written within that time.
+//! A look at a page that was not armed shows nothing. It counts as what is to be expected of it: by how long the page was armed until it was
+//! written ([`exposure`](super::exposure)), weighed against what all pages are like ([`write_rate`](super::write_rate)), and by how often pages
+//! go on to be written that nobody has looked at for so long ([`persistence`](super::persistence)). So the map is the one of exact watching where
+//! every page is armed, and near to it where most are.
 
 use std::ops::Range;
 use std::time::Duration;
 
-use super::exposure::{Exposure, Exposures, Fading};
+use super::exposure::{Evidence, Expected, Exposure, Exposures, Fading};
 use super::marks::{Marks, WORD};
+use super::persistence::Persistence;
 use super::write_rate::{Estimate, WriteRates};
 use super::{DensityMap, sparse_map};
 use crate::capture::PageRange;
@@ -29,6 +31,8 @@ const SLOWER: f32 = 16.0;
 const LONGER: f32 = 4.0;
 /// A page that was armed for this part of the time is taken as armed all the time.
 const ALL: f32 = 0.97;
+/// What is left of how pages went on, from one to the next.
+const PERSISTENT: f32 = 0.95;
 /// Steps of the table of what is shown.
 const SHARES: usize = 256;
 /// Time between two looks at what all pages are like.
@@ -40,12 +44,15 @@ pub struct PageActivity {
     half_life: Duration,
     pages: Exposures,
     rates: WriteRates,
+    persistence: Persistence,
     /// Since when the rates were not fitted.
     fitted: Duration,
-    /// For how long a page was armed that always was, seconds, older ones fading.
-    armed: f32,
+    /// What a page has that was always armed, and always written: seconds, older ones fading.
+    whole: f32,
     /// How many looks that time had.
     looks: f32,
+    /// The same as `whole`, of the evidence, which fades more slowly where pages are armed now and then only.
+    evidence: f32,
     /// What is shown of a page that is armed all the time, by the share of its looks that found it written, in equal steps.
     shown: Box<[f32; SHARES + 1]>,
     /// The length of a look that this is for, seconds.
@@ -93,9 +100,11 @@ impl PageActivity {
             half_life,
             pages: Exposures::default(),
             rates: WriteRates::unknown(),
+            persistence: Persistence::default(),
             fitted: FIT,
-            armed: 0.0,
+            whole: 0.0,
             looks: 0.0,
+            evidence: 0.0,
             shown: Box::new([0.0; SHARES + 1]),
             shown_for: 0.0,
             share: 1.0,
@@ -128,26 +137,37 @@ impl PageActivity {
         length: Duration,
     ) -> u64 {
         let seconds = length.as_secs_f32();
-        let half_life = self.half_life.as_secs_f32() * (1.0 / self.share).min(LONGER);
-        let keep = (-seconds / half_life).exp2();
-        self.armed = self.armed * keep + seconds;
-        self.looks = self.looks * keep + 1.0;
+        let faded = |half_life: f32| (-seconds / half_life).exp2();
+        let shown = self.half_life.as_secs_f32();
+        let evidence = shown * (1.0 / self.share).min(LONGER);
+        self.whole = self.whole * faded(shown) + seconds;
+        self.looks = self.looks * faded(shown) + 1.0;
+        self.evidence = self.evidence * faded(evidence) + seconds;
         self.follow_length();
         let fading = Fading {
-            armed: keep,
-            unseen: (-seconds / (SLOWER * half_life)).exp2(),
+            length: seconds,
+            span: SPAN.as_secs_f32(),
+            shown: faded(shown),
+            armed: faded(evidence),
+            unseen: faded(SLOWER * evidence),
             // What a page has that is always armed and always written, times that.
-            cold: COLD * half_life / std::f32::consts::LN_2,
+            cold: COLD * shown / std::f32::consts::LN_2,
+            whole: self.whole,
+            whole_evidence: self.evidence,
         };
         let unseen = unseen.into_iter().flat_map(|range| layout.places(range));
-        let (warm, hidden) = self.pages.look(unseen, seconds, fading);
+        let mut returns = Vec::new();
+        let mut pages = std::mem::take(&mut self.pages);
+        let (warm, hidden) = pages.look(unseen, &fading, |page| self.expect(page), |page| returns.push(page));
         let mut first_writes = 0;
         for range in written {
             for places in layout.places(range) {
                 first_writes += self.touched.insert(places.clone());
-                self.pages.write(places, seconds, self.armed);
+                pages.write(places, &fading, |page| returns.push(page));
             }
         }
+        self.pages = pages;
+        returns.into_iter().for_each(|page| self.persistence.note(page));
         let share = if hidden == 0 { 1.0 } else { (warm - hidden) as f32 / warm as f32 };
         let recent = (-seconds / 0.5).exp2();
         self.share = (self.share * recent + share * (1.0 - recent)).max(1.0 / LONGER);
@@ -161,15 +181,40 @@ impl PageActivity {
     /// Finds out what the pages are like that were not armed all the time.
     fn fit(&mut self) {
         self.fitted = Duration::ZERO;
-        let look = self.armed / self.looks;
-        let some = self.pages.iter().filter(|(_, page)| page.armed < ALL * self.armed);
-        let looks = some.map(|(_, page)| (page.written / look, (page.armed - page.written) / look));
+        self.persistence.fade(PERSISTENT);
+        let look = self.length();
+        let some = self.pages.evidence().filter(|page| page.armed < ALL * self.evidence);
+        let looks = some.map(|page| (page.written / look, (page.armed - page.written) / look));
         self.rates.fit(looks, f64::from(look), f64::from(SPAN.as_secs_f32() / look));
+    }
+
+    /// Seconds of a look.
+    fn length(&self) -> f32 {
+        self.whole / self.looks
+    }
+
+    /// What is to be expected of a page that is not armed.
+    fn expect(&self, page: Evidence) -> Expected {
+        let length = self.length();
+        let looks = (page.written / length, (page.armed - page.written) / length);
+        let estimate = self.rates.of(looks.0, looks.1).filter(|_| page.armed < ALL * self.evidence);
+        let estimate = estimate.unwrap_or_else(|| {
+            let look = if page.armed > 0.0 { (page.written / page.armed).min(1.0) } else { 0.0 };
+            let variance = look * (1.0 - look) / (looks.0 + looks.1).max(1.0);
+            Estimate { mean: self.brightness(look), look, variance }
+        });
+        let holds = self.persistence.of(page.hidden, estimate.mean);
+        Expected {
+            look: (estimate.look * holds).min(1.0),
+            variance: estimate.variance * holds * holds,
+            span: estimate.mean,
+            holds: holds.min(1.0),
+        }
     }
 
     /// Makes the table for the length that looks have now.
     fn follow_length(&mut self) {
-        let length = self.armed / self.looks;
+        let length = self.length();
         if (length / self.shown_for - 1.0).abs() < 0.005 {
             return;
         }
@@ -180,23 +225,33 @@ impl PageActivity {
         }
     }
 
-    /// What is to be said of such a page.
-    fn estimate(&self, page: Exposure) -> Estimate {
-        let length = self.armed / self.looks;
-        if page.armed < ALL * self.armed
-            && let Some(estimate) = self.rates.of(page.written / length, (page.armed - page.written) / length)
-        {
-            return estimate;
-        }
-        let look = if page.armed > 0.0 { (page.written / page.armed).min(1.0) } else { 0.0 };
-        let step = look * SHARES as f32;
+    /// What is shown of a page that is found written in such a share of its looks.
+    fn brightness(&self, share: f32) -> f32 {
+        let step = share * SHARES as f32;
         let below = (step as usize).min(SHARES - 1);
         let (low, high) = (self.shown[below], self.shown[below + 1]);
-        Estimate { mean: low + (high - low) * (step - below as f32), variance: 0.0, look }
+        low + (high - low) * (step - below as f32)
+    }
+
+    /// What is shown of a page, and the variance of what exact watching would show.
+    fn estimate(&self, page: Exposure) -> (f32, f32) {
+        let share = (page.written / self.whole).min(1.0);
+        let mean = self.brightness(share);
+        let missed = page.missed / self.whole;
+        if missed < 1e-3 {
+            return (mean, 0.0);
+        }
+        // Each look that was missed would have found it written or not, and the chance of that is not known for certain.
+        let (look, weight) = (page.look, self.length() / self.whole);
+        let variance = missed * (weight * look * (1.0 - look) + missed * page.variance);
+        let step = 1.0 / SHARES as f32;
+        let slope = (self.brightness((share + step).min(1.0)) - self.brightness((share - step).max(0.0)))
+            / ((share + step).min(1.0) - (share - step).max(0.0));
+        (mean, (slope * slope * variance).min(mean * (1.0 - mean)))
     }
 
     fn shown(&self, page: Exposure) -> f32 {
-        self.estimate(page).mean
+        self.brightness((page.written / self.whole).min(1.0))
     }
 
     /// Follows the pages from the line `before` to the line `after`, on which they have other places.
@@ -257,7 +312,7 @@ impl PageActivity {
         let mut shown = 0.0;
         let mut cell: Option<Cell> = None;
         for (place, page) in pages {
-            let Estimate { mean, variance, .. } = self.estimate(page);
+            let (mean, variance) = self.estimate(page);
             // Most pages are of the cell of the page before.
             if let Some(cell) = cell.as_mut().filter(|cell| place <= cell.last) {
                 cell.add(mean, variance);
@@ -317,12 +372,12 @@ impl PageActivity {
 
     /// Pages that the last look could not see and that are more likely written than not in a [`SPAN`], by place.
     pub fn believed(&self) -> impl Iterator<Item = u64> + '_ {
-        self.pages.unseen().filter(|(_, page)| self.shown(*page) > 0.5).map(|(place, _)| place)
+        self.pages.unseen().filter(|(_, page)| self.brightness(page.look) > 0.5).map(|(place, _)| place)
     }
 
     /// How many of the pages that the last look could not see were written in it, as far as is to be expected.
     pub fn expected_unseen(&self) -> f64 {
-        self.pages.unseen().map(|(_, page)| f64::from(self.estimate(page).look)).sum()
+        self.pages.unseen().map(|(_, page)| f64::from(page.look)).sum()
     }
 
     /// [`Self::heat`] of the line in steps of so many places: the numbers of those steps that have any, ascending, with it.

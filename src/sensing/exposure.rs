@@ -1,6 +1,7 @@
-//! For how long each page was armed of late, and for how much of that in looks that found it written.
+//! What is known of each page: what an exact watch would have of it, with what nobody saw put in as it is to be expected.
 //!
-//! Pages are kept by the word: 64 together, once one of them is written, until all are cold again.
+//! Pages are kept by the word: 64 together, once one of them is written, until all are cold again. A word in which every page is armed all
+//! the time has one number a page; more is kept where some were not.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,37 +11,102 @@ use super::marks::{WORD, words};
 const PAGES: usize = WORD as usize;
 /// What an entry of a tree takes: key and value, the share of a node that is not filled, and of the allocations.
 const NODE: usize = 48;
+/// A word of which less than this part was missed of late is as one of which nothing was.
+const LITTLE: f32 = 1e-3;
 
-/// What is known of one page.
+type Numbers = [f32; PAGES];
+
+/// What the looks at a page have shown, where it was armed: older ones fade, and those of a page that is not armed more slowly.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Evidence {
+    /// Seconds of the looks that found it written.
+    pub written: f32,
+    /// Seconds of all looks at the armed page.
+    pub armed: f32,
+    /// For how long it has not been armed, seconds.
+    pub hidden: f32,
+}
+
+/// What is to be expected of a page that is not armed.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Expected {
+    /// The chance that a look would find it written.
+    pub look: f32,
+    /// The variance of that chance.
+    pub variance: f32,
+    /// The chance that it is written within a span.
+    pub span: f32,
+    /// How much of the evidence still holds, 0..1.
+    pub holds: f32,
+}
+
+/// A page that was armed again after a while, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Return {
+    /// For how long it had not been armed, seconds.
+    pub hidden: f32,
+    /// The chance that was given for it to be written within a span.
+    pub said: f32,
+    /// Whether it was.
+    pub written: bool,
+}
+
+/// What is shown of a page.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Exposure {
-    /// Seconds of the looks that found it written, older ones fading.
+    /// Seconds of looks that found it written, or are expected to have, older ones fading.
     pub written: f32,
-    /// Seconds of all looks at the armed page, fading alike.
-    pub armed: f32,
+    /// Seconds of those that could not see it, fading alike.
+    pub missed: f32,
+    /// What was expected of these.
+    pub look: f32,
+    /// The variance of that.
+    pub variance: f32,
 }
 
 #[derive(Debug, Clone)]
 struct Word {
-    written: [f32; PAGES],
-    armed: [f32; PAGES],
-    /// The pages that the last look could not see, by bits.
-    unseen: u64,
+    written: Numbers,
+    sampled: Option<Box<Sampled>>,
 }
 
-impl Word {
-    const COLD: Word = Word { written: [0.0; PAGES], armed: [0.0; PAGES], unseen: 0 };
+/// What is kept of a word of which some pages were not armed of late.
+#[derive(Debug, Clone)]
+struct Sampled {
+    /// The evidence.
+    written: Numbers,
+    armed: Numbers,
+    /// For how long each was not armed when it was last armed again, or has not been since.
+    hidden: Numbers,
+    missed: Numbers,
+    /// What is expected of those that are not armed.
+    look: Numbers,
+    variance: Numbers,
+    /// What was said of each that was armed again and has shown nothing yet, and for how long it has not.
+    said: Numbers,
+    silent: Numbers,
+    /// The pages that the last look could not see, by bits.
+    unseen: u64,
+    /// Those that were armed again and have shown nothing yet.
+    back: u64,
 }
 
 /// How what is known fades at a look.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fading {
-    /// What is left of a page that was armed.
+    /// Seconds of the look, and of a span.
+    pub length: f32,
+    pub span: f32,
+    /// What is left of what is shown.
+    pub shown: f32,
+    /// What is left of the evidence of a page that was armed, and of one that was not.
     pub armed: f32,
-    /// What is left of one that was not, of which nothing newer is known.
     pub unseen: f32,
     /// Pages of which less than this was written are cold, and forgotten.
     pub cold: f32,
+    /// What a page has that was armed all the time, after this look: shown, and as evidence; seconds.
+    pub whole: f32,
+    pub whole_evidence: f32,
 }
 
 /// By place on a line that may be terabytes long, of which hardly any page is warm.
@@ -48,50 +114,61 @@ pub(super) struct Fading {
 pub(super) struct Exposures(BTreeMap<u64, Box<Word>>);
 
 impl Exposures {
-    /// Takes the looks so far as older by one of `length` seconds, which could not see `unseen`. How many warm pages there are, and how
-    /// many of them it could not see.
+    /// Takes the looks so far as older by one that could not see `unseen`. How many warm pages there are, and how many of them it could not
+    /// see. `expect` says what is to be expected by the evidence; what comes of pages that are seen again goes to `returned`.
     pub fn look(
         &mut self,
         unseen: impl IntoIterator<Item = Range<u64>>,
-        length: f32,
-        fading: Fading,
+        fading: &Fading,
+        expect: impl Fn(Evidence) -> Expected,
+        mut returned: impl FnMut(Return),
     ) -> (u64, u64) {
-        self.0.values_mut().for_each(|word| word.unseen = 0);
-        for (first, behind, bits) in unseen.into_iter().filter_map(span) {
-            for (index, word) in self.0.range_mut(first..behind) {
-                word.unseen |= bits(*index);
+        let mut hidden_now: BTreeMap<u64, u64> = BTreeMap::new();
+        for places in unseen {
+            let (first, behind) = (places.start / WORD, places.end.div_ceil(WORD));
+            for (index, _) in self.0.range(first..behind.max(first)) {
+                *hidden_now.entry(*index).or_default() |= bits_within(&places, *index);
             }
         }
         let (mut warm, mut hidden) = (0, 0);
-        self.0.retain(|_, word| {
+        self.0.retain(|index, word| {
+            let unseen = hidden_now.get(index).copied().unwrap_or(0);
+            word.written.iter_mut().for_each(|written| *written *= fading.shown);
+            if unseen != 0 && word.sampled.is_none() {
+                word.sampled = Some(Box::new(Sampled::of(&word.written, fading)));
+            }
+            if let Some(sampled) = &mut word.sampled {
+                sampled.look(&mut word.written, unseen, fading, &expect, &mut returned);
+            }
             let mut any: u64 = 0;
-            for (at, (written, armed)) in word.written.iter_mut().zip(&mut word.armed).enumerate() {
-                let seen = word.unseen >> at & 1 == 0;
-                let keep = if seen { fading.armed } else { fading.unseen };
-                *written *= keep;
-                *armed = *armed * keep + if seen { length } else { 0.0 };
+            for (at, written) in word.written.iter_mut().enumerate() {
                 let is_warm = *written >= fading.cold;
                 *written = if is_warm { *written } else { 0.0 };
-                *armed = if is_warm { *armed } else { 0.0 };
                 any |= u64::from(is_warm) << at;
             }
+            if word.sampled.as_ref().is_some_and(|sampled| sampled.missed_little(fading)) {
+                word.sampled = None;
+            }
             warm += u64::from(any.count_ones());
-            hidden += u64::from((any & word.unseen).count_ones());
+            hidden += u64::from((any & unseen).count_ones());
             any != 0
         });
         (warm, hidden)
     }
 
-    /// The last look, of `length` seconds, found these pages written. Those that are new were armed for `armed` seconds so far.
-    pub fn write(&mut self, places: Range<u64>, length: f32, armed: f32) {
+    /// The last look found these pages written.
+    pub fn write(&mut self, places: Range<u64>, fading: &Fading, mut returned: impl FnMut(Return)) {
         for (index, within) in words(places) {
-            let word = self.0.entry(index).or_insert_with(|| Box::new(Word::COLD));
+            let word = self
+                .0
+                .entry(index)
+                .or_insert_with(|| Box::new(Word { written: [0.0; PAGES], sampled: None }));
+            for at in within.clone() {
+                word.written[at] += fading.length;
+            }
+            let Some(sampled) = &mut word.sampled else { continue };
             for at in within {
-                if word.written[at] == 0.0 {
-                    word.armed[at] = armed;
-                }
-                word.written[at] += length;
-                word.unseen &= !(1 << at);
+                sampled.write(at, fading, &mut returned);
             }
         }
     }
@@ -108,31 +185,40 @@ impl Exposures {
         self.0.iter().flat_map(|(index, word)| word.pages(*index))
     }
 
+    /// The evidence of all pages of which there is some, where not every page was armed.
+    pub fn evidence(&self) -> impl Iterator<Item = Evidence> + '_ {
+        let words = self.0.values().filter_map(|word| word.sampled.as_ref());
+        words.flat_map(|sampled| (0..PAGES).map(|at| sampled.evidence(at))).filter(|page| page.written > 0.0)
+    }
+
     /// The warm pages that the last look could not see, by place.
     pub fn unseen(&self) -> impl Iterator<Item = (u64, Exposure)> + '_ {
-        let words = self.0.iter().filter(|(_, word)| word.unseen != 0);
-        words.flat_map(|(index, word)| {
-            word.pages(*index).filter(|(place, _)| word.unseen >> (place % WORD) & 1 == 1)
+        self.0.iter().flat_map(|(index, word)| {
+            let unseen = word.sampled.as_ref().map_or(0, |sampled| sampled.unseen);
+            let pages = (unseen != 0).then(|| word.pages(*index));
+            pages.into_iter().flatten().filter(move |(place, _)| unseen >> (place % WORD) & 1 == 1)
         })
     }
 
-    /// What a word takes in memory, bytes.
+    /// What a word takes in memory, bytes, where every page is armed.
     pub const WEIGHT_OF_WORD: usize = size_of::<Word>() + NODE;
 
     /// What it takes in memory, bytes.
     pub fn weight(&self) -> usize {
-        self.0.len() * Self::WEIGHT_OF_WORD
+        let sampled = self.0.values().filter(|word| word.sampled.is_some()).count();
+        self.0.len() * Self::WEIGHT_OF_WORD + sampled * size_of::<Sampled>()
     }
 
-    /// The same where pages have moved: these stretches, each to its new first place.
+    /// The same where pages have moved: these stretches, each to its new first place. Of the looks that could not see a page only what was
+    /// expected of them is kept.
     pub fn moved(&self, moves: &[(Range<u64>, u64)]) -> Self {
         let mut moved = Self::default();
         for (from, to) in moves {
             for (place, page) in self.range(from.clone()) {
                 let place = to + (place - from.start);
-                let word = moved.0.entry(place / WORD).or_insert_with(|| Box::new(Word::COLD));
-                let at = (place % WORD) as usize;
-                (word.written[at], word.armed[at]) = (page.written, page.armed);
+                let word = moved.0.entry(place / WORD);
+                let word = word.or_insert_with(|| Box::new(Word { written: [0.0; PAGES], sampled: None }));
+                word.written[(place % WORD) as usize] = page.written;
             }
         }
         moved
@@ -141,19 +227,122 @@ impl Exposures {
 
 impl Word {
     fn pages(&self, index: u64) -> impl Iterator<Item = (u64, Exposure)> + '_ {
-        let both = self.written.iter().zip(&self.armed);
-        let pages = both.map(|(written, armed)| Exposure { written: *written, armed: *armed });
-        (index * WORD..).zip(pages).filter(|(_, page)| page.written > 0.0)
+        let page = |at: usize| match &self.sampled {
+            None => Exposure { written: self.written[at], missed: 0.0, look: 0.0, variance: 0.0 },
+            Some(sampled) => Exposure {
+                written: self.written[at],
+                missed: sampled.missed[at],
+                look: sampled.look[at],
+                variance: sampled.variance[at],
+            },
+        };
+        (index * WORD..).zip((0..PAGES).map(page)).filter(|(_, page)| page.written > 0.0)
     }
 }
 
-/// The words that a stretch touches, first and behind the last, and which bits of each it has.
-fn span(places: Range<u64>) -> Option<(u64, u64, impl Fn(u64) -> u64)> {
-    let (first, behind) = (places.start / WORD, places.end.div_ceil(WORD));
-    let bits = move |index: u64| {
-        let start = places.start.max(index * WORD) - index * WORD;
-        let end = places.end.min((index + 1) * WORD) - index * WORD;
-        if start < end { u64::MAX >> (WORD - (end - start)) << start } else { 0 }
-    };
-    (first < behind).then_some((first, behind, bits))
+impl Sampled {
+    /// Begins where every page was armed until now.
+    fn of(written: &Numbers, fading: &Fading) -> Self {
+        const NONE: Numbers = [0.0; PAGES];
+        let before = (fading.whole - fading.length).max(f32::MIN_POSITIVE);
+        let evidence = ((fading.whole_evidence - fading.length) / before).max(1.0);
+        Self {
+            written: written.map(|written| written * evidence),
+            armed: [before * evidence; PAGES],
+            hidden: NONE,
+            missed: NONE,
+            look: NONE,
+            variance: NONE,
+            said: NONE,
+            silent: NONE,
+            unseen: 0,
+            back: 0,
+        }
+    }
+
+    fn evidence(&self, at: usize) -> Evidence {
+        Evidence { written: self.written[at], armed: self.armed[at], hidden: self.hidden[at] }
+    }
+
+    fn missed_little(&self, fading: &Fading) -> bool {
+        self.unseen == 0 && self.missed.iter().all(|missed| *missed < LITTLE * fading.whole)
+    }
+
+    fn look(
+        &mut self,
+        shown: &mut Numbers,
+        unseen: u64,
+        fading: &Fading,
+        expect: &impl Fn(Evidence) -> Expected,
+        returned: &mut impl FnMut(Return),
+    ) {
+        let before = std::mem::replace(&mut self.unseen, unseen);
+        // What was left unarmed before it showed anything has shown nothing.
+        self.back &= !unseen;
+        for at in bits(self.back) {
+            self.silent[at] += fading.length;
+            if self.silent[at] >= fading.span {
+                self.back &= !(1 << at);
+                returned(Return { hidden: self.hidden[at], said: self.said[at], written: false });
+                self.hidden[at] = 0.0;
+            }
+        }
+        for at in bits(before & !unseen) {
+            let expected = expect(self.evidence(at));
+            (self.said[at], self.silent[at]) = (expected.span, 0.0);
+            self.written[at] *= expected.holds;
+            self.back |= 1 << at;
+        }
+        for at in 0..PAGES {
+            let seen = unseen >> at & 1 == 0;
+            let keep = if seen { fading.armed } else { fading.unseen };
+            self.written[at] *= keep;
+            self.armed[at] = self.armed[at] * keep + if seen { fading.length } else { 0.0 };
+            self.missed[at] = self.missed[at] * fading.shown + if seen { 0.0 } else { fading.length };
+        }
+        for at in bits(unseen) {
+            let first = before >> at & 1 == 0;
+            let hidden = if first { fading.length } else { self.hidden[at] + fading.length };
+            // It changes slowly, by the time in which nobody looks.
+            if first || hidden.to_bits() >> EXPECTED_BITS != self.hidden[at].to_bits() >> EXPECTED_BITS {
+                let expected = expect(Evidence { hidden, ..self.evidence(at) });
+                (self.look[at], self.variance[at]) = (expected.look, expected.variance);
+            }
+            self.hidden[at] = hidden;
+            shown[at] += fading.length * self.look[at];
+        }
+    }
+
+    fn write(&mut self, at: usize, fading: &Fading, returned: &mut impl FnMut(Return)) {
+        if self.written[at] < fading.cold {
+            self.armed[at] = fading.whole_evidence;
+        }
+        self.written[at] += fading.length;
+        self.unseen &= !(1 << at);
+        if self.back >> at & 1 == 1 {
+            self.back &= !(1 << at);
+            returned(Return { hidden: self.hidden[at], said: self.said[at], written: true });
+        }
+        self.hidden[at] = 0.0;
+    }
+}
+
+/// A time is another one where these bits of it differ: twice in each octave.
+const EXPECTED_BITS: u32 = f32::MANTISSA_DIGITS - 2;
+
+/// The bits of word `index` that a stretch has.
+fn bits_within(places: &Range<u64>, index: u64) -> u64 {
+    let start = places.start.max(index * WORD) - index * WORD;
+    let end = places.end.min((index + 1) * WORD) - index * WORD;
+    if start < end { u64::MAX >> (WORD - (end - start)) << start } else { 0 }
+}
+
+/// The numbers of the bits that are set.
+fn bits(word: u64) -> impl Iterator<Item = usize> {
+    let mut left = word;
+    std::iter::from_fn(move || {
+        let at = left.trailing_zeros() as usize;
+        left &= left.wrapping_sub(1);
+        (at < PAGES).then_some(at)
+    })
 }

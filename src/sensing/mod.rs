@@ -19,6 +19,7 @@ mod bits;
 mod error;
 mod exposure;
 mod marks;
+mod persistence;
 mod plan;
 mod random;
 mod reconstruct;

@@ -28,10 +28,10 @@ const FLOOR: f64 = 1e-5;
 pub(super) struct Estimate {
     /// The chance that it is written in one span, 0..1.
     pub mean: f32,
-    /// The variance of that.
-    pub variance: f32,
     /// The chance that it is written in one look.
     pub look: f32,
+    /// The variance of that.
+    pub variance: f32,
 }
 
 /// The rates that the pages of a program have, and what follows for each of its pages.
@@ -89,12 +89,12 @@ impl WriteRates {
             let mean_of = |of: &dyn Fn(usize) -> f64| -> f64 {
                 posterior.iter().enumerate().map(|(rate, share)| share * of(rate)).sum()
             };
-            let mean = mean_of(&|rate| shown[rate]);
-            let square = mean_of(&|rate| shown[rate] * shown[rate]);
+            let look = mean_of(&|rate| looks[rate]);
+            let square = mean_of(&|rate| looks[rate] * looks[rate]);
             Estimate {
-                mean: mean as f32,
-                variance: (square - mean * mean).max(0.0) as f32,
-                look: mean_of(&|rate| looks[rate]) as f32,
+                mean: mean_of(&|rate| shown[rate]) as f32,
+                look: look as f32,
+                variance: (square - look * look).max(0.0) as f32,
             }
         };
         self.table = (0..seen.len()).map(said).collect();
