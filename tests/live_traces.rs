@@ -14,7 +14,9 @@ use support::replayed::Schedule;
 
 const LOOK: Duration = Duration::from_micros(16_667);
 const HALF_LIFE: Duration = Duration::from_millis(250);
-const SECONDS: u64 = 30;
+const SECONDS: u64 = 15;
+/// Faults a look: 24,000 a second, some 2.5 % of a processor.
+const BUDGET: f64 = 400.0;
 
 fn ranges(pages: impl Iterator<Item = usize>) -> Vec<PageRange> {
     let mut ranges: Vec<PageRange> = Vec::new();
@@ -106,10 +108,10 @@ fn play(schedule: &Schedule, budget: f64) -> Played {
         if let Some(doubt) = map.doubt
             && doubt.shown > 4.0
         {
-            played.stated += 1.0 - doubt.error() / doubt.shown;
-            let within = 1.0 - 1.3 * doubt.error_together / doubt.shown <= score.accuracy()
-                && score.accuracy() <= 1.0 - doubt.error_alone / 1.3 / doubt.shown;
-            played.held += u32::from(within);
+            let (error, least, most) = doubt.error();
+            played.stated += 1.0 - error / doubt.shown;
+            let wrong = (1.0 - score.accuracy()) * doubt.shown;
+            played.held += u32::from((least..=most).contains(&wrong));
             played.moments += 1;
         }
     }
@@ -117,26 +119,39 @@ fn play(schedule: &Schedule, budget: f64) -> Played {
 }
 
 #[test]
-fn a_live_map_within_a_budget_is_that_of_exact_watching() {
+fn a_live_map_within_a_budget_is_near_to_that_of_exact_watching() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
-    let budgets: Vec<f64> = std::env::var("BUDGETS")
-        .map_or_else(|_| vec![400.0], |text| text.split(',').map(|word| word.parse().unwrap()).collect());
-    for name in ["redis", "python", "sqlite", "node", "xz", "phases", "cascade"] {
+    let (mut held, mut moments) = (0, 0);
+    // Each with the accuracy that it has at least; the last need more faults than there are.
+    for (name, least) in [
+        ("cascade", 0.99),
+        ("phases", 0.98),
+        ("redis", 0.95),
+        ("sqlite", 0.85),
+        ("python", 0.75),
+        ("node", 0.75),
+        ("xz", 0.6),
+    ] {
         let schedule = Schedule::of(&folder.join(name).with_extension("mgr"), SECONDS);
-        for budget in &budgets {
-            let played = play(&schedule, *budget);
-            println!(
-                "{name:<9} {budget:>6} faults a look of {:.0} needed, {:.0} taken: accuracy {:.3}, bc {:.3}, stated {:.3}, held {}/{}; one 250 ms older: {:.3} ({} pages)",
-                played.exact_faults as f64 / played.looks as f64,
-                played.faults as f64 / played.looks as f64,
-                played.score.accuracy(),
-                played.score.bray_curtis(),
-                played.stated / f64::from(played.moments.max(1)),
-                played.held,
-                played.moments,
-                played.older.accuracy(),
-                schedule.pages,
-            );
-        }
+        let played = play(&schedule, BUDGET);
+        let stated = played.stated / f64::from(played.moments.max(1));
+        println!(
+            "{name:<9} {:.0} of {:.0} faults a look: accuracy {:.3}, stated {stated:.3}, held {}/{}; an exact map 250 ms \
+             older {:.3}",
+            played.faults as f64 / played.looks as f64,
+            played.exact_faults as f64 / played.looks as f64,
+            played.score.accuracy(),
+            played.held,
+            played.moments,
+            played.older.accuracy(),
+        );
+        let accuracy = played.score.accuracy();
+        assert!(accuracy >= least, "{name}: {accuracy}, at least {least}");
+        let off = if played.moments > 0 { (stated - accuracy).abs() } else { 0.0 };
+        assert!(off <= 0.15, "{name}: stated {stated}, is {accuracy}");
+        (held, moments) = (held + played.held, moments + played.moments);
     }
+    let share = f64::from(held) / f64::from(moments);
+    println!("held {share:.2} of the time");
+    assert!(share > 0.75, "the interval holds what it is to hold {share} of the time");
 }

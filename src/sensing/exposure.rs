@@ -156,19 +156,30 @@ impl Exposures {
         (warm, hidden)
     }
 
-    /// The last look found these pages written.
-    pub fn write(&mut self, places: Range<u64>, fading: &Fading, mut returned: impl FnMut(Return)) {
+    /// The last look found these pages written. `new` says that the looks before could not see them, whatever is kept of them.
+    pub fn write(
+        &mut self,
+        places: Range<u64>,
+        new: bool,
+        fading: &Fading,
+        expect: impl Fn(Evidence) -> Expected,
+        mut returned: impl FnMut(Return),
+    ) {
         for (index, within) in words(places) {
-            let word = self
-                .0
-                .entry(index)
-                .or_insert_with(|| Box::new(Word { written: [0.0; PAGES], sampled: None }));
-            for at in within.clone() {
-                word.written[at] += fading.length;
+            let word = self.0.entry(index);
+            let word = word.or_insert_with(|| Box::new(Word { written: [0.0; PAGES], sampled: None }));
+            if new && word.sampled.is_none() {
+                word.sampled = Some(Box::new(Sampled::of(&word.written, fading)));
             }
-            let Some(sampled) = &mut word.sampled else { continue };
             for at in within {
-                sampled.write(at, fading, &mut returned);
+                let shown = &mut word.written[at];
+                if let Some(sampled) = &mut word.sampled {
+                    sampled.write(at, new && *shown == 0.0, fading, &mut returned);
+                    if new && *shown == 0.0 {
+                        *shown = sampled.begin(at, fading, &expect);
+                    }
+                }
+                *shown += fading.length;
             }
         }
     }
@@ -313,9 +324,10 @@ impl Sampled {
         }
     }
 
-    fn write(&mut self, at: usize, fading: &Fading, returned: &mut impl FnMut(Return)) {
+    fn write(&mut self, at: usize, new: bool, fading: &Fading, returned: &mut impl FnMut(Return)) {
         if self.written[at] < fading.cold {
-            self.armed[at] = fading.whole_evidence;
+            // It was silent until now, or nobody has looked.
+            self.armed[at] = if new { fading.length } else { fading.whole_evidence };
         }
         self.written[at] += fading.length;
         self.unseen &= !(1 << at);
@@ -324,6 +336,14 @@ impl Sampled {
             returned(Return { hidden: self.hidden[at], said: self.said[at], written: true });
         }
         self.hidden[at] = 0.0;
+    }
+
+    /// What is to be shown of a page that nobody could see until this look, of the time before.
+    fn begin(&mut self, at: usize, fading: &Fading, expect: &impl Fn(Evidence) -> Expected) -> f32 {
+        let expected = expect(self.evidence(at));
+        (self.look[at], self.variance[at]) = (expected.look, expected.variance);
+        self.missed[at] = fading.whole - fading.length;
+        self.missed[at] * expected.look
     }
 }
 

@@ -172,7 +172,7 @@ impl CompressedSensingReconstructor {
 
     fn finish(&mut self, started: Instant, map: ActivityMap) -> DensityMap {
         let ActivityMap { density, doubt } = map;
-        let error = doubt.as_ref().map_or(0.0, |doubt| doubt.error() / doubt.shown.max(f64::MIN_POSITIVE));
+        let error = doubt.as_ref().map_or(0.0, |doubt| doubt.error().0 / doubt.shown.max(f64::MIN_POSITIVE));
         self.doubt = doubt;
         let (active, warm) = survey(&density, self.sparsity_threshold);
         self.warm = warm;

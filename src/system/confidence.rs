@@ -2,9 +2,6 @@
 
 use crate::sensing::{AccuracyEstimate, DensityMap, Doubt};
 
-/// The least and the most that is expected of the error are known to a factor: pages change their rates, which the estimate takes as
-/// lasting.
-const ERROR_KNOWN_TO: f64 = 1.3;
 /// Cells' worth of what is shown, below which there is no map whose accuracy could be told.
 const LEAST_SHOWN: f64 = 0.5;
 
@@ -30,12 +27,12 @@ impl Confidence {
 
     /// The accuracy of the whole map: 1 less the error that is to be expected, as a part of what is shown.
     pub(super) fn accuracy(&self) -> Option<AccuracyEstimate> {
-        let Doubt { error_alone, error_together, shown, .. } = self.doubt;
+        let (shown, (error, least, most)) = (self.doubt.shown, self.doubt.error());
         let accuracy = |error: f64| (1.0 - error / shown).max(0.0);
         (shown >= LEAST_SHOWN).then(|| AccuracyEstimate {
-            value: accuracy(self.doubt.error()),
-            low: accuracy(ERROR_KNOWN_TO * error_together),
-            high: accuracy(error_alone / ERROR_KNOWN_TO),
+            value: accuracy(error),
+            low: accuracy(most),
+            high: accuracy(least),
         })
     }
 }
