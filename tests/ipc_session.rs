@@ -21,6 +21,14 @@ fn json(session: &Session, arguments: &[&str]) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
+/// How many windows were taken, once they were so many, whether or not anything was written in them.
+fn windows(session: &Session, least: u64) -> u64 {
+    until("windows", || {
+        let taken = json(session, &["telemetry"])["Ok"]["telemetry"]["windows"].as_u64();
+        taken.filter(|taken| *taken >= least)
+    })
+}
+
 /// The numbers once so many windows were taken, and something was seen to be written.
 fn telemetry(session: &Session, windows: u64) -> Value {
     until("windows", || {
@@ -50,13 +58,17 @@ fn the_target_is_changed_and_the_old_one_left_as_it_was_found() {
     assert!(session.msg(&["targets"]).contains(&format!("{:>8}  memory-glass", block.pid())));
 
     assert_eq!(session.msg(&["watch", &block.pid().to_string()]), "");
-    // A quarter of 4096 pages, at most once a window of a sixtieth of a second or more.
-    let numbers = telemetry(&session, 12);
+    // A quarter of 4096 pages, at most once a window of a sixtieth of a second or more; within the budget it
+    // takes a while until that is known of most of them.
+    let numbers = until("most of the block is known", || {
+        let numbers = telemetry(&session, 12);
+        (numbers["fault_rate"].as_f64() >= Some(1024.0)).then_some(numbers)
+    });
     assert_eq!(numbers["pid"], block.pid());
     assert!(block.is_registered());
     assert!(numbers["pages"].as_u64() >= Some(4096));
     let rate = numbers["fault_rate"].as_f64().expect("a number");
-    assert!((1024.0..=70_000.0).contains(&rate), "{rate}");
+    assert!(rate <= 70_000.0, "{rate}");
     // Another budget, and none: then every page is seen.
     assert_eq!(session.msg(&["budget", "1"]), "");
     assert_eq!(session.msg(&["budget", "--exact"]), "");
@@ -292,7 +304,7 @@ fn words_on_an_output_of_twice_the_pixels_have_all_of_them() {
 
 #[test]
 fn the_map_is_kept_where_the_most_is_written_until_it_is_moved_by_hand() {
-    let session = Session::start(&[]);
+    let session = Session::start(&["--exact"]);
     assert!(session.refused(&["follow-hottest"]).contains("msg watch"));
     let target = Exercise::start("block", 64);
     session.msg(&["watch", &target.pid().to_string()]);
@@ -574,7 +586,7 @@ fn what_a_target_forks_is_watched_as_long_as_it_lives_where_that_is_wished() {
         let mut arguments = vec!["--target", pid.as_str()];
         arguments.extend(wished.then_some("--follow-forks"));
         let session = Session::start(&arguments);
-        let windows = telemetry(&session, 1)["windows"].as_u64().expect("a number");
+        let windows = windows(&session, 1);
         lines.write_all(b"fork\n").expect("it reads");
         if wished {
             let children = until("the child is watched", || {
@@ -590,7 +602,7 @@ fn what_a_target_forks_is_watched_as_long_as_it_lives_where_that_is_wished() {
             until("the child is let go", || followed(&session).is_empty().then_some(()));
             assert_eq!(seen(&session).pid, shell.id());
         } else {
-            telemetry(&session, windows + 5);
+            self::windows(&session, windows + 5);
             assert!(followed(&session).is_empty());
         }
         drop(session);

@@ -218,12 +218,14 @@ fn the_report_has_the_promised_fields() {
         "active_threads",
         "sampling_rate",
         "overhead_percent",
-        "slow_down_factor",
         "memory_overhead_mb",
         "armed_share",
     ] {
         assert!(report[number].is_number(), "{number}: {}", report[number]);
     }
+    // Of a target that does next to nothing, nobody knows.
+    let factor = report.get("slow_down_factor").expect("it is said");
+    assert!(factor.is_null() || factor.as_f64() >= Some(1.0), "{factor}");
     assert!(report["lost"].as_array().unwrap().iter().all(|lost| lost["reason"].is_string()));
     for flag in ["memory_avalanche_detected", "phase_transition_detected"] {
         assert!(report[flag].is_boolean(), "{flag}: {}", report[flag]);
@@ -352,8 +354,9 @@ fn a_thread_is_no_process_that_is_missing() {
 #[test]
 fn a_time_shorter_than_a_window_is_one_window() {
     let (_target, announced) = start_exercise("block", 8);
-    let output =
-        glass().args(["snapshot", &announced.pid.to_string(), "--seconds", "0.001", "--json"]).output();
+    // However late a busy machine comes to it.
+    let short = ["--window-ms", "20000", "--seconds", "0.001", "--json"];
+    let output = glass().args(["snapshot", &announced.pid.to_string()]).args(short).output();
     let output = output.expect("it runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -361,7 +364,7 @@ fn a_time_shorter_than_a_window_is_one_window() {
     let folder = tempfile::tempdir().expect("a folder");
     let recording = folder.path().join("short.mgr");
     let mut record = glass();
-    record.args(["record", &announced.pid.to_string(), "--seconds", "0.001", "--json", "-o"]).arg(&recording);
+    record.args(["record", &announced.pid.to_string()]).args(short).arg("-o").arg(&recording);
     let report: Value = serde_json::from_slice(&record.output().expect("it runs").stdout).expect("JSON");
     assert_eq!(report["windows"], 1);
     // A recording is no process that is missing, wherever one begins in it.

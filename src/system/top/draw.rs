@@ -148,7 +148,7 @@ fn numbers(view: &View, width: u16) -> Vec<Line<'static>> {
         fact("written", format!("{} pages/s", thousands(telemetry.fault_rate.round() as u64))),
         fact("threads", telemetry.active_threads.to_string()),
         fact("accuracy", accuracy(telemetry.reconstruction_accuracy)),
-        fact("slowdown", format!("{}, estimated", view.slow_down)),
+        fact("slowdown", view.slow_down.clone()),
         fact("phases", phases),
         fact("avalanches", avalanches),
         Line::default(),
