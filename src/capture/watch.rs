@@ -174,6 +174,8 @@ impl WatchSet {
         let pid = target.info.pid;
         let failed = |operation| move |errno| Stopped::Failed(CaptureError::System { operation, pid, errno });
         let mut changed = false;
+        // Those that are met from here on may have come behind where it is read.
+        self.strangers &= target.maps.is_being_read();
         // Registering lets the kernel join a new mapping with its neighbour, so the table is read again after it. Twice is
         // enough for a table that holds still, and one that does not is caught up with in the next window.
         for _ in 0..2 {
@@ -187,7 +189,6 @@ impl WatchSet {
             }
             changed |= self.rebuild(target).map_err(Stopped::Failed)?;
         }
-        self.strangers = false;
         Ok(Some(changed))
     }
 
