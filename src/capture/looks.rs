@@ -83,9 +83,9 @@ impl Looks {
         Self { parts: Parts::of(calls.len(), &Parts::default()), together, calls, alike, turn: 0 }
     }
 
-    /// These, in the place of those `before`.
-    pub fn instead_of(mut self, before: &Self) -> Self {
-        if self.calls == before.calls && self.together == before.together {
+    /// These, in the place of those `before`, which were over the same mappings or over others.
+    pub fn instead_of(mut self, before: &Self, same: bool) -> Self {
+        if same && self.calls == before.calls && self.together == before.together {
             self.parts = before.parts.clone();
         } else {
             self.parts = Parts::of(self.calls.len(), &before.parts);

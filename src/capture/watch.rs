@@ -226,7 +226,7 @@ impl WatchSet {
             self.shared.follow(&watched, self.begun.then_some(&*self.regions));
             self.regions = watched;
         }
-        self.looks = Looks::over(&self.regions, self.registration.spans()).instead_of(&self.looks);
+        self.looks = Looks::over(&self.regions, self.registration.spans()).instead_of(&self.looks, !changed);
         Ok(changed)
     }
 
