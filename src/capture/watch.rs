@@ -393,8 +393,14 @@ impl WatchSet {
         faults: Option<Faults>,
     ) -> Result<Vec<PageRange>, Stopped> {
         let (mut unarmed, mut strangers) = (Vec::new(), Vec::new());
-        let answer =
-            self.looks.unarmed(&mut target.pagemap, &self.regions, faults, &mut unarmed, &mut strangers);
+        let answer = self.looks.unarmed(
+            &mut target.pagemap,
+            &self.regions,
+            faults,
+            &self.unseen,
+            &mut unarmed,
+            &mut strangers,
+        );
         done(answer, target)?;
         if !strangers.is_empty() {
             self.watch_anew(target, &strangers)?;
