@@ -5,9 +5,12 @@ mod support;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use memory_glass::capture::{CaptureEvent, GlassRamMonitor, MonitorConfig};
 use support::{Target, assert_untouched};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_target_that_never_stands_still_is_watched_or_refused_and_never_harmed() {
@@ -22,7 +25,9 @@ fn a_target_that_never_stands_still_is_watched_or_refused_and_never_harmed() {
                 rounds.fetch_add(1, Ordering::Relaxed);
             }
         });
-        for _ in 0..80 {
+        let begun = Instant::now();
+        // A busy machine takes so long to attach that most have executed anew by then.
+        while watched + refused < 80 || watched <= 20 && begun.elapsed() < PATIENCE {
             match GlassRamMonitor::with_config(pid, MonitorConfig::exact()) {
                 Ok(mut monitor) => {
                     watched += 1;

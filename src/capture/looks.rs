@@ -22,6 +22,8 @@ const MANY: usize = 1024;
 const SMALL: u64 = 256 << 10;
 /// From one small one to the next at most.
 const NEAR: u64 = 1 << 30;
+/// The memory of one page table.
+const TABLE: u64 = 2 << 20;
 /// In so many passes each of those is asked for itself once.
 const TURNS: usize = 16;
 
@@ -83,9 +85,9 @@ impl Looks {
         Self { parts: Parts::of(calls.len(), &Parts::default()), together, calls, alike, turn: 0 }
     }
 
-    /// These, in the place of those `before`.
-    pub fn instead_of(mut self, before: &Self) -> Self {
-        if self.calls == before.calls && self.together == before.together {
+    /// These, in the place of those `before`, which were over the same mappings or over others.
+    pub fn instead_of(mut self, before: &Self, same: bool) -> Self {
+        if same && self.calls == before.calls && self.together == before.together {
             self.parts = before.parts.clone();
         } else {
             self.parts = Parts::of(self.calls.len(), &before.parts);
@@ -100,19 +102,22 @@ impl Looks {
 
     /// Appends where pages of these mappings are not armed, and beside them perhaps; and which of them are not registered, although they
     /// were taken to be. With the target's `faults`, of a long table only as much is looked at as is needed to find what was written.
+    /// Whole page tables of what is `known` not to be armed are left out.
     pub fn unarmed(
         &mut self,
         pagemap: &mut Pagemap,
         regions: &[MemoryRegion],
         faults: Option<Faults>,
+        known: &[PageRange],
         unarmed: &mut Vec<PageRange>,
         strangers: &mut Vec<MemoryRegion>,
     ) -> Result<(), Errno> {
+        let known: Vec<PageRange> = known.iter().copied().filter(|known| known.len() >= TABLE).collect();
         let Self { together, calls, parts, turn, .. } = self;
         *turn = (*turn + 1) % TURNS;
         let mut look = |at: usize, found: &mut Vec<PageRange>| match calls.get(at) {
             Some(Calls::Each(each)) => each.iter().try_for_each(|of| {
-                unarmed_of(pagemap, regions.get(of.clone()).unwrap_or_default(), found, strangers)
+                unarmed_of(pagemap, regions.get(of.clone()).unwrap_or_default(), &known, found, strangers)
             }),
             Some(Calls::Woven(woven)) => {
                 let woven = together.get(woven.clone()).unwrap_or_default();
@@ -120,7 +125,7 @@ impl Looks {
                     pagemap.unarmed_among(PageRange::new(start, end), found)?;
                 }
                 woven.iter().skip(*turn).step_by(TURNS).try_for_each(|of| {
-                    unarmed_of(pagemap, regions.get(of.clone()).unwrap_or_default(), found, strangers)
+                    unarmed_of(pagemap, regions.get(of.clone()).unwrap_or_default(), &known, found, strangers)
                 })
             }
             None => Ok(()),
@@ -247,11 +252,15 @@ impl Alike {
 fn unarmed_of(
     pagemap: &mut Pagemap,
     regions: &[MemoryRegion],
+    known: &[PageRange],
     unarmed: &mut Vec<PageRange>,
     strangers: &mut Vec<MemoryRegion>,
 ) -> Result<(), Errno> {
     let (Some(first), Some(last)) = (regions.first(), regions.last()) else { return Ok(()) };
-    let answer = pagemap.unarmed(PageRange::new(first.start, last.end), unarmed);
+    let whole = PageRange::new(first.start, last.end);
+    let known_here: Vec<PageRange> = range::overlapping(known, whole).copied().collect();
+    let rest = range::subtract(&[whole], &known_here);
+    let answer = rest.into_iter().try_for_each(|rest| pagemap.unarmed(rest, unarmed));
     if answer != Err(Errno::EPERM) {
         return answer;
     }
@@ -267,8 +276,8 @@ fn unarmed_of(
         true => regions.split_at(regions.len() / 2),
         false => (regions.get(before..behind).unwrap_or_default(), regions.get(behind..).unwrap_or_default()),
     };
-    unarmed_of(pagemap, one, unarmed, strangers)?;
-    unarmed_of(pagemap, other, unarmed, strangers)
+    unarmed_of(pagemap, one, known, unarmed, strangers)?;
+    unarmed_of(pagemap, other, known, unarmed, strangers)
 }
 
 fn may_be_huge(region: &MemoryRegion) -> bool {
@@ -351,7 +360,7 @@ mod tests {
         assert_eq!((looks.together.len(), looks.alike().len()), (1, 1));
         let mut pagemap = Pagemap::new(File::open("/proc/self/pagemap").expect("opened"));
         let (mut unarmed, mut strangers, mut written) = (Vec::new(), Vec::new(), Vec::new());
-        looks.unarmed(&mut pagemap, &regions, None, &mut unarmed, &mut strangers).expect("scanned");
+        looks.unarmed(&mut pagemap, &regions, None, &[], &mut unarmed, &mut strangers).expect("scanned");
         range::merge(&mut unarmed);
         let expected = [part(0, 4), part(8, 8), part(20, 4)];
         assert_eq!(range::intersect(&unarmed, &expected), expected);
@@ -361,5 +370,27 @@ mod tests {
             .expect("asked");
         range::merge(&mut written);
         assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn what_is_known_not_to_be_armed_is_not_gone_over() {
+        let scratch = Scratch::new().expect("mapped");
+        scratch.write_each_page();
+        let whole = scratch.range();
+        let uffd = UserfaultFd::create(UffdFeatureFlags::ASYNC_RUNG).expect("created");
+        uffd.register(whole, UffdIoctlMode::WriteProtect).expect("registered");
+        let regions = [region(whole.start >> 12, whole.len() >> 12, "rw-p")];
+        let mut looks = Looks::over(&regions, &[whole]);
+        let mut pagemap = Pagemap::new(File::open("/proc/self/pagemap").expect("opened"));
+        let mut unarmed_beside = |known| {
+            let (mut unarmed, mut strangers) = (Vec::new(), Vec::new());
+            looks
+                .unarmed(&mut pagemap, &regions, None, &[known], &mut unarmed, &mut strangers)
+                .expect("scanned");
+            unarmed
+        };
+        assert_eq!(unarmed_beside(whole), []);
+        let part = PageRange::new(whole.start, whole.end - scratch.page() as u64);
+        assert_eq!(unarmed_beside(part), [whole], "less than a page table is not worth a call");
     }
 }

@@ -99,6 +99,11 @@ impl Maps {
         Ok(Some(changed))
     }
 
+    /// Whether a part of it is read, and the next call of [`Self::read_on`] goes on.
+    pub fn is_being_read(&self) -> bool {
+        self.begun
+    }
+
     /// Whether the address space is gone.
     pub fn is_gone(&self) -> bool {
         self.text.is_empty()

@@ -49,6 +49,8 @@ pub(super) struct AsyncTracker {
     /// Faults and size as of the last look.
     faults: Option<u64>,
     size: Option<(u64, u64)>,
+    /// The size when the reading of the table began.
+    size_read: Option<(u64, u64)>,
     looked: Instant,
     /// Processor time of the last look in which there was nothing to see.
     silent_look: Duration,
@@ -76,6 +78,7 @@ impl AsyncTracker {
             policy,
             faults: vitals.faults(),
             size: vitals.size(),
+            size_read: None,
             vitals,
             looked: now,
             silent_look: Duration::ZERO,
@@ -159,10 +162,13 @@ impl AsyncTracker {
         }
         let begun = Instant::now();
         let time = if long { READ_AT_ONCE } else { Duration::MAX };
+        if !target.maps.is_being_read() {
+            self.size_read = size;
+        }
         let changed = self.watch.reconcile(target, time)?;
         self.table_took += begun.elapsed();
         let Some(changed) = changed else { return Ok(false) };
-        (self.size, self.table_read) = (size, begun);
+        (self.size, self.table_read) = (self.size_read, begun);
         self.table_cost = std::mem::take(&mut self.table_took);
         Ok(changed)
     }

@@ -174,6 +174,8 @@ impl WatchSet {
         let pid = target.info.pid;
         let failed = |operation| move |errno| Stopped::Failed(CaptureError::System { operation, pid, errno });
         let mut changed = false;
+        // Those that are met from here on may have come behind where it is read.
+        self.strangers &= target.maps.is_being_read();
         // Registering lets the kernel join a new mapping with its neighbour, so the table is read again after it. Twice is
         // enough for a table that holds still, and one that does not is caught up with in the next window.
         for _ in 0..2 {
@@ -187,7 +189,6 @@ impl WatchSet {
             }
             changed |= self.rebuild(target).map_err(Stopped::Failed)?;
         }
-        self.strangers = false;
         Ok(Some(changed))
     }
 
@@ -225,7 +226,7 @@ impl WatchSet {
             self.shared.follow(&watched, self.begun.then_some(&*self.regions));
             self.regions = watched;
         }
-        self.looks = Looks::over(&self.regions, self.registration.spans()).instead_of(&self.looks);
+        self.looks = Looks::over(&self.regions, self.registration.spans()).instead_of(&self.looks, !changed);
         Ok(changed)
     }
 
@@ -392,8 +393,14 @@ impl WatchSet {
         faults: Option<Faults>,
     ) -> Result<Vec<PageRange>, Stopped> {
         let (mut unarmed, mut strangers) = (Vec::new(), Vec::new());
-        let answer =
-            self.looks.unarmed(&mut target.pagemap, &self.regions, faults, &mut unarmed, &mut strangers);
+        let answer = self.looks.unarmed(
+            &mut target.pagemap,
+            &self.regions,
+            faults,
+            &self.unseen,
+            &mut unarmed,
+            &mut strangers,
+        );
         done(answer, target)?;
         if !strangers.is_empty() {
             self.watch_anew(target, &strangers)?;
