@@ -26,8 +26,8 @@ pub struct WindowEnd<'a> {
     pub written: &'a [PageRange],
     /// Pages that were not armed in this window: sorted, disjoint, apart from `written`.
     pub unseen: &'a [PageRange],
-    /// Faults that the next window may cost, those of pages that are armed already included. None: the budget does not bind,
-    /// every page is armed, and the answer changes nothing.
+    /// Faults that the next window may cost, those of pages that are armed already included; infinite for a target that does not run.
+    /// None: the budget does not bind, every page is armed, and the answer changes nothing.
     pub budget: Option<f64>,
     /// What arming one more run of neighbouring pages costs the target besides the faults on them, in faults: a flush of its address
     /// translations. Long runs are cheaper than scattered pages.
@@ -178,7 +178,8 @@ impl ArmingPolicy for SweepArming {
             let mut rate = self.rate.locked();
             let allowed = budget / self.faults_a_page() / pages.max(1) as f64;
             rate.allowed = allowed.min(1.0);
-            (rate.wanted.min(1.0) * pages as f64).ceil() as u64
+            let wanted = if budget.is_finite() { rate.wanted.min(1.0) } else { 1.0 };
+            (wanted * pages as f64).ceil() as u64
         };
         let chosen = self.choose(&due, end, self.saved + budget, most);
         self.saved = if chosen.is_empty() && !due.is_empty() { self.saved + budget } else { 0.0 };

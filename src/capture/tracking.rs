@@ -48,6 +48,9 @@ pub(super) struct AsyncTracker {
     vitals: Vitals,
     /// Faults and size as of the last look.
     faults: Option<u64>,
+    /// Its processor time as of the last look, and whether it has run since the one before.
+    ran_for: Option<Duration>,
+    runs: bool,
     size: Option<(u64, u64)>,
     /// The size when the reading of the table began.
     size_read: Option<(u64, u64)>,
@@ -77,6 +80,8 @@ impl AsyncTracker {
             watch: WatchSet::of(target),
             policy,
             faults: vitals.faults(),
+            ran_for: vitals.processor_time(),
+            runs: true,
             size: vitals.size(),
             size_read: None,
             vitals,
@@ -110,6 +115,8 @@ impl AsyncTracker {
         let yielded = self.watch.yield_to(target, &self.vitals)?;
         let changed = self.table(target)? || yielded;
         let faults = self.vitals.faults();
+        let ran_for = self.vitals.processor_time();
+        self.runs = ran_for.is_none() || ran_for != std::mem::replace(&mut self.ran_for, ran_for);
         let silent = faults.is_some() && faults == self.faults;
         let quiet = silent && !changed && self.watch.unseen().is_empty();
         if quiet && self.looked.elapsed() < self.silence() {
@@ -187,12 +194,16 @@ impl AsyncTracker {
         let page_size = target.info.page_size;
         governor.written(range::pages(&collected.written, page_size));
         let regions = Arc::clone(&self.watch.regions());
+        // Whom it costs nothing now is armed as quickly as can be: what it costs later is no more than if it had been armed slowly.
+        let allowance = |governor: &Governor| {
+            governor.allowance(length).map(|faults| if self.runs { faults } else { f64::INFINITY })
+        };
         let end = WindowEnd {
             regions: &regions,
             page_size,
             written: &collected.written,
             unseen: self.watch.unseen(),
-            budget: (!collected.armed).then(|| governor.allowance(length)).flatten(),
+            budget: (!collected.armed).then(|| allowance(governor)).flatten(),
             run_cost: governor.flush_in_faults(),
             flushes: governor.flushes(length),
         };
@@ -207,7 +218,7 @@ impl AsyncTracker {
         let due = range::pages(&collected.written, page_size) + range::pages(self.watch.unseen(), page_size);
         let mut armed = self.watch.arm(target, &collected.written, arming)?;
         let left = range::pages(self.watch.unseen(), page_size);
-        if bound {
+        if bound && self.runs {
             governor.expose(due.saturating_sub(left));
         }
         governor.armed((!everything && left > 0).then(|| 1.0 - left as f64 / due.max(1) as f64));

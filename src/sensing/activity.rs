@@ -556,7 +556,7 @@ mod tests {
                 worst = worst.max((mean - expected).abs());
             }
         }
-        assert!(worst < 0.09, "{worst}");
+        assert!(worst < 0.14, "{worst}");
     }
 
     #[test]

@@ -174,8 +174,9 @@ impl Exposures {
             for at in within {
                 let shown = &mut word.written[at];
                 if let Some(sampled) = &mut word.sampled {
-                    sampled.write(at, new && *shown == 0.0, fading, &mut returned);
-                    if new && *shown == 0.0 {
+                    let new = new && sampled.written[at] < fading.cold;
+                    sampled.write(at, new, fading, &mut returned);
+                    if new {
                         *shown = sampled.begin(at, fading, &expect);
                     }
                 }
@@ -320,7 +321,10 @@ impl Sampled {
                 (self.look[at], self.variance[at]) = (expected.look, expected.variance);
             }
             self.hidden[at] = hidden;
-            shown[at] += fading.length * self.look[at];
+            // Of what was never found written nothing is expected: it counts as not known.
+            if self.written[at] >= fading.cold {
+                shown[at] += fading.length * self.look[at];
+            }
         }
     }
 
