@@ -162,17 +162,16 @@ fn report(bars: &mut Bars, intervals: &mut Intervals, loaded: &Loaded, runs: &[R
         }
         None => bars.not_said(format!("{name}: slow-down")),
     }
-    let ends = |run: &Run| {
+    let ends = |run: &&Run| {
         let low = middle(run, |said| Some(said.interval?.0))?;
         Some((low, middle(run, |said| Some(said.interval?.1))?))
     };
     let mut held = (0, 0);
-    for (ends, measured) in drawn.iter().map(|run| ends(run)).zip(&measured) {
+    for (ends, measured) in drawn.iter().map(ends).zip(&measured) {
         held.1 += 1;
-        held.0 +=
-            usize::from(ends.is_some_and(|(low, high)| {
-                low - noise.usual <= *measured && *measured <= high + noise.usual
-            }));
+        held.0 += usize::from(ends.is_some_and(|(low, high)| {
+            low - noise.counted() <= *measured && *measured <= high + noise.counted()
+        }));
     }
     intervals.held += held.0;
     intervals.of += held.1;
@@ -194,7 +193,11 @@ fn report(bars: &mut Bars, intervals: &mut Intervals, loaded: &Loaded, runs: &[R
     let (alone, drawing) = (monitor(Watch::Undrawn)?, monitor(Watch::Drawn)?);
     bars.at_most(format!("{name}: monitor without drawing, % of a core"), alone.median, 5.0, 0.0);
 
-    let said = Spread::of(stated.into_iter().flatten()).map_or_else(|| "–".into(), |said| said.words(2));
+    let median =
+        |values: &dyn Fn(&&Run) -> Option<f64>| Some(Spread::of(drawn.iter().filter_map(values))?.median);
+    let (low, high) = (median(&|run| Some(ends(run)?.0)), median(&|run| Some(ends(run)?.1)));
+    let said = median(&|run| middle(run, |said| said.factor));
+    let said = format!("{} [{}..{}]", dash(said, 3), dash(low, 3), dash(high, 3));
     let wall = if spare { format!("{:.3}", wall.median) } else { format!("({:.3})", wall.median) };
     println!(
         "{name:<10}{cost:>21}{:>7.3}{:>7.3}{:>9}{wall:>9}{said:>22}{:>8}{:>6}{:>9}{:>9}{:>7.1}{:>7.1}",
