@@ -93,7 +93,8 @@ pub fn now() -> u64 {
 }
 
 /// `busy|lazy SECONDS TIMES FILE`: says where its pages are; at a line, begins and says when that was; at the
-/// end, writes down in TIMES when each write really was, says how late the latest was, microseconds, and waits.
+/// end, writes down in TIMES when each write really was, says how late the latest was, microseconds, and
+/// waits.
 pub fn replayed(argument: &str) {
     let words: Vec<&str> = argument.splitn(4, ' ').collect();
     let &[how, seconds, times, file] = words.as_slice() else { panic!("four words") };
