@@ -2,15 +2,16 @@
 //! still it can be.
 //!
 //! `cargo bench --bench live [-- SECTION|PROGRAM…] [--rounds N] [--seconds S] [--settle S] [--binary PATH]
-//! [--window-ms N] [--exact] [--lazy] [--picture FILE]`. For by hand and for the night: it takes half an hour, prints every
-//! median with its spread, and ends with status 1 where a bar is missed, and a list of these.
+//! [--window-ms N] [--exact] [--lazy] [--picture FILE]`. For by hand and for the night: it takes half an
+//! hour, prints every median with its spread, and ends with status 1 where a bar is missed, and a list of
+//! these.
 //!
 //! Sections are `cost`, `map`, `ceiling`, `prompt`, `sleep`, `exact` and `mappings`, all of them by default;
 //! a program's name is `cost` of that program alone. `--binary` measures another build of the program, and
 //! `--window-ms` configures it, in the sections that start it (`cost`, `prompt`, `sleep`). With `--exact`,
 //! the maps of `map` are made without a budget: what is missing to 1 then is not for want of one. With
-//! `--lazy`, its programs sleep between their writes. `--picture FILE` writes a picture of redis under load, as
-//! the session shows it, and nothing else.
+//! `--lazy`, its programs sleep between their writes. `--picture FILE` writes a picture of redis under load,
+//! as the session shows it, and nothing else.
 
 #![allow(unsafe_code)]
 

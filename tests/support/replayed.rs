@@ -20,7 +20,7 @@ const AROUND: usize = 8;
 /// How long the target sleeps between two looks at the clock: a write is late by no more on an idle machine.
 const STEP: Duration = Duration::from_millis(1);
 /// It does not sleep while there is a write within so many microseconds.
-const BUSY: u64 = 100_000;
+const BUSY: u32 = 100_000;
 const PAGE: usize = 4096;
 
 /// One write.
@@ -64,6 +64,13 @@ impl Schedule {
         writes.sort_unstable();
         Schedule { pages: trace.pages(), length: window * windows.len() as u32, writes }
     }
+
+    /// With the times at which the target has really written, as far as it came.
+    pub fn as_it_was(self, times: &[u8]) -> Schedule {
+        let times = times.chunks_exact(4).map(|at| u32::from_le_bytes([at[0], at[1], at[2], at[3]]));
+        let writes = self.writes.into_iter().zip(times).map(|(write, at)| Write { at, ..write });
+        Schedule { writes: writes.collect(), ..self }
+    }
 }
 
 /// A draw from the Poisson distribution of this mean, again until it is not 0.
@@ -85,32 +92,40 @@ pub fn now() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).expect("it is always there").num_nanoseconds() as u64
 }
 
-/// `busy|lazy SECONDS FILE`: says where its pages are; at a line, begins and says when that was; at the end,
-/// says how late the latest write was, microseconds, and waits.
+/// `busy|lazy SECONDS TIMES FILE`: says where its pages are; at a line, begins and says when that was; at the
+/// end, writes down in TIMES when each write really was, says how late the latest was, microseconds, and
+/// waits.
 pub fn replayed(argument: &str) {
-    let words: Vec<&str> = argument.splitn(3, ' ').collect();
-    let &[how, seconds, file] = words.as_slice() else { panic!("three words") };
+    let words: Vec<&str> = argument.splitn(4, ' ').collect();
+    let &[how, seconds, times, file] = words.as_slice() else { panic!("four words") };
     let busy = if how == "busy" { BUSY } else { 0 };
     let schedule = Schedule::of(Path::new(file), seconds.parse().expect("a number"));
     let memory = super::load::memory((schedule.pages * PAGE).div_ceil(1 << 20));
+    // It is there before it counts: a page of it is written now and then.
+    let mut really = vec![u32::MAX; schedule.writes.len()];
     programs::ready();
     programs::say(&(memory.as_ptr() as u64).to_string());
     let mut lines = std::io::stdin().lock().lines();
     let Some(Ok(_)) = lines.next() else { return };
     let begun = now();
     programs::say(&begun.to_string());
-    let (mut writes, mut latest) = (schedule.writes.iter().peekable(), 0);
-    while writes.peek().is_some() {
-        let elapsed = (now() - begun) / 1000;
-        while let Some(write) = writes.next_if(|write| u64::from(write.at) <= elapsed) {
-            let word = &mut memory[write.page as usize * PAGE / 8];
-            *word = std::hint::black_box(word.wrapping_add(1));
-            latest = latest.max(elapsed - u64::from(write.at));
+    let elapsed = || ((now() - begun) / 1000) as u32;
+    let mut latest = 0;
+    for (write, really) in schedule.writes.iter().zip(&mut really) {
+        let mut at = elapsed();
+        while at < write.at {
+            if write.at > at + busy {
+                std::thread::sleep(STEP);
+            }
+            at = elapsed();
         }
-        if writes.peek().is_none_or(|write| u64::from(write.at) >= elapsed + busy) {
-            std::thread::sleep(STEP);
-        }
+        let word = &mut memory[write.page as usize * PAGE / 8];
+        *word = std::hint::black_box(word.wrapping_add(1));
+        *really = at;
+        latest = latest.max(at - write.at);
     }
+    let really: Vec<u8> = really.iter().flat_map(|at| at.to_le_bytes()).collect();
+    std::fs::write(times, really).expect("written");
     programs::say(&latest.to_string());
     let _ = lines.next();
 }

@@ -51,6 +51,11 @@ pub struct Noise {
 }
 
 impl Noise {
+    /// What of the usual one counts.
+    pub fn counted(self) -> f64 {
+        self.usual.min(MOST_NOISE)
+    }
+
     /// Of runs in the order in which they were made.
     pub fn of(runs: &[f64]) -> Noise {
         let differences = runs.windows(2).map(|pair| (pair[1] / pair[0]).ln().abs().exp() - 1.0);

@@ -77,11 +77,11 @@ pub fn mappings(options: &Options, bars: &mut Bars) {
             watch.end();
             let lengths = Spread::of(lengths).map_or_else(|| "–".into(), |lengths| lengths.words(1));
             println!(
-                "{name:<24}{:>4} of {due:.0}, {} of them lost by us; a window {lengths} ms, {:.1} ms to make the \
-                 longest; attached in {:.0} ms",
+                "{name:<24}{:>4} of {due:.0}, {} lost by us; a window {lengths} ms, {:.1} ms of processor \
+                 time the dearest; attached in {:.0} ms",
                 windows.taken,
                 windows.lost,
-                windows.longest.as_secs_f64() * 1e3,
+                windows.dearest.as_secs_f64() * 1e3,
                 attached.as_secs_f64() * 1e3
             );
             // By ourselves: where others have the processors, windows are longer for that.

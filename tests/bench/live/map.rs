@@ -87,7 +87,9 @@ struct Played {
 fn play(file: &Path, lazy: bool, config: MonitorConfig) -> Played {
     let schedule = Schedule::of(file, SECONDS);
     let how = if lazy { "lazy" } else { "busy" };
-    let mut target = Target::start(&format!("replayed {how} {SECONDS} {}", file.display()));
+    let times = tempfile::NamedTempFile::new().expect("a file");
+    let role = format!("replayed {how} {SECONDS} {} {}", times.path().display(), file.display());
+    let mut target = Target::start(&role);
     let start: u64 = target.line().parse().expect("an address");
     let mut watch = Watch::of(target.pid(), config);
     watch.run(Duration::from_secs(1), |_, _| {});
@@ -106,6 +108,9 @@ fn play(file: &Path, lazy: bool, config: MonitorConfig) -> Played {
             seen.push((moment, watch.shown(), watch.accuracy()));
         }
     });
+    watch.end();
+    played.late = target.line().parse().expect("a time");
+    let schedule = schedule.as_it_was(&std::fs::read(times.path()).expect("when it wrote"));
     for (moment, shown, stated) in seen {
         let (truth, shown) = beside(&shown, start, &truth(&schedule, moment));
         let mut score = Score::default();
@@ -128,8 +133,6 @@ fn play(file: &Path, lazy: bool, config: MonitorConfig) -> Played {
         }
     }
     played.looks = looks.taken as f64 / time.as_secs_f64();
-    watch.end();
-    played.late = target.line().parse().expect("a time");
     played
 }
 

@@ -221,7 +221,8 @@ fn source() -> String {
         let (mask, length) = (n % 63 + 1, n % 17 + 3);
         text += &format!(
             "static int f{n}(s *p, int n) {{ int r = 0; for (int i = 0; i < n; i++) {{ \
-             r += p[i].a * {n} + p[i].b; if (r & {mask}) p[i].c += r / 3.0; else p[i].b ^= r; }} return r; }}\n\
+             r += p[i].a * {n} + p[i].b; if (r & {mask}) p[i].c += r / 3.0; else p[i].b ^= r; }} \
+             return r; }}\n\
              int g{n}(s *p) {{ return f{n}(p, {length}) + {n}; }}\n"
         );
     }

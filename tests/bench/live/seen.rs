@@ -68,7 +68,7 @@ fn shows(before: &[u32], now: &[u32]) -> bool {
     before.iter().zip(now).filter(|(before, now)| **now > **before + BRIGHTER).count() >= PIXELS
 }
 
-/// How long it takes until a viewer has the picture of a write: two refreshes, and one more for its own delay.
+/// How long it takes until a viewer has the picture of a write: two refreshes, and one for its own delay.
 pub fn seen(options: &Options, bars: &mut Bars) {
     let mut target = Target::start("obey");
     let start = target.ask(&format!("mmap {}", PAGES * PAGE));
@@ -112,8 +112,8 @@ pub fn seen(options: &Options, bars: &mut Bars) {
     let came: Vec<usize> =
         (1..=most).map(|by| refreshes.iter().filter(|refreshes| **refreshes == by).count()).collect();
     println!(
-        "a viewer has the picture {:.1} ms ({:.1}..{:.1}) after the write, its own delay included; in refreshes 1, \
-         2, …: {came:?}; never: {never} of {WRITES}",
+        "a viewer has the picture {:.1} ms ({:.1}..{:.1}) after the write, its own delay included; in \
+         refreshes 1, 2, …: {came:?}; never: {never} of {WRITES}",
         spread.median * 1e3,
         spread.least * 1e3,
         spread.most * 1e3,

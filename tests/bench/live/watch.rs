@@ -2,17 +2,27 @@
 
 use std::time::{Duration, Instant};
 
+use calloop::{Dispatcher, EventLoop, RegistrationToken};
 use memory_glass::capture::{CaptureEvent, GlassRamMonitor, MonitorConfig, Window};
 use memory_glass::map::{AddressLayout, HilbertCapability as _, HilbertConfig, HilbertSkilling};
 use memory_glass::render::ColorPalette;
 use memory_glass::sensing::AccuracyEstimate;
 use memory_glass::system::Pipeline;
 
-/// Monitor and pipeline of one process.
+/// Monitor and pipeline of one process, and the loop that asks the monitor when it is due.
 pub struct Watch {
-    monitor: GlassRamMonitor,
+    event_loop: EventLoop<'static, Taken>,
+    source: Dispatcher<'static, GlassRamMonitor, Taken>,
+    token: RegistrationToken,
     pipeline: Pipeline,
     window: Duration,
+}
+
+/// What the monitor has reported since it was asked last.
+#[derive(Default)]
+struct Taken {
+    windows: Vec<Window>,
+    over: bool,
 }
 
 /// A map, cell by cell along the curve, each with the places of the pages that it shows.
@@ -51,17 +61,17 @@ impl Shown {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Windows {
     pub taken: usize,
-    /// How many were due while another was made.
+    /// How many did not come when they were due, without those for which others had the processor.
     pub lost: usize,
-    /// The time that the longest took to be made, without that in which others had the processor.
-    pub longest: Duration,
+    /// Processor time of the dearest, with its map.
+    pub dearest: Duration,
 }
 
-/// How long this thread has waited for a processor so far, which is not its own doing.
-fn waited() -> Duration {
+/// Processor time of this thread so far, and how long it has waited for a processor.
+fn schedule() -> [Duration; 2] {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
-    Duration::from_nanos(nanoseconds.unwrap_or(0))
+    let mut numbers = text.split_whitespace().map(|word| word.parse().unwrap_or(0));
+    [(); 2].map(|()| Duration::from_nanos(numbers.next().unwrap_or(0)))
 }
 
 impl Watch {
@@ -72,26 +82,33 @@ impl Watch {
         let pipeline = Pipeline::new(target, rung, HilbertConfig::default(), ColorPalette::default());
         let pipeline = pipeline.expect("a pipeline");
         monitor.set_arming_policy(pipeline.arming_policy());
-        Watch { monitor, pipeline, window: config.window }
+        let source = Dispatcher::new(monitor, |event, _, taken: &mut Taken| match event {
+            CaptureEvent::Window(window) => taken.windows.push(window),
+            CaptureEvent::Forked(_) => {}
+            CaptureEvent::Exited(_) | CaptureEvent::Failed(_) => taken.over = true,
+        });
+        let event_loop = EventLoop::try_new().expect("a loop");
+        let token = event_loop.handle().register_dispatcher(source.clone()).expect("registered");
+        Watch { event_loop, source, token, pipeline, window: config.window }
     }
 
-    /// Takes windows for so long, each when it is due.
+    /// Takes windows for so long, each when the monitor has it due.
     pub fn run(&mut self, time: Duration, mut each: impl FnMut(&Window, &Watch)) -> Windows {
-        let begun = Instant::now();
-        let (mut next, mut windows) = (begun, Windows::default());
-        while begun.elapsed() < time {
-            next += self.window;
-            // A loop that was held up gives one longer window, never several at once.
-            next = next.max(Instant::now());
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
-            let (begun, waited) = (Instant::now(), waited());
-            let CaptureEvent::Window(window) = self.monitor.scan().expect("it lives") else { break };
-            self.pipeline.window(&window).expect("a map");
-            let took = begun.elapsed().saturating_sub(self::waited().saturating_sub(waited));
-            windows.taken += 1;
-            windows.lost += (took.as_secs_f64() / self.window.as_secs_f64()) as usize;
-            windows.longest = windows.longest.max(took);
-            each(&window, self);
+        let (begun, mut windows, mut taken) = (Instant::now(), Windows::default(), Taken::default());
+        let mut before = schedule();
+        while let Some(left) = time.checked_sub(begun.elapsed()).filter(|_| !taken.over) {
+            self.event_loop.dispatch(Some(left), &mut taken).expect("the loop goes on");
+            for window in std::mem::take(&mut taken.windows) {
+                self.pipeline.window(&window).expect("a map");
+                let now = schedule();
+                let [used, waited] = [0, 1].map(|which| now[which].saturating_sub(before[which]));
+                before = now;
+                let periods = window.length.saturating_sub(waited).as_secs_f64() / self.window.as_secs_f64();
+                windows.taken += 1;
+                windows.lost += (periods.round() as usize).saturating_sub(1);
+                windows.dearest = windows.dearest.max(used);
+                each(&window, self);
+            }
         }
         windows
     }
@@ -120,6 +137,7 @@ impl Watch {
 
     /// Lets the process go.
     pub fn end(self) {
-        self.monitor.detach().expect("detached");
+        self.event_loop.handle().remove(self.token);
+        Dispatcher::into_source_inner(self.source).detach().expect("detached");
     }
 }
