@@ -163,7 +163,7 @@ fn ends(regions: &[MemoryRegion], together: &[Range<usize>]) -> Option<(u64, u64
 fn calls(regions: &[MemoryRegion], together: &[Range<usize>]) -> Vec<Calls> {
     let (mut calls, mut each, mut mappings) = (Vec::new(), Vec::new(), 0);
     let mut from = 0;
-    for woven in woven(regions, together).into_iter().chain([together.len()..together.len()]) {
+    for woven in woven(regions, together).into_iter().chain(std::iter::once(together.len()..together.len())) {
         for of in together.get(from..woven.start).unwrap_or_default() {
             for start in of.clone().step_by(PART) {
                 let of = start..of.end.min(start + PART);

@@ -333,7 +333,7 @@ fn write_runs(cells: &[f32], runs: &[Range<usize>], memory: &mut [u8]) {
     for run in runs {
         for first in run.clone().step_by(PIECE) {
             let run = first..(first + PIECE).min(run.end);
-            drop(rest.split_off(..(run.start - at) * LEVEL));
+            let _ = rest.split_off(..(run.start - at) * LEVEL);
             at = run.end;
             if let Some(into) = rest.split_off(..run.len() * LEVEL) {
                 jobs.push(Job { cells: vec![&cells[run]], into });

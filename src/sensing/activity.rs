@@ -434,7 +434,7 @@ fn parted(places: Range<u64>, others: &[Range<u64>]) -> Vec<(Range<u64>, bool)> 
 }
 
 /// The mean distance from its mean of what is distributed normally, in standard deviations: √(2/π).
-const MEAN_DEVIATION: f32 = 0.797_884_56;
+const MEAN_DEVIATION: f32 = 0.797_884_6;
 
 /// A cell while its pages are summed up.
 #[derive(Debug, Clone, Copy)]

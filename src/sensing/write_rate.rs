@@ -159,7 +159,7 @@ mod tests {
                 let mut silent = 0.0;
                 (0..3).for_each(|_| {
                     while random.f64() > chance {
-                        silent += 1.0
+                        silent += 1.0;
                     }
                 });
                 (3.0, silent)

@@ -86,7 +86,7 @@ pub fn lay_again(at: u64) -> u64 {
             map(place + PAGE, libc::PROT_READ, shared);
         }
         Laid::Guarded | Laid::Apart => map(place, rw, private),
-        Laid::Mixed => map(place, rw, if at % 2 == 0 { private } else { shared }),
+        Laid::Mixed => map(place, rw, if at.is_multiple_of(2) { private } else { shared }),
     }
     place
 }

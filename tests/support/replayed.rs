@@ -66,7 +66,7 @@ impl Schedule {
     }
 
     /// With the times at which the target has really written, as far as it came.
-    pub fn as_it_was(self, times: &[u8]) -> Schedule {
+    pub fn with_times(self, times: &[u8]) -> Schedule {
         let times = times.chunks_exact(4).map(|at| u32::from_le_bytes([at[0], at[1], at[2], at[3]]));
         let writes = self.writes.into_iter().zip(times).map(|(write, at)| Write { at, ..write });
         Schedule { writes: writes.collect(), ..self }

@@ -216,7 +216,7 @@ impl Clerk {
         attached.maps.read().map_err(|_| changed.clone())?;
         let now = std::fs::read(memory_path(about.pid, "maps")).map_err(|_| changed.clone())?;
         let now = parse_maps(&now).map_err(|_| changed.clone())?;
-        let same = !attached.maps.is_gone() && laid_out(&attached.maps.regions(about.pid)?) == laid_out(&now);
+        let same = !attached.maps.is_gone() && laid_out(attached.maps.regions(about.pid)?) == laid_out(&now);
         if same { Ok(attached) } else { Err(changed.into()) }
     }
 

@@ -215,7 +215,7 @@ fn report(bars: &mut Bars, intervals: &mut Intervals, loaded: &Loaded, runs: &[R
     match (flushes, caused) {
         (Some(flushes), _) => bars.at_most(format!("{name}: flushes a second"), flushes.median, 1000.0, 0.0),
         (None, Some(caused)) => {
-            bars.at_most(format!("{name}: interrupts by flushes a second"), caused, 1000.0, 0.0)
+            bars.at_most(format!("{name}: interrupts by flushes a second"), caused, 1000.0, 0.0);
         }
         (None, None) => bars.not_said(format!("{name}: flushes a second")),
     }

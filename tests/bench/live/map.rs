@@ -110,7 +110,7 @@ fn play(file: &Path, lazy: bool, config: MonitorConfig) -> Played {
     });
     watch.end();
     played.late = target.line().parse().expect("a time");
-    let schedule = schedule.as_it_was(&std::fs::read(times.path()).expect("when it wrote"));
+    let schedule = schedule.with_times(&std::fs::read(times.path()).expect("when it wrote"));
     for (moment, shown, stated) in seen {
         let (truth, shown) = beside(&shown, start, &truth(&schedule, moment));
         let mut score = Score::default();
