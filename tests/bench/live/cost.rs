@@ -5,9 +5,8 @@
 //! the unwatched ones before and after it; the noise is how much two unwatched runs that follow one another
 //! differ. Processor time is the target's, of all its threads.
 //!
-//! What is stated is what watching costs. A picture that is drawn without a GPU takes caches and the other
-//! half of a core from the target as any busy program does, which nobody can tell from within; so the
-//! statement is judged by the runs without a picture, and how far it is off the others stands beside it.
+//! What is stated is judged by the runs of the default session, with its picture; how far it is off those
+//! without one stands beside it.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -200,12 +199,12 @@ fn report(bars: &mut Bars, intervals: &mut Intervals, loaded: &Loaded, runs: &[R
     }
 
     let [of_drawn, of_undrawn] = [Watch::Drawn, Watch::Undrawn].map(|watch| stated(runs, watch, noise));
-    match of_undrawn.off {
+    match of_drawn.off {
         Some(off) => bars.at_most(format!("{name}: stated cost, off by"), off.abs(), 0.03, noise.usual),
         None => bars.not_said(format!("{name}: slow-down")),
     }
-    intervals.held += of_undrawn.held;
-    intervals.of += of_undrawn.of;
+    intervals.held += of_drawn.held;
+    intervals.of += of_drawn.of;
 
     let flushes = Spread::of(drawn.iter().filter_map(|run| middle(run, |said| said.flushes)));
     let interrupts = |runs: &[&Run]| Spread::of(runs.iter().filter_map(|run| run.interrupts));
@@ -224,7 +223,7 @@ fn report(bars: &mut Bars, intervals: &mut Intervals, loaded: &Loaded, runs: &[R
     let (alone, drawing) = (monitor(Watch::Undrawn)?, monitor(Watch::Drawn)?);
     bars.at_most(format!("{name}: monitor without drawing, % of a core"), alone.median, 5.0, 0.0);
 
-    let Stated { factor, low, high, .. } = of_undrawn;
+    let Stated { factor, low, high, .. } = of_drawn;
     let said = format!("{} [{}..{}]", dash(factor, 3), dash(low, 3), dash(high, 3));
     let wall = if spare { format!("{:.3}", wall.median) } else { format!("({:.3})", wall.median) };
     println!(
@@ -232,9 +231,9 @@ fn report(bars: &mut Bars, intervals: &mut Intervals, loaded: &Loaded, runs: &[R
         noise.usual,
         noise.largest,
         format!("{:.3}", undrawn.median),
-        dash(of_undrawn.off, 3),
         dash(of_drawn.off, 3),
-        format!("{}/{}", of_undrawn.held, of_undrawn.of),
+        dash(of_undrawn.off, 3),
+        format!("{}/{}", of_drawn.held, of_drawn.of),
         dash(flushes.map(|flushes| flushes.median), 0),
         dash(caused, 0),
         alone.median,
@@ -260,7 +259,7 @@ pub fn cost(options: &Options, bars: &mut Bars) {
         "wall",
         "stated",
         "off by",
-        "(drawn)",
+        "undrawn",
         "held",
         "flushes",
         "by irq",
