@@ -11,7 +11,8 @@ const MOST: f64 = 60.0;
 /// Writes a second to a page of this density; `None` where it is written at every look.
 pub fn writes_per_second(density: f32) -> Option<f64> {
     // NaN is drawn as nothing.
-    let rate = -(1.0 - f64::from(density.clamp(0.0, 1.0))).ln() / SPAN;
+    let share = if density > 0.0 { f64::from(density).min(1.0) } else { 0.0 };
+    let rate = -(1.0 - share).ln() / SPAN;
     (rate < MOST).then_some(rate)
 }
 
