@@ -118,6 +118,19 @@ impl Places {
 
     /// Watches what is there now. Returns whether that is something else than before.
     fn refresh(&mut self, inotify: &Inotify) -> bool {
+        // What is made between looking and watching tells nobody: it is looked at again until nothing is new.
+        const TRIES: usize = 8;
+        let mut changed = false;
+        for _ in 0..TRIES {
+            if !self.watch_what_is_there(inotify) {
+                break;
+            }
+            changed = true;
+        }
+        changed
+    }
+
+    fn watch_what_is_there(&mut self, inotify: &Inotify) -> bool {
         let wanted = self.wanted();
         let flags = AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_MOVED_TO
