@@ -278,9 +278,19 @@ impl PageActivity {
         self.unseen.clear();
     }
 
-    /// The density map at the curve's order.
+    /// The density map at the curve's order, with what is not known of it.
     pub fn map(&self, layout: &AddressLayout, curve: &HilbertSkilling) -> ActivityMap {
         self.map_of(layout, curve, self.pages.iter())
+    }
+
+    /// The density map alone.
+    pub fn density(&self, layout: &AddressLayout, curve: &HilbertSkilling) -> DensityMap {
+        self.density_by(layout, curve, self.pages.iter())
+    }
+
+    /// Whether every page was armed all the time that counts.
+    pub fn is_exact(&self) -> bool {
+        self.unknown == 0 && self.pages.is_exact()
     }
 
     /// The same of a part of the line `whole`, whose pages lie on a line of their own.
@@ -296,10 +306,43 @@ impl PageActivity {
             let moved = move |(place, page)| (to + (place - from.start), page);
             self.pages.range(from.clone()).map(moved)
         });
-        self.map_of(part, curve, pages).density
+        self.density_by(part, curve, pages)
     }
 
     /// Pages by their place on the map's line, ascending.
+    fn density_by(
+        &self,
+        layout: &AddressLayout,
+        curve: &HilbertSkilling,
+        pages: impl Iterator<Item = (u64, Exposure)>,
+    ) -> DensityMap {
+        let cells = curve.cells();
+        let mut density = sparse_map(curve.size() as usize);
+        // The cell that is being summed up: its place on the curve and its last page, pages and sum.
+        let mut cell: Option<(u32, u64, f32, f32)> = None;
+        let mut put = |(d, _, pages, sum): (u32, u64, f32, f32)| {
+            let (x, y) = curve.d2xy(d);
+            density[[y as usize, x as usize]] = (sum / pages).min(1.0);
+        };
+        for (place, page) in pages {
+            let shown = self.shown(page);
+            if let Some((_, _, _, sum)) = cell.as_mut().filter(|cell| place <= cell.1) {
+                *sum += shown;
+                continue;
+            }
+            for d in layout.cells_of_page(place, cells) {
+                let Some(places) = layout.pages_of_cell(d, cells) else { continue };
+                let pages = (places.end() - places.start() + 1) as f32;
+                if let Some(full) = cell.replace((d, *places.end(), pages, shown)) {
+                    put(full);
+                }
+            }
+        }
+        cell.into_iter().for_each(put);
+        density
+    }
+
+    /// The same with what is not known.
     fn map_of(
         &self,
         layout: &AddressLayout,

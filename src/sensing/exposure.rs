@@ -185,6 +185,11 @@ impl Exposures {
         }
     }
 
+    /// Whether every page was armed all the time that counts.
+    pub fn is_exact(&self) -> bool {
+        self.0.values().all(|word| word.sampled.is_none())
+    }
+
     /// The warm pages of a stretch, by place.
     pub fn range(&self, places: Range<u64>) -> impl Iterator<Item = (u64, Exposure)> + '_ {
         let (first, behind) = (places.start / WORD, places.end.div_ceil(WORD));
@@ -305,12 +310,14 @@ impl Sampled {
             self.written[at] *= expected.holds;
             self.back |= 1 << at;
         }
-        for at in 0..PAGES {
-            let seen = unseen >> at & 1 == 0;
-            let keep = if seen { fading.armed } else { fading.unseen };
-            self.written[at] *= keep;
-            self.armed[at] = self.armed[at] * keep + if seen { fading.length } else { 0.0 };
-            self.missed[at] = self.missed[at] * fading.shown + if seen { 0.0 } else { fading.length };
+        let seen: Numbers = std::array::from_fn(|at| if unseen >> at & 1 == 0 { 1.0 } else { 0.0 });
+        for ((written, armed), seen) in self.written.iter_mut().zip(&mut self.armed).zip(&seen) {
+            let keep = fading.unseen + (fading.armed - fading.unseen) * seen;
+            *written *= keep;
+            *armed = *armed * keep + fading.length * seen;
+        }
+        for (missed, seen) in self.missed.iter_mut().zip(&seen) {
+            *missed = *missed * fading.shown + fading.length * (1.0 - seen);
         }
         for at in bits(unseen) {
             let first = before >> at & 1 == 0;

@@ -1,5 +1,6 @@
 //! From the pages of a window to the map that is shown, smoothed over windows.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{
@@ -11,6 +12,9 @@ use crate::{GlassRamError, Result};
 
 /// The page size of the line that [`CompressedSensingCapability::new`] lays its faults on.
 const DEFAULT_PAGE_SIZE: u64 = 4096;
+
+/// What is not known of a map is reckoned ten times a second, less what a timer may be early: it takes longer than the map.
+const DOUBTED: Duration = Duration::from_millis(95);
 
 /// Reconstructs a density map from write faults.
 pub trait CompressedSensingCapability: Sized {
@@ -55,7 +59,9 @@ pub struct CompressedSensingReconstructor {
     metrics: ReconstructionMetrics,
     new_pages: u64,
     warm: Vec<bool>,
-    doubt: Option<Doubt>,
+    doubt: Option<Arc<Doubt>>,
+    /// Since when that was not reckoned.
+    doubted: Duration,
     rate: RateControl,
 }
 
@@ -71,6 +77,7 @@ impl CompressedSensingReconstructor {
             new_pages: 0,
             warm: Vec::new(),
             doubt: None,
+            doubted: DOUBTED,
             rate: RateControl::new(SamplingConfig::default()),
         })
     }
@@ -161,19 +168,29 @@ impl CompressedSensingReconstructor {
         let addresses = |range: &PageRange| range.start..range.end;
         let (written, unseen) = (written.iter().map(addresses), unseen.iter().map(addresses));
         self.new_pages = self.activity.look(&self.layout, written, unseen, length);
-        let map = self.activity.map(&self.layout, &self.curve);
-        self.finish(started, map)
+        self.doubted = self.doubted.saturating_add(length);
+        let side = self.curve.size() as usize;
+        let fits = self.doubt.as_ref().is_some_and(|doubt| doubt.variance.dim() == (side, side));
+        if self.activity.is_exact() {
+            (self.doubt, self.doubted) = (None, DOUBTED);
+        } else if self.doubted >= DOUBTED || !fits {
+            self.doubted = Duration::ZERO;
+            let ActivityMap { density, doubt } = self.activity.map(&self.layout, &self.curve);
+            self.doubt = doubt.map(Arc::new);
+            return self.finish(started, density);
+        }
+        let density = self.activity.density(&self.layout, &self.curve);
+        self.finish(started, density)
     }
 
-    /// What is not known of the last map, once; none where every page was armed all the time.
-    pub fn take_doubt(&mut self) -> Option<Doubt> {
-        self.doubt.take()
+    /// What is not known of the map, as of the last tenth of a second; none where every page was armed all the time.
+    pub fn doubt(&self) -> Option<&Arc<Doubt>> {
+        self.doubt.as_ref()
     }
 
-    fn finish(&mut self, started: Instant, map: ActivityMap) -> DensityMap {
-        let ActivityMap { density, doubt } = map;
-        let error = doubt.as_ref().map_or(0.0, |doubt| doubt.error().0 / doubt.shown.max(f64::MIN_POSITIVE));
-        self.doubt = doubt;
+    fn finish(&mut self, started: Instant, density: DensityMap) -> DensityMap {
+        let error =
+            self.doubt.as_ref().map_or(0.0, |doubt| doubt.error().0 / doubt.shown.max(f64::MIN_POSITIVE));
         let (active, warm) = survey(&density, self.sparsity_threshold);
         self.warm = warm;
         self.metrics = ReconstructionMetrics {
@@ -217,7 +234,7 @@ impl CompressedSensingCapability for CompressedSensingReconstructor {
         // One window alone, with no memory of earlier ones: what the specification's call means.
         let mut window = PageActivity::new(self.half_life());
         window.window(&self.layout, pages.into_iter().map(|page| page..page + page_size), self.half_life());
-        let density = self.finish(started, window.map(&self.layout, &self.curve));
+        let density = self.finish(started, window.density(&self.layout, &self.curve));
         self.metrics.accuracy = accuracy;
         Ok(density)
     }

@@ -1,5 +1,7 @@
 //! How sure the shown map is where not every page was armed all the time, cell by cell and as a whole.
 
+use std::sync::Arc;
+
 use crate::sensing::{AccuracyEstimate, DensityMap, Doubt};
 
 /// Cells' worth of what is shown, below which there is no map whose accuracy could be told.
@@ -8,11 +10,11 @@ const LEAST_SHOWN: f64 = 0.5;
 /// By cell, indexed `[y][x]`.
 #[derive(Debug, Clone)]
 pub(super) struct Confidence {
-    doubt: Doubt,
+    doubt: Arc<Doubt>,
 }
 
 impl Confidence {
-    pub(super) fn of(doubt: Doubt) -> Self {
+    pub(super) fn of(doubt: Arc<Doubt>) -> Self {
         Self { doubt }
     }
 

@@ -213,7 +213,7 @@ impl Pipeline {
             self.reconstructor.set_order(self.order.order())?;
         }
         let density = self.reconstructor.look(&window.written, &window.unseen, window.length);
-        self.confidence = self.reconstructor.take_doubt().map(Confidence::of);
+        self.confidence = self.reconstructor.doubt().cloned().map(Confidence::of);
         if !window.unseen.is_empty() {
             let (accuracy, allowed) = (self.accuracy(), self.sweep.allowed());
             self.adjustments.extend(self.rate.window(accuracy, allowed));
