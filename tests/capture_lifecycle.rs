@@ -436,7 +436,8 @@ fn the_cost_is_estimated_from_the_faults() {
     }
     let cost = monitor.target_metrics();
     assert!(cost.overhead_percent > 0.0 && cost.lost_ms_per_second > 0.0, "{cost:?}");
-    // A target that mostly waits is slowed down in its own work by more than what a processor loses, if it is known by how much.
+    // A target that mostly waits is slowed down in its own work by more than what a processor loses, if it is
+    // known by how much.
     let factor = cost.slow_down_factor;
     assert!(factor.is_nan() || cost.overhead_percent / 100.0 <= factor - 1.0, "{cost:?}");
     assert!(factor.is_nan() || cost.slow_down_low <= factor && factor <= cost.slow_down_high, "{cost:?}");

@@ -1,5 +1,6 @@
-//! Live maps of recorded programs: their writes are played, pages are armed by the policy of a live watch as far as a budget pays, and
-//! the map is compared with the one of exact watching. No process, so that it is the same each time.
+//! Live maps of recorded programs: their writes are played, pages are armed by the policy of a live watch as
+//! far as a budget pays, and the map is compared with the one of exact watching. No process, so that it is
+//! the same each time.
 
 mod support;
 

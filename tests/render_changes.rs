@@ -49,8 +49,8 @@ fn rewrite(map: &mut DensityMap, noise: &mut Noise, most: u64) -> Vec<(usize, us
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
-    /// Maps that change little by little, shown on several targets of which each sees only some of them, with other palettes,
-    /// scales, motion and modes between, are drawn as if each were the first.
+    /// Maps that change little by little, shown on several targets of which each sees only some of them, with
+    /// other palettes, scales, motion and modes between, are drawn as if each were the first.
     #[test]
     fn any_sequence_of_changes_shows_what_a_whole_upload_does(order in 4..=9u32, seed: u64, told: bool) {
         let gpu = shared_gpu();

@@ -1,4 +1,5 @@
-//! Live capture under a budget that pays for a small part: the map shows the rates all the same, and its stated accuracy is true.
+//! Live capture under a budget that pays for a small part: the map shows the rates all the same, and its
+//! stated accuracy is true.
 
 mod support;
 
@@ -30,7 +31,8 @@ impl ArmingPolicy for Fixed {
     }
 }
 
-/// The chance that a block is written between two looks: stretches that are always hot, warm ones, a scattered one, and silence.
+/// The chance that a block is written between two looks: stretches that are always hot, warm ones, a
+/// scattered one, and silence.
 fn chance(block: u64) -> f64 {
     match block {
         250..400 => 1.0,

@@ -5,8 +5,8 @@
 //! arming of the pages that are not armed: those written in it, and those that were left alone before (`unseen`).
 //!
 //! While all of them may be armed within the budget of faults, all are, and the windows are exact. Above it the
-//! monitor asks its [`ArmingPolicy`]. Capture has one that works alone ([`SweepArming`]); `system` may put another
-//! in its place, which knows more about what a sample is worth.
+//! monitor asks its [`ArmingPolicy`]. Capture has one that works alone ([`SweepArming`]); `system` may put
+//! another in its place, which knows more about what a sample is worth.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,8 +26,9 @@ pub struct WindowEnd<'a> {
     pub written: &'a [PageRange],
     /// Pages that were not armed in this window: sorted, disjoint, apart from `written`.
     pub unseen: &'a [PageRange],
-    /// Faults that the next window may cost, those of pages that are armed already included; infinite for a target that does not run.
-    /// None: the budget does not bind, every page is armed, and the answer changes nothing.
+    /// Faults that the next window may cost, those of pages that are armed already included; infinite for a
+    /// target that does not run. None: the budget does not bind, every page is armed, and the answer changes
+    /// nothing.
     pub budget: Option<f64>,
     /// What arming one more run of neighbouring pages costs the target besides the faults on them, in faults: a flush of its address
     /// translations. Long runs are cheaper than scattered pages.
@@ -44,8 +45,8 @@ pub enum Arming {
     /// These pages, in any order, and those that were armed and stayed silent. A page that is armed already may be among them or
     /// not: it makes no difference.
     Pages(Vec<PageRange>),
-    /// What is not armed of this memory, each range of which lies in one page table, in one step a range: sorted but for one place,
-    /// disjoint. What was written meanwhile is of the window that ends.
+    /// What is not armed of this memory, each range of which lies in one page table, in one step a range:
+    /// sorted but for one place, disjoint. What was written meanwhile is of the window that ends.
     Tables(Vec<PageRange>),
 }
 
@@ -68,7 +69,8 @@ const TABLE: u64 = 2 << 20;
 /// The fewest pages that are worth a flush, unless there are no more.
 const FEWEST: u64 = 8;
 
-/// How much of what is not armed may be armed at a time, and how much the budget has allowed at last. Clones share one.
+/// How much of what is not armed may be armed at a time, and how much the budget has allowed at last. Clones
+/// share one.
 #[derive(Debug, Clone)]
 pub struct SweepRate(Arc<Mutex<Rates>>);
 
@@ -90,7 +92,8 @@ impl SweepRate {
         self.locked().wanted = share;
     }
 
-    /// The share that the budget alone would have allowed at the end of the last window in which it bound, 0..1.
+    /// The share that the budget alone would have allowed at the end of the last window in which it bound,
+    /// 0..1.
     pub fn allowed(&self) -> f64 {
         self.locked().allowed
     }
@@ -100,8 +103,9 @@ impl SweepRate {
     }
 }
 
-/// Arms in turn, round and round over the addresses of what is not armed, as much in each window as the budget pays for. What lies in one
-/// page table is armed in one step, which costs the target one flush, however many pages there are.
+/// Arms in turn, round and round over the addresses of what is not armed, as much in each window as the
+/// budget pays for. What lies in one page table is armed in one step, which costs the target one flush,
+/// however many pages there are.
 #[derive(Debug, Clone, Default)]
 pub struct SweepArming {
     rate: SweepRate,

@@ -1,4 +1,5 @@
-//! Mappings whose names say that they are a device's. Anybody may call a file so: the file itself is looked at.
+//! Mappings whose names say that they are a device's. Anybody may call a file so: the file itself is looked
+//! at.
 
 use std::collections::HashMap;
 use std::fs::Metadata;

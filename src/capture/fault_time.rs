@@ -1,10 +1,11 @@
-//! How long a fault takes in the target itself: moments of its processor time are sampled, and it is seen which of them lie in
-//! the kernel's handling of a page fault.
+//! How long a fault takes in the target itself: moments of its processor time are sampled, and it is seen
+//! which of them lie in the kernel's handling of a page fault.
 //!
-//! A clock that runs while a thread does (the software event cpu-clock, perf_event_open(2)) takes the kernel's part of its stack once in
-//! [`EVERY`]; the entry of all page faults (`asm_exc_page_fault`, arch/x86/entry) is in it or not. Its address is in /proc/kallsyms
-//! for those who may see it. What runs with interrupts off is sampled where they come on again, so the last steps of a fault are missed;
-//! and a fault leaves colder caches behind. Both are in the bounds that are put around the price ([`Prices`]).
+//! A clock that runs while a thread does (the software event cpu-clock, perf_event_open(2)) takes the
+//! kernel's part of its stack once in [`EVERY`]; the entry of all page faults (`asm_exc_page_fault`,
+//! arch/x86/entry) is in it or not. Its address is in /proc/kallsyms for those who may see it. What runs with
+//! interrupts off is sampled where they come on again, so the last steps of a fault are missed; and a fault
+//! leaves colder caches behind. Both are in the bounds that are put around the price ([`Prices`]).
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -22,13 +23,15 @@ const PRIOR: f64 = 8.0;
 const KEPT_PER_SECOND: f64 = 0.97;
 /// Quantile of the normal distribution for an interval of 90 %, both sides.
 const Z: f64 = 1.645;
-/// The price may be less than what the samples say by this factor, and more by that one, however many there are.
+/// The price may be less than what the samples say by this factor, and more by that one, however many there
+/// are.
 const LESS: f64 = 0.75;
 const MORE: f64 = 1.3;
 /// PERF_RECORD_SAMPLE (perf_event_open(2)).
 const SAMPLE: u32 = perf_event_open_sys::bindings::PERF_RECORD_SAMPLE;
 
-/// A price, in seconds of the target's processor time, and the bounds in which the true one is nine times in ten.
+/// A price, in seconds of the target's processor time, and the bounds in which the true one is nine times in
+/// ten.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Price {
     pub value: f64,
@@ -78,12 +81,14 @@ impl FaultTime {
     }
 }
 
-/// What a fault costs: as it was sampled in the target, or, where that cannot be, as on ourselves, `prior` seconds.
+/// What a fault costs: as it was sampled in the target, or, where that cannot be, as on ourselves, `prior`
+/// seconds.
 pub(super) fn fault_price(sampled: Option<&FaultTime>, prior: f64) -> Price {
     sampled.map_or_else(|| price(0.0, 0.0, prior), |sampled| sampled.price(prior))
 }
 
-/// So many samples lay in so many faults: a Poisson number of samples, a gamma distribution for the price, which begins with the prior.
+/// So many samples lay in so many faults: a Poisson number of samples, a gamma distribution for the price,
+/// which begins with the prior.
 fn price(samples: f64, faults: f64, prior: f64) -> Price {
     let evidence = samples + PRIOR;
     let value = evidence / (faults / EVERY.as_secs_f64() + PRIOR / prior);
@@ -98,7 +103,8 @@ fn frames(body: &[u8]) -> impl Iterator<Item = u64> + '_ {
     words.take(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-/// Where the kernel's entry of page faults lies; none where that is hidden (kernel.kptr_restrict) or the processor has another.
+/// Where the kernel's entry of page faults lies; none where that is hidden (kernel.kptr_restrict) or the
+/// processor has another.
 fn entry_of_faults() -> Option<Range<u64>> {
     static KNOWN: OnceLock<Option<Range<u64>>> = OnceLock::new();
     KNOWN.get_or_init(|| find_entry(BufReader::new(File::open("/proc/kallsyms").ok()?))).clone()

@@ -1,10 +1,10 @@
 //! The slowdown budget: how many faults a window may cost, held online.
 //!
 //! A target pays in two ways: each write to an armed page costs a fault, and each arming of a run of pages costs a flush of
-//! its address translations on every processor that it runs on. The fault's price is measured in the target while it runs
-//! ([`fault_time`](super::fault_time)), and begins with what it is on memory of our own ([`probe`](super::probe)); the flush's goes by the
-//! processor time of our own arming calls, which wait for the processors to answer. Both have bounds, and it is the upper ones that
-//! are held within the budget.
+//! its address translations on every processor that it runs on. The fault's price is measured in the target
+//! while it runs ([`fault_time`](super::fault_time)), and begins with what it is on memory of our own
+//! ([`probe`](super::probe)); the flush's goes by the processor time of our own arming calls, which wait for
+//! the processors to answer. Both have bounds, and it is the upper ones that are held within the budget.
 //!
 //! The budget is a share of the time that the target's threads run. It is saved up for a moment, so that a burst is seen
 //! whole, and overdrawn when cold memory is written all at once (pages that are armed and silent cost nothing until then); the next

@@ -88,7 +88,8 @@ impl Listening {
     /// Children that the target has and nobody has told of, when there must be one: the kernel's event of a
     /// fork comes before its record, and records get lost.
     pub fn find_children(&mut self) -> Vec<u32> {
-        // A child that is being linked in, or one that ends meanwhile, may hide others in the list (proc_pid_children(5)).
+        // A child that is being linked in, or one that ends meanwhile, may hide others in the list
+        // (proc_pid_children(5)).
         const TRIES: usize = 3;
         let mut tries = (0..TRIES).map(|_| self.children.look(self.pid));
         let new = tries.find(|new| !new.is_empty()).unwrap_or_default();

@@ -1,10 +1,13 @@
-//! What one call goes over: mappings near each other in the table, with none between them that is not registered.
+//! What one call goes over: mappings near each other in the table, with none between them that is not
+//! registered.
 //!
-//! A program may have tens of thousands of mappings, and a call for each would take longer than a window. A call that meets a mapping
-//! that is not registered, younger than our table, ends there; then it is asked again, by halves.
+//! A program may have tens of thousands of mappings, and a call for each would take longer than a window. A
+//! call that meets a mapping that is not registered, younger than our table, ends there; then it is asked
+//! again, by halves.
 //!
-//! Where tens of thousands of small ones have others between them that are not ours, one call leaves these out. It takes a little longer a
-//! page, and does not tell a mapping that took the place of another: so some are asked for themselves each time, in turn.
+//! Where tens of thousands of small ones have others between them that are not ours, one call leaves these
+//! out. It takes a little longer a page, and does not tell a mapping that took the place of another: so some
+//! are asked for themselves each time, in turn.
 
 use std::ops::Range;
 
@@ -100,9 +103,10 @@ impl Looks {
         &self.alike
     }
 
-    /// Appends where pages of these mappings are not armed, and beside them perhaps; and which of them are not registered, although they
-    /// were taken to be. With the target's `faults`, of a long table only as much is looked at as is needed to find what was written.
-    /// Whole page tables of what is `known` not to be armed are left out.
+    /// Appends where pages of these mappings are not armed, and beside them perhaps; and which of them are
+    /// not registered, although they were taken to be. With the target's `faults`, of a long table only as
+    /// much is looked at as is needed to find what was written. Whole page tables of what is `known` not to
+    /// be armed are left out.
     pub fn unarmed(
         &mut self,
         pagemap: &mut Pagemap,

@@ -1,11 +1,12 @@
 //! What watching costs, estimated while it runs.
 //!
 //! The target pays for two things: the write fault that the kernel resolves when an armed page is written for the first time in
-//! a window, and the flush of its translations when pages are armed. Their prices are measured in the target and by our own calls, and have
-//! bounds (`governor`). The estimate is those prices times what was counted, set against the processor time that the target
-//! itself used in the same windows. Faults are the written pages, or the faults that the kernel has counted for the process, where
-//! those are fewer: fresh memory is written without a fault of ours. Not in it: the splitting of a huge page
-//! (about 20 µs, once each), and the time that a call which changes the mappings waits for a scan to be over.
+//! a window, and the flush of its translations when pages are armed. Their prices are measured in the target
+//! and by our own calls, and have bounds (`governor`). The estimate is those prices times what was counted,
+//! set against the processor time that the target itself used in the same windows. Faults are the written
+//! pages, or the faults that the kernel has counted for the process, where those are fewer: fresh memory is
+//! written without a fault of ours. Not in it: the splitting of a huge page (about 20 µs, once each), and the
+//! time that a call which changes the mappings waits for a scan to be over.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -35,15 +36,17 @@ pub struct FaultMetrics {
 /// What the target pays.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TargetMetrics {
-    /// Time that the target loses by being watched, as a share of one processor's time, percent: what is added to it from
-    /// outside, however little it does itself.
+    /// Time that the target loses by being watched, as a share of one processor's time, percent: what is
+    /// added to it from outside, however little it does itself.
     pub overhead_percent: f64,
     /// Processor time that the target's own work takes, as a factor of what it would take without us: how much slower a
-    /// target gets that is busy all the time. 1 for no slow-down; NaN (null in JSON) where the target does too little for that to be known.
+    /// target gets that is busy all the time. 1 for no slow-down; NaN (null in JSON) where the target does
+    /// too little for that to be known.
     pub slow_down_factor: f64,
     /// The interval that holds the true factor nine times in ten; NaN where that is not known.
     pub slow_down_low: f64,
-    /// Its upper end, which is what a budget holds; infinite (null in JSON) where all that the target does may be our faults.
+    /// Its upper end, which is what a budget holds; infinite (null in JSON) where all that the target does
+    /// may be our faults.
     pub slow_down_high: f64,
     /// The time that it loses, in milliseconds a second.
     pub lost_ms_per_second: f64,
@@ -142,7 +145,8 @@ impl Load {
         }
     }
 
-    /// Takes one window into account, in which so many pages were written, and which has cost the target so many seconds.
+    /// Takes one window into account, in which so many pages were written, and which has cost the target so
+    /// many seconds.
     pub fn window(&mut self, vitals: &Vitals, counted: Counted, length: Duration, scan: Duration) {
         let Counted { pages, flushes, cost } = counted;
         let kept = KEPT_PER_SECOND.powf(length.as_secs_f64());
@@ -173,7 +177,8 @@ impl Load {
         let grown =
             self.page_tables.zip(self.page_tables_before).map_or(0, |(now, then)| now.saturating_sub(then));
         let a_second = if seconds > 0.0 { cost / seconds } else { 0.0 };
-        // Not of a target that does next to nothing, nor of one that would have spent all of its time in our faults.
+        // Not of a target that does next to nothing, nor of one that would have spent all of its time in our
+        // faults.
         let known = target_cpu >= LEAST_BUSY * seconds && cost < target_cpu;
         let factor = |cost: f64| match target_cpu - cost {
             _ if !known => f64::NAN,

@@ -28,10 +28,11 @@
 //! monitor is stopped, stalled or killed. Nothing traces it after the attach, and no descriptor of ours stays in it.
 //!
 //! What a window cannot tell: a huge page that is populated at once counts as written whole; so do pages of hugetlbfs; pages moved by
-//! mremap(2) count as written at their new place. What a device or the kernel itself writes into pinned memory (registered buffers of
-//! io_uring, RDMA), and what others write into shared memory through mappings of their own, is in no page table of the target's and
-//! not told; nor is what is written into a file's private mapping between mprotect(2) and mprotect(2), unless the table of mappings shows the
-//! right once. Of the first pages of a block of 2 MiB of shared memory it tells that it does not know.
+//! mremap(2) count as written at their new place. What a device or the kernel itself writes into pinned
+//! memory (registered buffers of io_uring, RDMA), and what others write into shared memory through mappings
+//! of their own, is in no page table of the target's and not told; nor is what is written into a file's
+//! private mapping between mprotect(2) and mprotect(2), unless the table of mappings shows the right once. Of
+//! the first pages of a block of 2 MiB of shared memory it tells that it does not know.
 
 mod anonymous;
 mod arming;

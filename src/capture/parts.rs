@@ -1,12 +1,14 @@
 //! Which parts of a long table of mappings a pass looks at.
 //!
-//! The kernel takes 0.2 µs for each mapping that a call goes over, whatever is in it: 13 ms for 64,000, nearly a whole window at 60 a
-//! second. But it also counts the faults of the target, and a write to an armed page is one. So the parts that were written lately
-//! are looked at first, and when as many pages were found as there were faults, there is nothing to be found in the others.
+//! The kernel takes 0.2 µs for each mapping that a call goes over, whatever is in it: 13 ms for 64,000,
+//! nearly a whole window at 60 a second. But it also counts the faults of the target, and a write to an armed
+//! page is one. So the parts that were written lately are looked at first, and when as many pages were found
+//! as there were faults, there is nothing to be found in the others.
 //!
-//! A fault may bring in several pages (a huge one, neighbours in a file), and what others write into the target is no fault of its own.
-//! What is missed so is found [`ROUND`] later at most: some parts are looked at in each pass, in turn. Where there were more faults than
-//! pages, because some were reads, all parts are looked at.
+//! A fault may bring in several pages (a huge one, neighbours in a file), and what others write into the
+//! target is no fault of its own. What is missed so is found [`ROUND`] later at most: some parts are looked
+//! at in each pass, in turn. Where there were more faults than pages, because some were reads, all parts are
+//! looked at.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -64,8 +66,8 @@ impl Parts {
         self.parts.len() < FEWEST
     }
 
-    /// Looks at parts with `look`, which answers what it finds there that is not armed, until there is nothing more to be found.
-    /// Without `faults` at all.
+    /// Looks at parts with `look`, which answers what it finds there that is not armed, until there is
+    /// nothing more to be found. Without `faults` at all.
     pub fn pass<E>(
         &mut self,
         faults: Option<Faults>,
@@ -155,7 +157,8 @@ mod tests {
             self.faults += 1;
         }
 
-        /// How many parts a pass looks at, and how many written pages it finds, which are armed but for those of `standing`.
+        /// How many parts a pass looks at, and how many written pages it finds, which are armed but for those
+        /// of `standing`.
         fn pass(&mut self, parts: &mut Parts, standing: &[PageRange]) -> (usize, u64) {
             let faults = Faults { taken: self.faults, length: Duration::from_millis(10) };
             let (mut looked, mut found) = (0, Vec::new());

@@ -100,7 +100,8 @@ impl Perf {
 }
 
 impl Events {
-    /// Begins to sample moments of every thread of this process, one in so many nanoseconds of its processor time.
+    /// Begins to sample moments of every thread of this process, one in so many nanoseconds of its processor
+    /// time.
     pub fn of_moments(pid: u32, every: u64) -> Result<Self, Deaf> {
         let (processors, threads) = (online(), threads(pid));
         if threads.len() * processors.len() > EVENTS {
@@ -212,7 +213,8 @@ fn open_event(target: i32, processor: i32, sampled: Sampled) -> Result<OwnedFd, 
     let mut attributes = perf_event_attr::default();
     attributes.type_ = bindings::PERF_TYPE_SOFTWARE;
     attributes.size = size_of::<perf_event_attr>() as u32;
-    // Never PERF_SAMPLE_PERIOD: beside a period that is fixed, it has the kernel make each fault a sample (`perf_swevent_event`).
+    // Never PERF_SAMPLE_PERIOD: beside a period that is fixed, it has the kernel make each fault a sample
+    // (`perf_swevent_event`).
     match sampled {
         Sampled::Faults => {
             attributes.config = u64::from(bindings::PERF_COUNT_SW_PAGE_FAULTS);

@@ -101,7 +101,8 @@ impl MemoryRegion {
         self.permissions.as_bytes().first() == Some(&b'r')
     }
 
-    /// Whether it is shared, but by nobody than the process that made it and its children: only they can have put anything into it.
+    /// Whether it is shared, but by nobody than the process that made it and its children: only they can have
+    /// put anything into it.
     pub(super) fn is_own_shared(&self) -> bool {
         let name = self.pathname.as_deref().unwrap_or_default();
         self.is_shared() && (name == "/dev/zero (deleted)" || name.starts_with("[anon_shmem:"))
@@ -113,8 +114,9 @@ impl MemoryRegion {
         kind && self.inode == 0 && !self.is_shared()
     }
 
-    /// Whether its writes are followed although it cannot be written to right now. A program that makes code gives itself the right to
-    /// write it, writes, and takes the right away again within a moment (W^X), which the table of mappings hardly ever shows.
+    /// Whether its writes are followed although it cannot be written to right now. A program that makes code
+    /// gives itself the right to write it, writes, and takes the right away again within a moment (W^X),
+    /// which the table of mappings hardly ever shows.
     pub(super) fn is_between_writes(&self) -> bool {
         let used = self.is_readable() || self.is_executable();
         used && !self.is_writable() && (self.is_anonymous() || self.is_own_shared())

@@ -88,7 +88,8 @@ impl Registration {
         self.unwatched.iter().filter(busy).count()
     }
 
-    /// Stretches from one mapping to another, near each other all, with none between them that is not registered.
+    /// Stretches from one mapping to another, near each other all, with none between them that is not
+    /// registered.
     pub fn spans(&self) -> &[PageRange] {
         &self.spans
     }
@@ -98,8 +99,9 @@ impl Registration {
         self.covered = range::subtract(&self.covered, places);
     }
 
-    /// Registers what has taken the places of mappings that were registered, where that makes the same of the table as before: not
-    /// where it grows beside its neighbours, and not where it is refused. Whether it is so.
+    /// Registers what has taken the places of mappings that were registered, where that makes the same of the
+    /// table as before: not where it grows beside its neighbours, and not where it is refused. Whether it is
+    /// so.
     ///
     /// # Errors
     ///

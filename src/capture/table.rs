@@ -1,8 +1,9 @@
 //! The target's table of mappings as `/proc/PID/maps` has it, and what of it is new.
 //!
-//! A long table takes longer to read and to understand than a window lasts, and hardly any of it changes from one reading to
-//! the next. So it can be read in pieces ([`Maps::read_on`]), and only the lines between the first and the last one that differ
-//! are parsed. The kernel itself gives it a page at a time, between which it may change.
+//! A long table takes longer to read and to understand than a window lasts, and hardly any of it changes from
+//! one reading to the next. So it can be read in pieces ([`Maps::read_on`]), and only the lines between the
+//! first and the last one that differ are parsed. The kernel itself gives it a page at a time, between which
+//! it may change.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -66,7 +67,8 @@ impl Maps {
         }
     }
 
-    /// Reads on in the table, for about so long: whether it differs from the last one, once all of it is read.
+    /// Reads on in the table, for about so long: whether it differs from the last one, once all of it is
+    /// read.
     pub fn read_on(&mut self, time: Duration) -> Result<Option<bool>, Errno> {
         let begun = Instant::now();
         if !std::mem::replace(&mut self.begun, true) {
@@ -132,8 +134,8 @@ impl Maps {
     }
 }
 
-/// A table that was changed while it was read may have a mapping twice, as it was and as it is, which is read later. None where that is
-/// not so.
+/// A table that was changed while it was read may have a mapping twice, as it was and as it is, which is read
+/// later. None where that is not so.
 fn apart(regions: &[MemoryRegion]) -> Option<Vec<MemoryRegion>> {
     if regions.is_sorted_by(|one, next| one.end <= next.start) {
         return None;
@@ -164,7 +166,8 @@ fn differing(one: &[u8], other: &[u8]) -> (Range<usize>, Range<usize>) {
     (first..one.len() - whole, first..other.len() - whole)
 }
 
-/// Bytes that pairs of chunks have in common until the first that differ, and of those so many as `within` says.
+/// Bytes that pairs of chunks have in common until the first that differ, and of those so many as `within`
+/// says.
 fn alike<'a>(
     pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     within: impl Fn((&'a [u8], &'a [u8])) -> usize,

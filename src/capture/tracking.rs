@@ -20,8 +20,9 @@ const TABLE_SHARE: u32 = 50;
 const LONG_TABLE: usize = 500;
 /// So long it is read at once: the next window goes on with it.
 const READ_AT_ONCE: Duration = Duration::from_millis(1);
-/// A target that takes no faults is looked at all the same: others may write to its memory (process_vm_writev(2), a process that has the
-/// same memory). While nobody is found to, that takes at most this part of our time, …
+/// A target that takes no faults is looked at all the same: others may write to its memory
+/// (process_vm_writev(2), a process that has the same memory). While nobody is found to, that takes at most
+/// this part of our time, …
 const SILENT_SHARE: u32 = 400;
 /// … but is done as often as this; and for so long after something was found, in each window.
 const LOOK_AGE: Duration = Duration::from_secs(1);
@@ -194,7 +195,8 @@ impl AsyncTracker {
         let page_size = target.info.page_size;
         governor.written(range::pages(&collected.written, page_size));
         let regions = Arc::clone(&self.watch.regions());
-        // Whom it costs nothing now is armed as quickly as can be: what it costs later is no more than if it had been armed slowly.
+        // Whom it costs nothing now is armed as quickly as can be: what it costs later is no more than if it
+        // had been armed slowly.
         let allowance = |governor: &Governor| {
             governor.allowance(length).map(|faults| if self.runs { faults } else { f64::INFINITY })
         };

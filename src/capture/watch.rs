@@ -88,7 +88,8 @@ pub(super) struct Armed {
     pub late: Vec<PageRange>,
     /// Pages that came to be since, read or written, and are armed now. Sorted, disjoint, apart from `late`.
     pub unknown: Vec<PageRange>,
-    /// Our processor time in each call, a flush: it waits for the processors to answer. (By the clock, it also has what else ran meanwhile.)
+    /// Our processor time in each call, a flush: it waits for the processors to answer. (By the clock, it
+    /// also has what else ran meanwhile.)
     calls: Vec<Duration>,
 }
 
@@ -168,8 +169,9 @@ impl WatchSet {
         self.rebuild(target).map_err(Stopped::Failed)
     }
 
-    /// Registers what is new in the target's table and forgets what is gone; whether anything changed. The table is read for about so
-    /// long; where that is not enough, nothing is answered, and the next call goes on.
+    /// Registers what is new in the target's table and forgets what is gone; whether anything changed. The
+    /// table is read for about so long; where that is not enough, nothing is answered, and the next call goes
+    /// on.
     pub fn reconcile(&mut self, target: &mut ProcessAttach, time: Duration) -> Result<Option<bool>, Stopped> {
         let pid = target.info.pid;
         let failed = |operation| move |errno| Stopped::Failed(CaptureError::System { operation, pid, errno });
@@ -231,7 +233,8 @@ impl WatchSet {
     }
 
     /// What was written since the last pass. Where so many pages in so many flushes can be afforded and nothing was left unarmed
-    /// before, it is armed again in the same step; otherwise it waits for [`Self::arm`]. The target's `faults` tell how far to look.
+    /// before, it is armed again in the same step; otherwise it waits for [`Self::arm`]. The target's
+    /// `faults` tell how far to look.
     pub fn collect(
         &mut self,
         target: &mut ProcessAttach,

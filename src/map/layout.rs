@@ -174,9 +174,10 @@ impl AddressLayout {
         moves
     }
 
-    /// The places that cell `d` of `cells` shows: where there are fewer cells than pages, whole pages that no other cell shows;
-    /// where there are more, one page, which several cells show. A cell never mixes a page with a part of another, so that what is
-    /// always written is as bright as can be. `None` on an empty line.
+    /// The places that cell `d` of `cells` shows: where there are fewer cells than pages, whole pages that no
+    /// other cell shows; where there are more, one page, which several cells show. A cell never mixes a page
+    /// with a part of another, so that what is always written is as bright as can be. `None` on an empty
+    /// line.
     pub fn pages_of_cell(&self, d: u32, cells: u32) -> Option<RangeInclusive<u64>> {
         let (d, cells, pages) = (u128::from(d), u128::from(cells), u128::from(self.pages));
         if pages == 0 {

@@ -164,7 +164,8 @@ impl Lettering {
         width
     }
 
-    /// The same of figures, which are all as wide as one another: most are new in every window, and setting them takes long.
+    /// The same of figures, which are all as wide as one another: most are new in every window, and setting
+    /// them takes long.
     pub(crate) fn width_of_figures(&mut self, text: &str, size: f32) -> f32 {
         if text.chars().all(|sign| (' '..='~').contains(&sign) || SIGNS.contains(sign)) {
             return text.chars().count() as f32 * self.width("0", size, FIGURES);
@@ -172,7 +173,8 @@ impl Lettering {
         self.width(text, size, FIGURES)
     }
 
-    /// Sets one line onto the sheet of a panel, and says in which rectangle of the sheet there may be letters.
+    /// Sets one line onto the sheet of a panel, and says in which rectangle of the sheet there may be
+    /// letters.
     pub(crate) fn line(&mut self, sheet: &mut Coverage, panel: Rect, line: Line<'_>) -> Rect {
         if line.text.is_empty() || line.place.is_empty() {
             return Rect::default();

@@ -1,7 +1,8 @@
 //! Densities as the shaders have them: whole numbers of 65536ths, two a word.
 //!
-//! All that any stage reads of a density is this number: the colour of a cell is its upper byte, or on the logarithmic scale
-//! its octave and the five bits below, which a share of 2^-8 and more has; so nothing is seen of what is cut off.
+//! All that any stage reads of a density is this number: the colour of a cell is its upper byte, or on the
+//! logarithmic scale its octave and the five bits below, which a share of 2^-8 and more has; so nothing is
+//! seen of what is cut off.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, available_parallelism};
@@ -10,7 +11,8 @@ use wgpu::WriteOnly;
 
 /// What of a share is left: floor(65536 · v), 65535 for 1 and above, 0 below 0 and for what is no number.
 ///
-/// The loop over it is one of vectors only as it stands: a conversion that saturates, as of `as`, takes three times as long.
+/// The loop over it is one of vectors only as it stands: a conversion that saturates, as of `as`, takes three
+/// times as long.
 pub(super) fn level(share: f32) -> u16 {
     /// Numbers from here on are whole, and their lowest bits are the number.
     const WHOLE: f32 = 8_388_608.0;
@@ -22,7 +24,8 @@ pub(super) fn level(share: f32) -> u16 {
     nearest.to_bits().wrapping_sub(rounded_up) as u16
 }
 
-/// Bytes that are made in one go, in memory of the processor's own: what they go to may be slow to write piecemeal.
+/// Bytes that are made in one go, in memory of the processor's own: what they go to may be slow to write
+/// piecemeal.
 const BLOCK: usize = 1 << 13;
 /// The same where runs are short.
 const SHORT: usize = 1 << 7;

@@ -69,7 +69,8 @@ pub struct Motion {
 pub struct Picture {
     /// How much of each cell is written, indexed `[y][x]`; what lies outside 0..1 is drawn as the nearer end, NaN as 0.
     pub density: Arc<DensityMap>,
-    /// What is known of its tiles, so that nobody has to compare it with the one before; said of another map, it is not believed.
+    /// What is known of its tiles, so that nobody has to compare it with the one before; said of another map,
+    /// it is not believed.
     pub tiles: Option<Arc<MapTiles>>,
     /// The words beside the map.
     pub caption: Caption,

@@ -7,7 +7,8 @@ use cosmic_text::Align;
 use super::layout::Rect;
 use super::lettering::{Coverage, Lettering, Line};
 
-/// One of the things that lie in a panel. Where two of them meet the stronger one shows, so their order does not matter.
+/// One of the things that lie in a panel. Where two of them meet the stronger one shows, so their order does
+/// not matter.
 #[derive(Debug, Clone, PartialEq)]
 enum Piece {
     Words { text: String, place: Rect, size: f32, family: &'static str, align: Align, ink: u8 },

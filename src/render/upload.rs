@@ -1,8 +1,8 @@
 //! What is on the GPU already, so that only what is new goes there.
 //!
-//! A map is there as levels, two bytes a cell, row after row. Of a map that differs from the one before in few tiles only these
-//! go: where the CPU can write what the GPU reads, straight to their places, and otherwise one after another, from where
-//! shaders/tiles.wgsl takes them.
+//! A map is there as levels, two bytes a cell, row after row. Of a map that differs from the one before in
+//! few tiles only these go: where the CPU can write what the GPU reads, straight to their places, and
+//! otherwise one after another, from where shaders/tiles.wgsl takes them.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -136,8 +136,8 @@ impl Uploads {
         buffer
     }
 
-    /// As [`Self::put`] for a square map, as levels; only what is new goes. It is written where the GPU reads it, if it can be,
-    /// and otherwise copied by what is put down in `encoder`.
+    /// As [`Self::put`] for a square map, as levels; only what is new goes. It is written where the GPU reads
+    /// it, if it can be, and otherwise copied by what is put down in `encoder`.
     pub(super) fn map(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -304,7 +304,8 @@ impl Uploads {
         self.shared().filter_map(|shared| hand_over(&self.gpu, shared.buffer(), outwards)).collect()
     }
 
-    /// All of a frame is put down in `encoder`: what was written for it may be read, and written again when the GPU is done.
+    /// All of a frame is put down in `encoder`: what was written for it may be read, and written again when
+    /// the GPU is done.
     pub(super) fn end_frame(&mut self, encoder: &wgpu::CommandEncoder) {
         self.comparisons.clear();
         if std::mem::take(&mut self.resized) {
@@ -316,7 +317,8 @@ impl Uploads {
         }
     }
 
-    /// Bytes of maps that were copied, and bytes that were written for the GPU at all, since this was asked last.
+    /// Bytes of maps that were copied, and bytes that were written for the GPU at all, since this was asked
+    /// last.
     pub(super) fn take_counts(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.copied), std::mem::take(&mut self.written))
     }

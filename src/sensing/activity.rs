@@ -1,12 +1,14 @@
 //! How often pages are written, fading with time, and the map of it.
 //!
-//! Of each page its looks are summed up, weighed by their length, older ones fading: those that found it written, over all. That share, p,
-//! gives its rate, whatever the length of the looks: writes that come at a rate of λ leave a look of length Δ without any with a chance
-//! of exp(−λΔ), so λ = −ln(1−p)/Δ. What is shown is 1 − exp(−λ·[`SPAN`]): the chance that the page is written within that time.
+//! Of each page its looks are summed up, weighed by their length, older ones fading: those that found it
+//! written, over all. That share, p, gives its rate, whatever the length of the looks: writes that come at a
+//! rate of λ leave a look of length Δ without any with a chance of exp(−λΔ), so λ = −ln(1−p)/Δ. What is shown
+//! is 1 − exp(−λ·[`SPAN`]): the chance that the page is written within that time.
 //!
-//! A look at a page that was not armed shows nothing. It counts as what is to be expected of it: by how long the page was armed until it was
-//! written ([`exposure`](super::exposure)), weighed against what all pages are like ([`write_rate`](super::write_rate)), and by how often pages
-//! go on to be written that nobody has looked at for so long ([`persistence`](super::persistence)). So the map is the one of exact watching where
+//! A look at a page that was not armed shows nothing. It counts as what is to be expected of it: by how long
+//! the page was armed until it was written ([`exposure`](super::exposure)), weighed against what all pages
+//! are like ([`write_rate`](super::write_rate)), and by how often pages go on to be written that nobody has
+//! looked at for so long ([`persistence`](super::persistence)). So the map is the one of exact watching where
 //! every page is armed, and near to it where most are.
 
 use std::ops::Range;
@@ -53,7 +55,8 @@ pub struct PageActivity {
     looks: f32,
     /// The same as `whole`, of the evidence, which fades more slowly where pages are armed now and then only.
     evidence: f32,
-    /// What is shown of a page that is armed all the time, by the share of its looks that found it written, in equal steps.
+    /// What is shown of a page that is armed all the time, by the share of its looks that found it written,
+    /// in equal steps.
     shown: Box<[f32; SHARES + 1]>,
     /// The length of a look that this is for, seconds.
     shown_for: f32,
@@ -80,7 +83,8 @@ pub struct ActivityMap {
 pub struct Doubt {
     /// The variance of each cell, indexed as the map is.
     pub variance: DensityMap,
-    /// The sum over all cells of the error that is to be expected where the pages of a cell have nothing to do with each other.
+    /// The sum over all cells of the error that is to be expected where the pages of a cell have nothing to
+    /// do with each other.
     error_alone: f64,
     /// The same where they are written together.
     error_together: f64,
@@ -93,8 +97,9 @@ impl Doubt {
         Self { variance: sparse_map(size), error_alone: 0.0, error_together: 0.0, shown: 0.0 }
     }
 
-    /// The error of the whole map that is to be expected, and the least and the most that it may be. What the variances come to is an upper
-    /// bound: on recorded programs (`tests/live_traces.rs`) the error was between a quarter and nine tenths of it.
+    /// The error of the whole map that is to be expected, and the least and the most that it may be. What the
+    /// variances come to is an upper bound: on recorded programs (`tests/live_traces.rs`) the error was
+    /// between a quarter and nine tenths of it.
     pub fn error(&self) -> (f64, f64, f64) {
         let (alone, together) = (self.error_alone, self.error_together);
         (0.5 * (alone * together).sqrt(), 0.2 * alone, 0.9 * together)
@@ -127,8 +132,8 @@ impl PageActivity {
         self.half_life
     }
 
-    /// Takes one window of `length` in which the pages of `written` (disjoint ranges of addresses) were written, and
-    /// answers how many of them had never been before.
+    /// Takes one window of `length` in which the pages of `written` (disjoint ranges of addresses) were
+    /// written, and answers how many of them had never been before.
     pub fn window(
         &mut self,
         layout: &AddressLayout,
@@ -257,7 +262,8 @@ impl PageActivity {
         if missed < 1e-3 {
             return (mean, 0.0);
         }
-        // Each look that was missed would have found it written or not, and the chance of that is not known for certain.
+        // Each look that was missed would have found it written or not, and the chance of that is not known
+        // for certain.
         let (look, weight) = (page.look, self.length() / self.whole);
         let variance = missed * (weight * look * (1.0 - look) + missed * page.variance);
         let step = 1.0 / SHARES as f32;
@@ -393,7 +399,8 @@ impl PageActivity {
         }
         if self.unknown > 0 {
             let doubt = doubt.get_or_insert_with(|| Doubt::none(size));
-            // Pages of which nothing is known are dark on the map, and as bright as the others in truth, for all that is known.
+            // Pages of which nothing is known are dark on the map, and as bright as the others in truth, for
+            // all that is known.
             let known = layout.live_pages().saturating_sub(self.unknown).max(1);
             let dark = shown * self.unknown as f64 / known as f64;
             doubt.error_alone += dark;
@@ -435,12 +442,14 @@ impl PageActivity {
         self.pages.range(places).map(|(_, page)| self.shown(page)).sum()
     }
 
-    /// Pages that the last look could not see and that are more likely written than not in a [`SPAN`], by place.
+    /// Pages that the last look could not see and that are more likely written than not in a [`SPAN`], by
+    /// place.
     pub fn believed(&self) -> impl Iterator<Item = u64> + '_ {
         self.pages.unseen().filter(|(_, page)| self.brightness(page.look) > 0.5).map(|(place, _)| place)
     }
 
-    /// How many of the pages that the last look could not see were written in it, as far as is to be expected.
+    /// How many of the pages that the last look could not see were written in it, as far as is to be
+    /// expected.
     pub fn expected_unseen(&self) -> f64 {
         self.pages.unseen().map(|(_, page)| f64::from(page.look)).sum()
     }
@@ -459,7 +468,8 @@ impl PageActivity {
     }
 }
 
-/// A stretch in parts that are wholly in one of `others` (ascending, disjoint) or in none, and whether they are.
+/// A stretch in parts that are wholly in one of `others` (ascending, disjoint) or in none, and whether they
+/// are.
 fn parted(places: Range<u64>, others: &[Range<u64>]) -> Vec<(Range<u64>, bool)> {
     let (mut parts, mut from) = (Vec::new(), places.start);
     let first = others.partition_point(|other| other.end <= places.start);
@@ -563,7 +573,8 @@ mod tests {
         }
     }
 
-    /// Writes at a rate, each page at its own, seen in looks of a length by a plan that arms one page in so many looks again.
+    /// Writes at a rate, each page at its own, seen in looks of a length by a plan that arms one page in so
+    /// many looks again.
     fn seen(rates: &[f64], look: Duration, again: usize, seconds: f64, seed: u64) -> PageActivity {
         let layout = line(rates.len() as u64);
         let mut activity = PageActivity::new(HALF_LIFE);

@@ -1,7 +1,8 @@
-//! What is known of each page: what an exact watch would have of it, with what nobody saw put in as it is to be expected.
+//! What is known of each page: what an exact watch would have of it, with what nobody saw put in as it is to
+//! be expected.
 //!
-//! Pages are kept by the word: 64 together, once one of them is written, until all are cold again. A word in which every page is armed all
-//! the time has one number a page; more is kept where some were not.
+//! Pages are kept by the word: 64 together, once one of them is written, until all are cold again. A word in
+//! which every page is armed all the time has one number a page; more is kept where some were not.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,14 +10,16 @@ use std::ops::Range;
 use super::marks::{WORD, words};
 
 const PAGES: usize = WORD as usize;
-/// What an entry of a tree takes: key and value, the share of a node that is not filled, and of the allocations.
+/// What an entry of a tree takes: key and value, the share of a node that is not filled, and of the
+/// allocations.
 const NODE: usize = 48;
 /// A word of which less than this part was missed of late is as one of which nothing was.
 const LITTLE: f32 = 1e-3;
 
 type Numbers = [f32; PAGES];
 
-/// What the looks at a page have shown, where it was armed: older ones fade, and those of a page that is not armed more slowly.
+/// What the looks at a page have shown, where it was armed: older ones fade, and those of a page that is not
+/// armed more slowly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Evidence {
     /// Seconds of the looks that found it written.
@@ -114,8 +117,9 @@ pub(super) struct Fading {
 pub(super) struct Exposures(BTreeMap<u64, Box<Word>>);
 
 impl Exposures {
-    /// Takes the looks so far as older by one that could not see `unseen`. How many warm pages there are, and how many of them it could not
-    /// see. `expect` says what is to be expected by the evidence; what comes of pages that are seen again goes to `returned`.
+    /// Takes the looks so far as older by one that could not see `unseen`. How many warm pages there are, and
+    /// how many of them it could not see. `expect` says what is to be expected by the evidence; what comes of
+    /// pages that are seen again goes to `returned`.
     pub fn look(
         &mut self,
         unseen: impl IntoIterator<Item = Range<u64>>,
@@ -156,7 +160,8 @@ impl Exposures {
         (warm, hidden)
     }
 
-    /// The last look found these pages written. `new` says that the looks before could not see them, whatever is kept of them.
+    /// The last look found these pages written. `new` says that the looks before could not see them, whatever
+    /// is kept of them.
     pub fn write(
         &mut self,
         places: Range<u64>,
@@ -226,8 +231,8 @@ impl Exposures {
         self.0.len() * Self::WEIGHT_OF_WORD + sampled * size_of::<Sampled>()
     }
 
-    /// The same where pages have moved: these stretches, each to its new first place. Of the looks that could not see a page only what was
-    /// expected of them is kept.
+    /// The same where pages have moved: these stretches, each to its new first place. Of the looks that could
+    /// not see a page only what was expected of them is kept.
     pub fn moved(&self, moves: &[(Range<u64>, u64)]) -> Self {
         let mut moved = Self::default();
         for (from, to) in moves {

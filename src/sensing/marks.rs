@@ -1,11 +1,13 @@
-//! Which pages of a line are marked. The line may be terabytes long, and hardly any page of it is: pages are kept by the word, 64 together.
+//! Which pages of a line are marked. The line may be terabytes long, and hardly any page of it is: pages are
+//! kept by the word, 64 together.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Pages of a word.
 pub(super) const WORD: u64 = 64;
-/// What an entry of a tree takes: key and value, the share of a node that is not filled, and of the allocations.
+/// What an entry of a tree takes: key and value, the share of a node that is not filled, and of the
+/// allocations.
 const NODE: usize = 48;
 
 /// Which pages of a line are in it.

@@ -1,14 +1,15 @@
 //! From the pages written in a window to a density map.
 //!
-//! In come the written page ranges of one window ([`crate::capture::Window`]), those that it could not see, and the line they lie on
-//! ([`crate::map::AddressLayout`]); out goes the [`DensityMap`]: for every cell of the curve how likely its pages are written within
-//! [`SPAN`], smoothed over windows. While every page is seen the map is exact; where some are not armed in some windows, they count as is to
-//! be expected of them ([`CompressedSensingReconstructor`], [`PageActivity`]), and the map comes with its [`Doubt`].
+//! In come the written page ranges of one window ([`crate::capture::Window`]), those that it could not see,
+//! and the line they lie on ([`crate::map::AddressLayout`]); out goes the [`DensityMap`]: for every cell of
+//! the curve how likely its pages are written within [`SPAN`], smoothed over windows. While every page is
+//! seen the map is exact; where some are not armed in some windows, they count as is to be expected of them
+//! ([`CompressedSensingReconstructor`], [`PageActivity`]), and the map comes with its [`Doubt`].
 //!
-//! Single windows of a recording can be reconstructed from samples: a [`MeasurementPlan`] says which pages to arm so that a budget of faults
-//! buys the best map, a [`Solver`] fills in the others, and [`HeldOutAccuracy`] says how true the result is. [`replay`]
-//! takes a [`WriteTrace`] through all of it. How fine the map is and how much is armed at a time follows the target ([`OrderControl`],
-//! [`RateControl`]).
+//! Single windows of a recording can be reconstructed from samples: a [`MeasurementPlan`] says which pages to
+//! arm so that a budget of faults buys the best map, a [`Solver`] fills in the others, and
+//! [`HeldOutAccuracy`] says how true the result is. [`replay`] takes a [`WriteTrace`] through all of it. How
+//! fine the map is and how much is armed at a time follows the target ([`OrderControl`], [`RateControl`]).
 //!
 //! [`crate::system`] feeds it; [`crate::telemetry`] and [`crate::render`] read the map.
 

@@ -1,8 +1,9 @@
 //! Whether a page that was written goes on to be, while nobody looks.
 //!
-//! A page that is not armed is shown as what is known of it, which gets older. Programs differ in how long that holds: a hash table is written
-//! as it was an hour ago, an allocator goes on to the next page. So it is kept, by the time for which pages were not armed and by what was
-//! said of them, how many were then written within a span after they were armed again: what is said is multiplied by how often it came true.
+//! A page that is not armed is shown as what is known of it, which gets older. Programs differ in how long
+//! that holds: a hash table is written as it was an hour ago, an allocator goes on to the next page. So it is
+//! kept, by the time for which pages were not armed and by what was said of them, how many were then written
+//! within a span after they were armed again: what is said is multiplied by how often it came true.
 
 use super::exposure::Return;
 

@@ -13,7 +13,8 @@ use crate::{GlassRamError, Result};
 /// The page size of the line that [`CompressedSensingCapability::new`] lays its faults on.
 const DEFAULT_PAGE_SIZE: u64 = 4096;
 
-/// What is not known of a map is reckoned ten times a second, less what a timer may be early: it takes longer than the map.
+/// What is not known of a map is reckoned ten times a second, less what a timer may be early: it takes longer
+/// than the map.
 const DOUBTED: Duration = Duration::from_millis(95);
 
 /// Reconstructs a density map from write faults.
@@ -183,7 +184,8 @@ impl CompressedSensingReconstructor {
         self.finish(started, density)
     }
 
-    /// What is not known of the map, as of the last tenth of a second; none where every page was armed all the time.
+    /// What is not known of the map, as of the last tenth of a second; none where every page was armed all
+    /// the time.
     pub fn doubt(&self) -> Option<&Arc<Doubt>> {
         self.doubt.as_ref()
     }

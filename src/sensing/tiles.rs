@@ -1,8 +1,8 @@
 //! Which tiles of a map are the same as another map's, without a look at their cells.
 //!
-//! A map of order 12 is 64 MiB, and comparing two of them takes longer than drawing one. Who makes a map knows which of its
-//! cells it has written: each tile gets a number, and no number is given to two tiles that differ. So any two maps can be
-//! compared, whichever lie between them.
+//! A map of order 12 is 64 MiB, and comparing two of them takes longer than drawing one. Who makes a map
+//! knows which of its cells it has written: each tile gets a number, and no number is given to two tiles that
+//! differ. So any two maps can be compared, whichever lie between them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};

@@ -1,10 +1,12 @@
 //! From how often an armed page was found written to its write rate, with how sure that is.
 //!
-//! A page that is not armed again at once shows little of itself: it was written once in three looks, and then nobody looked for a second. Taken
-//! alone, three looks say next to nothing; but the pages of one program are alike. So the rates of all pages together are found first
-//! (the mixture over a fixed set of rates that makes what was seen most likely, by expectation maximisation), and a page's own looks are
-//! weighed against it: an empirical Bayes estimate (Robbins 1956; Laird 1978 for the mixture). Its mean is right over all pages,
-//! whatever the plan by which they were armed, since what it was stopped by does not matter to a likelihood.
+//! A page that is not armed again at once shows little of itself: it was written once in three looks, and
+//! then nobody looked for a second. Taken alone, three looks say next to nothing; but the pages of one
+//! program are alike. So the rates of all pages together are found first (the mixture over a fixed set of
+//! rates that makes what was seen most likely, by expectation maximisation), and a page's own looks are
+//! weighed against it: an empirical Bayes estimate (Robbins 1956; Laird 1978 for the mixture). Its mean is
+//! right over all pages, whatever the plan by which they were armed, since what it was stopped by does not
+//! matter to a likelihood.
 
 /// Candidates, the last of which is "in every look".
 const RATES: usize = 20;
@@ -47,8 +49,8 @@ impl WriteRates {
         Self { weights: [1.0 / RATES as f64; RATES], table: Box::default() }
     }
 
-    /// Takes what is known of all pages that were not armed all the time: how many looks found each written, and how many did not. A span is
-    /// so many looks, each of so many seconds.
+    /// Takes what is known of all pages that were not armed all the time: how many looks found each written,
+    /// and how many did not. A span is so many looks, each of so many seconds.
     pub fn fit(&mut self, pages: impl Iterator<Item = (f32, f32)>, look: f64, span: f64) {
         let mut seen = vec![0u32; WRITTEN * SILENT];
         pages.for_each(|(written, silent)| seen[entry(written, silent)] += 1);
@@ -107,7 +109,8 @@ impl WriteRates {
         if sum > 0.0 { joint.map(|share| share / sum) } else { self.weights }
     }
 
-    /// What is said of a page that so many looks found written, and so many did not; none before the first fit.
+    /// What is said of a page that so many looks found written, and so many did not; none before the first
+    /// fit.
     pub fn of(&self, written: f32, silent: f32) -> Option<Estimate> {
         self.table.get(entry(written, silent)).copied()
     }

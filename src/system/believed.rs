@@ -1,6 +1,7 @@
 //! What is taken to be written where nobody looked.
 //!
-//! It is found anew ten times a second: patterns go by such steps, and to go over all pages for each picture would cost more than the picture.
+//! It is found anew ten times a second: patterns go by such steps, and to go over all pages for each picture
+//! would cost more than the picture.
 
 use std::time::Duration;
 

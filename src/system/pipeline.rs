@@ -299,8 +299,8 @@ impl Pipeline {
         Box::new(SweepArming::at(self.sweep.clone()))
     }
 
-    /// How near the shown map is to the one that would be shown if every page were armed all the time; 1 where every page was. `None`
-    /// where too little was written to tell.
+    /// How near the shown map is to the one that would be shown if every page were armed all the time; 1
+    /// where every page was. `None` where too little was written to tell.
     pub fn accuracy(&self) -> Option<AccuracyEstimate> {
         match &self.confidence {
             Some(confidence) => confidence.accuracy(),

@@ -56,9 +56,11 @@ pub struct TimedAdjustment {
 pub struct WindowFacts<'a> {
     /// The pages written in it, sorted and disjoint.
     pub written: &'a [PageRange],
-    /// Pages that were not seen, and that are as likely as not to be written in a step of time: sorted, disjoint.
+    /// Pages that were not seen, and that are as likely as not to be written in a step of time: sorted,
+    /// disjoint.
     pub believed: &'a [PageRange],
-    /// Write faults: each page is one in each look that found it written, or is taken to be where it was not armed.
+    /// Write faults: each page is one in each look that found it written, or is taken to be where it was not
+    /// armed.
     pub faults: f64,
     /// The line that they lie on.
     pub layout: &'a AddressLayout,

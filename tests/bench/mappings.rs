@@ -1,7 +1,7 @@
 //! Targets with many mappings: whether windows end in time, and hold what was written in them.
 //!
-//! `cargo bench --bench mappings [-- SECONDS]`: so many seconds for each line (2 unless said). Ends with status 1 where a
-//! window is lost or wrong.
+//! `cargo bench --bench mappings [-- SECONDS]`: so many seconds for each line (2 unless said). Ends with
+//! status 1 where a window is lost or wrong.
 
 #![allow(unsafe_code)]
 
@@ -29,7 +29,8 @@ enum Writes {
     Near,
     /// As near, while mappings come, go and are replaced.
     Changing,
-    /// All over. The kernel takes 0.2 µs for each mapping that is looked at, so the whole of them does not go into a sixtieth of a second.
+    /// All over. The kernel takes 0.2 µs for each mapping that is looked at, so the whole of them does not go
+    /// into a sixtieth of a second.
     Scattered,
 }
 

@@ -70,7 +70,8 @@ pub fn lay_again(at: u64) -> u64 {
     let place = base + at * kind.stride();
     let (private, shared) = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, libc::MAP_SHARED);
     let rw = libc::PROT_READ | libc::PROT_WRITE;
-    // Each page of the file has one beside it that is not mapped, or the kernel would make one mapping of them.
+    // Each page of the file has one beside it that is not mapped, or the kernel would make one mapping of
+    // them.
     let map = |place: u64, rights, flags| {
         let (file, offset) = if flags == shared { (file, (2 * at * PAGE) as i64) } else { (-1, 0) };
         // SAFETY: within what `lay` has reserved.

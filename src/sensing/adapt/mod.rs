@@ -5,8 +5,9 @@
 //! hysteresis: what makes one move is not undone by the same amount in the other direction, and every move is given the time to
 //! show in what it is judged by.
 //!
-//! Under a budget it is the rate that buys accuracy. Where the budget allows no more of it and too little of the map is right, the
-//! order goes down: errors of pages that have nothing to do with each other cancel out in cells of four times as many.
+//! Under a budget it is the rate that buys accuracy. Where the budget allows no more of it and too little of
+//! the map is right, the order goes down: errors of pages that have nothing to do with each other cancel out
+//! in cells of four times as many.
 
 mod order;
 mod rate;

@@ -36,7 +36,8 @@ pub struct OrderControl {
     /// The mean share of the window that the map takes; `None` until a window was timed at this order.
     share: Option<f64>,
     windows: u32,
-    /// By so many orders the map is coarser for its accuracy, and for how many windows it has asked to be coarser, or finer.
+    /// By so many orders the map is coarser for its accuracy, and for how many windows it has asked to be
+    /// coarser, or finer.
     coarser: u32,
     wrong: u32,
     right: u32,

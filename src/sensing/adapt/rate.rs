@@ -17,8 +17,8 @@ const SETTLE: u32 = 60;
 /// The longest time for which a rate is kept that had to be raised, windows.
 const LONGEST: u32 = 64 * SETTLE;
 
-/// How densely pages are sampled where not all can be. A rate is the share of the pages that are not armed which is armed at the end of a
-/// window: at 0.1, each page has its turn every ten windows.
+/// How densely pages are sampled where not all can be. A rate is the share of the pages that are not armed
+/// which is armed at the end of a window: at 0.1, each page has its turn every ten windows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplingConfig {
     /// The rate at the start, and all along where it is not adapted.
@@ -67,9 +67,9 @@ impl SamplingConfig {
     }
 }
 
-/// Moves the rate between its limits: up when the accuracy is below its goal for sure and the budget allows it, down when it is above for
-/// sure, and to what the budget allows where that is less. A rate that turned out too low is not tried again for a while, which grows with
-/// every time.
+/// Moves the rate between its limits: up when the accuracy is below its goal for sure and the budget allows
+/// it, down when it is above for sure, and to what the budget allows where that is less. A rate that turned
+/// out too low is not tried again for a while, which grows with every time.
 #[derive(Debug, Clone)]
 pub struct RateControl {
     config: SamplingConfig,

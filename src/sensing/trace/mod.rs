@@ -1,9 +1,9 @@
 //! Recorded windows of a program: which pages of the line were written in each.
 //!
-//! The form is NumPy's `.npz` with the arrays `window_start_ns` (T), `page_index` (the written places of all windows one
-//! after another), `offsets` (T + 1; window t has `page_index[offsets[t]..offsets[t + 1]]`) and `n_pages` (scalar), each of
-//! integers of 1, 2, 4 or 8 bytes, signed or not, in either order; `vma_start` and `vma_end` are not needed here. Windows
-//! without a write may be left out.
+//! The form is NumPy's `.npz` with the arrays `window_start_ns` (T), `page_index` (the written places of all
+//! windows one after another), `offsets` (T + 1; window t has `page_index[offsets[t]..offsets[t + 1]]`) and
+//! `n_pages` (scalar), each of integers of 1, 2, 4 or 8 bytes, signed or not, in either order; `vma_start`
+//! and `vma_end` are not needed here. Windows without a write may be left out.
 //!
 //! Of a long line that is hardly written only the pages that ever are, and their neighbours, are taken ([`TouchedLine`]).
 

@@ -97,8 +97,8 @@ fn array<T: Integer, D: Dimension>(
     numbers.map_err(|error| wrong(&error))
 }
 
-/// The kind and width of the elements by the header, `i8` say; where their bytes are in the other order, the array is turned
-/// round. Only a guess: the view looks at the header again.
+/// The kind and width of the elements by the header, `i8` say; where their bytes are in the other order, the
+/// array is turned round. Only a guess: the view looks at the header again.
 fn element(array: &mut [u8], header: usize) -> Vec<u8> {
     let (text, content) = array.split_at_mut(header.min(array.len()));
     let key = b"descr";
