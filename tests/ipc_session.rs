@@ -39,7 +39,7 @@ fn telemetry(session: &Session, windows: u64) -> Value {
 }
 
 #[test]
-fn the_target_is_changed_and_the_old_one_left_with_times_found() {
+fn the_target_is_changed_and_the_old_one_left_as_it_was_found() {
     let block = Exercise::start("block", 16);
     let mut stride = Exercise::start("stride", 16);
     let mut session = Session::start(&[]);

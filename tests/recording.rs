@@ -227,7 +227,7 @@ fn an_exported_table_has_a_row_for_each_region_and_window() {
 }
 
 #[test]
-fn a_recorder_that_is_killed_leaves_all_windows_but_the_last_and_the_target_with_times() {
+fn a_recorder_that_is_killed_leaves_all_windows_but_the_last_and_the_target_as_it_was() {
     let directory = tempdir().unwrap();
     let mut target = Exercise::start("mixed", 16);
     for (round, millis) in [30, 120, 250, 333, 512, 700].into_iter().enumerate() {

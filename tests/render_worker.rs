@@ -54,7 +54,7 @@ fn small() -> Arc<Picture> {
 }
 
 #[test]
-fn a_picture_comes_back_with_times_asked_for() {
+fn a_picture_comes_back_as_it_was_asked_for() {
     let (worker, mut desk) = worker();
     assert!(!worker.describe().name.is_empty());
     let (id, picture) = (TargetId(7), small());

@@ -112,7 +112,7 @@ fn a_program_between_two_users_is_of_neither() {
 /// comes to user space (fs/fcntl.c, `sigio_perm`: root, or the same user; no capability counts). So a thread
 /// is interrupted in its call, which is put right.
 #[test]
-fn what_a_service_of_its_own_user_attaches_to_goes_on_with_times() {
+fn what_a_service_of_its_own_user_attaches_to_goes_on_as_it_was() {
     const CALLS: &[&str] = &[
         "poll",
         "ppoll-sticky",

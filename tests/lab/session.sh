@@ -48,7 +48,7 @@ field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])
 not() { ! "$@"; }
 
 # The target goes on as if nothing had been: it runs, nothing of ours is in it, nobody traces it.
-target_is_with_times() {
+target_is_as_it_was() {
     local link
     kill -0 "$target" || fail "the target is gone"
     for link in /proc/"$target"/fd/*; do
