@@ -186,7 +186,8 @@ impl ArmingPolicy for SweepArming {
             (wanted * pages as f64).ceil() as u64
         };
         let chosen = self.choose(&due, end, self.saved + budget, most);
-        self.saved = if chosen.is_empty() && !due.is_empty() { self.saved + budget } else { 0.0 };
+        let nothing = chosen.is_empty() && !due.is_empty() && budget.is_finite();
+        self.saved = if nothing { self.saved + budget } else { 0.0 };
         Arming::Tables(chosen)
     }
 }

@@ -14,13 +14,14 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::activity_map::ActivityMap;
 use super::exposure::{Evidence, Expected, Exposure, Exposures, Fading};
 use super::marks::{Marks, WORD};
 use super::persistence::Persistence;
 use super::write_rate::{Estimate, WriteRates};
-use super::{DensityMap, sparse_map};
+use super::{DensityMap, activity_map};
 use crate::capture::PageRange;
-use crate::map::{AddressLayout, HilbertCapability, HilbertSkilling};
+use crate::map::{AddressLayout, HilbertSkilling};
 
 /// The time that a density is about: 1 is a page that is written in each such span.
 pub const SPAN: Duration = Duration::from_millis(100);
@@ -67,43 +68,6 @@ pub struct PageActivity {
     unknown: u64,
     /// The places of the pages that were ever written.
     touched: Marks,
-}
-
-/// A map, and what is not known of it.
-#[derive(Debug, Clone)]
-pub struct ActivityMap {
-    /// Each cell the mean over its pages.
-    pub density: DensityMap,
-    /// The variance of each cell, and what it sums up to; none where every page was armed all the time.
-    pub doubt: Option<Doubt>,
-}
-
-/// How far a map may be from the one that would be shown if every page were armed all the time.
-#[derive(Debug, Clone)]
-pub struct Doubt {
-    /// The variance of each cell, indexed as the map is.
-    pub variance: DensityMap,
-    /// The sum over all cells of the error that is to be expected where the pages of a cell have nothing to
-    /// do with each other.
-    error_alone: f64,
-    /// The same where they are written together.
-    error_together: f64,
-    /// The sum over all cells of what is shown.
-    pub shown: f64,
-}
-
-impl Doubt {
-    fn none(size: usize) -> Self {
-        Self { variance: sparse_map(size), error_alone: 0.0, error_together: 0.0, shown: 0.0 }
-    }
-
-    /// The error of the whole map that is to be expected, and the least and the most that it may be. What the
-    /// variances come to is an upper bound: on recorded programs (`tests/live_traces.rs`) the error was
-    /// between a quarter and nine tenths of it.
-    pub fn error(&self) -> (f64, f64, f64) {
-        let (alone, together) = (self.error_alone, self.error_together);
-        (0.5 * (alone * together).sqrt(), 0.2 * alone, 0.9 * together)
-    }
 }
 
 impl PageActivity {
@@ -186,7 +150,8 @@ impl PageActivity {
             }
         }
         self.pages = pages;
-        self.unknown = unseen.iter().map(|places| places.end - places.start).sum::<u64>() - hidden;
+        let all: u64 = unseen.iter().map(|places| places.end - places.start).sum();
+        self.unknown = all.saturating_sub(hidden);
         self.unseen = unseen;
         returns.into_iter().for_each(|page| self.persistence.note(page));
         let share = if hidden == 0 { 1.0 } else { (warm - hidden) as f32 / warm as f32 };
@@ -286,17 +251,14 @@ impl PageActivity {
 
     /// The density map at the curve's order, with what is not known of it.
     pub fn map(&self, layout: &AddressLayout, curve: &HilbertSkilling) -> ActivityMap {
-        self.map_of(layout, curve, self.pages.iter())
+        let pages = self.pages.iter().map(|(place, page)| (place, self.estimate(page)));
+        activity_map::with_doubt(layout, curve, pages, self.unknown)
     }
 
     /// The density map alone.
     pub fn density(&self, layout: &AddressLayout, curve: &HilbertSkilling) -> DensityMap {
-        self.density_by(layout, curve, self.pages.iter())
-    }
-
-    /// Whether every page was armed all the time that counts.
-    pub fn is_exact(&self) -> bool {
-        self.unknown == 0 && self.pages.is_exact()
+        let pages = self.pages.iter().map(|(place, page)| (place, self.shown(page)));
+        activity_map::density(layout, curve, pages)
     }
 
     /// The same of a part of the line `whole`, whose pages lie on a line of their own.
@@ -309,107 +271,15 @@ impl PageActivity {
         let mut moves = whole.moves(part);
         moves.sort_unstable_by_key(|(_, to)| *to);
         let pages = moves.iter().flat_map(|(from, to)| {
-            let moved = move |(place, page)| (to + (place - from.start), page);
+            let moved = move |(place, page)| (to + (place - from.start), self.shown(page));
             self.pages.range(from.clone()).map(moved)
         });
-        self.density_by(part, curve, pages)
+        activity_map::density(part, curve, pages)
     }
 
-    /// Pages by their place on the map's line, ascending.
-    fn density_by(
-        &self,
-        layout: &AddressLayout,
-        curve: &HilbertSkilling,
-        pages: impl Iterator<Item = (u64, Exposure)>,
-    ) -> DensityMap {
-        let cells = curve.cells();
-        let mut density = sparse_map(curve.size() as usize);
-        // The cell that is being summed up: its place on the curve and its last page, pages and sum.
-        let mut cell: Option<(u32, u64, f32, f32)> = None;
-        let mut put = |(d, _, pages, sum): (u32, u64, f32, f32)| {
-            let (x, y) = curve.d2xy(d);
-            density[[y as usize, x as usize]] = (sum / pages).min(1.0);
-        };
-        for (place, page) in pages {
-            let shown = self.shown(page);
-            if let Some((_, _, _, sum)) = cell.as_mut().filter(|cell| place <= cell.1) {
-                *sum += shown;
-                continue;
-            }
-            for d in layout.cells_of_page(place, cells) {
-                let Some(places) = layout.pages_of_cell(d, cells) else { continue };
-                let pages = (places.end() - places.start() + 1) as f32;
-                if let Some(full) = cell.replace((d, *places.end(), pages, shown)) {
-                    put(full);
-                }
-            }
-        }
-        cell.into_iter().for_each(put);
-        density
-    }
-
-    /// The same with what is not known.
-    fn map_of(
-        &self,
-        layout: &AddressLayout,
-        curve: &HilbertSkilling,
-        pages: impl Iterator<Item = (u64, Exposure)>,
-    ) -> ActivityMap {
-        let (size, cells) = (curve.size() as usize, curve.cells());
-        let mut density = sparse_map(size);
-        let mut doubt: Option<Doubt> = None;
-        let mut put = |cell: Cell| {
-            let (x, y) = curve.d2xy(cell.d);
-            let at = [y as usize, x as usize];
-            // Rounding may leave a full cell a few ulps over one.
-            density[at] = (cell.sum / cell.pages).min(1.0);
-            if cell.variance > 0.0 {
-                let doubt = doubt.get_or_insert_with(|| Doubt::none(size));
-                let variance = cell.variance / (cell.pages * cell.pages);
-                doubt.variance[at] = variance;
-                doubt.error_alone +=
-                    f64::from((MEAN_DEVIATION * variance.sqrt()).min(cell.deviation / cell.pages));
-                doubt.error_together += f64::from(cell.deviation / cell.pages);
-            }
-        };
-        let mut shown = 0.0;
-        let mut cell: Option<Cell> = None;
-        for (place, page) in pages {
-            let (mean, variance) = self.estimate(page);
-            // Most pages are of the cell of the page before.
-            if let Some(cell) = cell.as_mut().filter(|cell| place <= cell.last) {
-                cell.add(mean, variance);
-                continue;
-            }
-            for d in layout.cells_of_page(place, cells) {
-                let Some(places) = layout.pages_of_cell(d, cells) else { continue };
-                let pages = (places.end() - places.start() + 1) as f32;
-                let mut next =
-                    Cell { d, last: *places.end(), pages, sum: 0.0, variance: 0.0, deviation: 0.0 };
-                next.add(mean, variance);
-                if let Some(full) = cell.replace(next) {
-                    shown += f64::from(full.sum / full.pages);
-                    put(full);
-                }
-            }
-        }
-        if let Some(last) = cell {
-            shown += f64::from(last.sum / last.pages);
-            put(last);
-        }
-        if self.unknown > 0 {
-            let doubt = doubt.get_or_insert_with(|| Doubt::none(size));
-            // Pages of which nothing is known are dark on the map, and as bright as the others in truth, for
-            // all that is known.
-            let known = layout.live_pages().saturating_sub(self.unknown).max(1);
-            let dark = shown * self.unknown as f64 / known as f64;
-            doubt.error_alone += dark;
-            doubt.error_together += dark;
-        }
-        if let Some(doubt) = &mut doubt {
-            doubt.shown = shown;
-        }
-        ActivityMap { density, doubt }
+    /// Whether every page was armed all the time that counts.
+    pub fn is_exact(&self) -> bool {
+        self.unknown == 0 && self.pages.is_exact()
     }
 
     /// What it takes in memory, bytes.
@@ -417,19 +287,20 @@ impl PageActivity {
         self.pages.weight() + self.touched.weight()
     }
 
-    /// What it takes in memory for pages of this size that are written for the first time, bytes at most, on a line of so many stretches.
+    /// What it takes in memory for pages of this size that are written for the first time, bytes at most, on a
+    /// line of so many stretches.
     pub fn weight_of_new(written: &[PageRange], page_size: u64, stretches: usize) -> usize {
-        // On a line, they lie as close together as by their addresses, but begin anywhere in a word: each run of words, and each
-        // stretch, may reach into one more.
-        let (mut words, mut last) = (stretches as u64, None);
-        for range in written.iter().filter(|range| !range.is_empty()) {
-            let (first, end) = (range.start / page_size / WORD, (range.end - 1) / page_size / WORD);
-            let run = last.is_none_or(|last| first > last + 1);
-            words += end - first + u64::from(last != Some(first)) + u64::from(run);
-            last = Some(end);
-        }
         let word = Exposures::WEIGHT_OF_WORD + Marks::WEIGHT_OF_WORD;
-        usize::try_from(words).unwrap_or(usize::MAX).saturating_mul(word)
+        words_of_new(written, page_size, stretches).saturating_mul(word)
+    }
+
+    /// What it takes besides where not every page was seen in the look that found these written, with what is
+    /// believed of them, bytes at most.
+    pub fn weight_of_unseen(&self, written: &[PageRange], page_size: u64, stretches: usize) -> usize {
+        // Each second page of a word may be believed to be written: a stretch each, on its way to telemetry.
+        const BELIEVED: usize = WORD as usize / 2 * 3 * size_of::<PageRange>();
+        let words = self.pages.words().saturating_add(words_of_new(written, page_size, stretches));
+        words.saturating_mul(Exposures::WEIGHT_OF_UNSEEN + BELIEVED)
     }
 
     /// Pages of the line that were ever written.
@@ -468,6 +339,20 @@ impl PageActivity {
     }
 }
 
+/// Words that these pages need at most.
+fn words_of_new(written: &[PageRange], page_size: u64, stretches: usize) -> usize {
+    // On a line, they lie as close together as by their addresses, but begin anywhere in a word: each run of
+    // words, and each stretch, may reach into one more.
+    let (mut words, mut last) = (stretches as u64, None);
+    for range in written.iter().filter(|range| !range.is_empty()) {
+        let (first, end) = (range.start / page_size / WORD, (range.end - 1) / page_size / WORD);
+        let run = last.is_none_or(|last| first > last + 1);
+        words += end - first + u64::from(last != Some(first)) + u64::from(run);
+        last = Some(end);
+    }
+    usize::try_from(words).unwrap_or(usize::MAX)
+}
+
 /// A stretch in parts that are wholly in one of `others` (ascending, disjoint) or in none, and whether they
 /// are.
 fn parted(places: Range<u64>, others: &[Range<u64>]) -> Vec<(Range<u64>, bool)> {
@@ -486,34 +371,10 @@ fn parted(places: Range<u64>, others: &[Range<u64>]) -> Vec<(Range<u64>, bool)> 
     parts
 }
 
-/// The mean distance from its mean of what is distributed normally, in standard deviations: √(2/π).
-const MEAN_DEVIATION: f32 = 0.797_884_6;
-
-/// A cell while its pages are summed up.
-#[derive(Debug, Clone, Copy)]
-struct Cell {
-    d: u32,
-    /// The place of its last page.
-    last: u64,
-    pages: f32,
-    sum: f32,
-    variance: f32,
-    /// The sum of their mean distances from what is shown.
-    deviation: f32,
-}
-
-impl Cell {
-    fn add(&mut self, mean: f32, variance: f32) {
-        self.sum += mean;
-        self.variance += variance;
-        // Of what is either bright or dark, the mean distance from the mean is no more than that.
-        self.deviation += (MEAN_DEVIATION * variance.sqrt()).min(2.0 * mean * (1.0 - mean));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::map::HilbertCapability as _;
     use proptest::prelude::*;
 
     const PAGE: u64 = 4096;

@@ -225,6 +225,14 @@ impl Exposures {
     /// What a word takes in memory, bytes, where every page is armed.
     pub const WEIGHT_OF_WORD: usize = size_of::<Word>() + NODE;
 
+    /// What it takes besides where some of its pages were not seen.
+    pub const WEIGHT_OF_UNSEEN: usize = size_of::<Sampled>() + NODE;
+
+    /// How many words there are.
+    pub fn words(&self) -> usize {
+        self.0.len()
+    }
+
     /// What it takes in memory, bytes.
     pub fn weight(&self) -> usize {
         let sampled = self.0.values().filter(|word| word.sampled.is_some()).count();

@@ -15,6 +15,7 @@
 
 mod accuracy;
 mod activity;
+mod activity_map;
 mod adapt;
 mod bits;
 mod error;
@@ -32,7 +33,8 @@ mod trace;
 mod write_rate;
 
 pub use accuracy::{AccuracyEstimate, ESTIMATE_WINDOWS, HeldOutAccuracy, LEAST_EVIDENCE, Score};
-pub use activity::{ActivityMap, Doubt, PageActivity, SPAN};
+pub use activity::{PageActivity, SPAN};
+pub use activity_map::{ActivityMap, Doubt};
 pub use adapt::{Adjusted, Adjustment, AdjustmentReason, OrderControl, RateControl, SamplingConfig};
 pub use bits::PageSet;
 pub use error::SensingError;

@@ -6,7 +6,7 @@
 
 use super::Pipeline;
 use crate::capture::recording::{MAX_MADE, RecordingError};
-use crate::capture::{MemoryRegion, PageRange, Window, range};
+use crate::capture::{MemoryRegion, Window};
 use crate::map::HilbertConfig;
 use crate::sensing::PageActivity;
 use crate::telemetry::ThreadSample;
@@ -17,15 +17,8 @@ const LARGEST_ORDER: u32 = 11;
 /// What a mapping takes: its name apart, its place on the old line and the new one, and on the way from one
 /// to the other.
 const OF_REGION: usize = 384;
-/// What a page takes of which it is not known whether it was written: for what is believed of it, and the
-/// ways to a map.
-const OF_PAGE: usize = 48;
-/// What a stretch of such pages, or one beside them, takes.
-const OF_STRETCH: usize = 192;
-/// Pages that come together ([`TouchedLine`](crate::map::TouchedLine)).
-const TOGETHER: u64 = 8;
-/// A line of so many pages is taken whole, whatever was written of it.
-const WHOLE: u64 = 1 << 18;
+/// What a stretch takes that was not seen: its place on the line, as of this look and the one before.
+const OF_STRETCH: usize = 64;
 
 impl Pipeline {
     /// Takes no more memory than what is made of a recording may: a window that would take more is refused.
@@ -73,26 +66,16 @@ impl Pipeline {
         .fold(0, usize::saturating_add)
     }
 
-    /// What the map of a window takes in which not all was seen: page by page for what was written, and for
-    /// what was seen or what was not, whichever is less.
+    /// What a window takes besides in which not all was seen.
     fn weight_of_unseen(&self, window: &Window) -> usize {
         if window.unseen.is_empty() {
             return 0;
         }
-        let page_size = self.target.page_size;
-        let regions = window.regions.as_deref().unwrap_or(&self.mapped);
-        let line: u64 = regions.iter().map(|region| region.pages(page_size)).fold(0, u64::saturating_add);
-        let stretches = window.written.len() + window.unseen.len() + regions.len();
-        let seen = line
-            .saturating_sub(range::pages(&window.unseen, page_size))
-            .saturating_add(2 * TOGETHER * stretches as u64);
-        let unseen = with_their_neighbours(&window.unseen, page_size);
-        let written = with_their_neighbours(&window.written, page_size);
-        // More than half of a line that is touched is all of it.
-        let part = (2 * written.saturating_add(unseen.min(seen))).max(WHOLE.min(line));
-        usize::try_from(part)
-            .unwrap_or(usize::MAX)
-            .saturating_mul(OF_PAGE)
+        let regions = window.regions.as_deref().unwrap_or(&self.mapped).len();
+        let stretches = window.unseen.len().saturating_add(regions);
+        let activity = self.reconstructor.activity();
+        activity
+            .weight_of_unseen(&window.written, self.target.page_size, regions)
             .saturating_add(stretches.saturating_mul(OF_STRETCH))
     }
 }
@@ -100,16 +83,4 @@ impl Pipeline {
 fn weight_of_table(table: &[MemoryRegion]) -> usize {
     let names = table.iter().map(|region| region.pathname.as_ref().map_or(0, String::len)).sum::<usize>();
     table.len() * OF_REGION + names
-}
-
-/// The pages of these stretches, which are sorted, and those that come together with them.
-fn with_their_neighbours(ranges: &[PageRange], page_size: u64) -> u64 {
-    let (mut blocks, mut last) = (0u64, None);
-    for range in ranges.iter().filter(|range| !range.is_empty()) {
-        let block = |address: u64| address / page_size / TOGETHER;
-        let (first, end) = (block(range.start), block(range.end - 1));
-        blocks += end - first + u64::from(last != Some(first));
-        last = Some(end);
-    }
-    blocks.saturating_mul(TOGETHER)
 }
