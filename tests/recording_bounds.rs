@@ -102,6 +102,14 @@ fn recordings(folder: &Path) -> Vec<PathBuf> {
             "unseen",
             &mut (0..3).map(|at| Window { unseen: vec![pages(9, 2 << 20)], ..of(at, vec![pages(1, 8)]) }),
         ),
+        // Far apart, and then none of them was seen: more is kept of each than while all were.
+        file(
+            "written-and-then-unseen",
+            &mut (0..5).map(|at| match at {
+                4 => Window { unseen: vec![pages(1, 1 << 33)], ..of(at, Vec::new()) },
+                _ => of(at, strewn(1 + (at << 24), 64, 150_000)),
+            }),
+        ),
         file(
             "tables",
             &mut (0..6).map(|at| {
