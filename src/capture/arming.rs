@@ -33,7 +33,7 @@ pub struct WindowEnd<'a> {
     /// What arming one more run of neighbouring pages costs the target besides the faults on them, in faults: a flush of its address
     /// translations. Long runs are cheaper than scattered pages.
     pub run_cost: f64,
-    /// So many flushes the arming may cause at most.
+    /// The most flushes that the arming may cause.
     pub flushes: u64,
 }
 

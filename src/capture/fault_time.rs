@@ -62,7 +62,7 @@ impl FaultTime {
         }
     }
 
-    /// Takes a window of this length in which the target took so many faults, ours or not.
+    /// Takes a window of this length in which the target took `faults` page faults, ours or not.
     pub fn window(&mut self, faults: u64, length: Duration) {
         let mut inside = 0u32;
         let entry = &self.entry;
@@ -87,7 +87,7 @@ pub(super) fn fault_price(sampled: Option<&FaultTime>, prior: f64) -> Price {
     sampled.map_or_else(|| price(0.0, 0.0, prior), |sampled| sampled.price(prior))
 }
 
-/// So many samples lay in so many faults: a Poisson number of samples, a gamma distribution for the price,
+/// `samples` of processor time lay in `faults`: a Poisson number of samples, a gamma distribution for the price,
 /// which begins with the prior.
 fn price(samples: f64, faults: f64, prior: f64) -> Price {
     let evidence = samples + PRIOR;

@@ -140,7 +140,7 @@ impl Governor {
         self.governing
     }
 
-    /// Whether the savings cover that so many pages are armed at once, in so many flushes, and all are written again.
+    /// Whether the savings cover arming `pages` at once, in `flushes`, and a write to each of them.
     pub fn affords(&self, pages: u64, flushes: u64, length: Duration) -> bool {
         self.budget.is_none()
             || flushes <= self.flushes(length)
@@ -156,12 +156,12 @@ impl Governor {
         Some(seconds.max(regular * LEAST_SPENT) / self.fault.high)
     }
 
-    /// So many pages were armed because the allowance covers them.
+    /// Notes `pages` armed on the allowance.
     pub fn expose(&mut self, pages: u64) {
         self.exposed += pages as f64 * self.fault.high;
     }
 
-    /// So many armed pages were written.
+    /// Notes `pages` armed pages written.
     pub fn written(&mut self, pages: u64) {
         self.exposed = (self.exposed - pages as f64 * self.fault.high).max(0.0);
     }
@@ -188,7 +188,7 @@ impl Governor {
         };
     }
 
-    /// What a flush costs, in seconds of the target, with so many times the time of our call.
+    /// The cost of a flush in seconds of the target: `times` the processor time of our call.
     fn flush(&self, times: f64) -> f64 {
         times * self.call * self.running
     }

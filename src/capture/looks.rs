@@ -151,7 +151,7 @@ impl Looks {
         self.parts.settle(armed);
     }
 
-    /// The target has taken so many faults by now.
+    /// Notes the faults that the target has taken in all.
     pub fn taken_in_all(&mut self, faults: u64) {
         self.parts.taken_in_all(faults);
     }

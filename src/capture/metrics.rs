@@ -145,8 +145,7 @@ impl Load {
         }
     }
 
-    /// Takes one window into account, in which so many pages were written, and which has cost the target so
-    /// many seconds.
+    /// Takes one window into account.
     pub fn window(&mut self, vitals: &Vitals, counted: Counted, length: Duration, scan: Duration) {
         let Counted { pages, flushes, cost } = counted;
         let kept = KEPT_PER_SECOND.powf(length.as_secs_f64());

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::range::{self, PageRange};
 
-/// So many mappings are one part.
+/// Mappings of one part.
 pub(super) const PART: usize = 2048;
 /// Tables of fewer parts are gone over whole.
 const FEWEST: usize = 4;

@@ -54,7 +54,7 @@ pub(super) enum Record {
 pub(super) enum Sampled {
     /// One page fault in [`PERIOD`], with its address.
     Faults,
-    /// A moment of processor time in so many nanoseconds, with the kernel's part of the stack.
+    /// One moment in every `every` nanoseconds of processor time, with the kernel's part of the stack.
     Moments { every: u64 },
 }
 
@@ -100,8 +100,7 @@ impl Perf {
 }
 
 impl Events {
-    /// Begins to sample moments of every thread of this process, one in so many nanoseconds of its processor
-    /// time.
+    /// Begins to sample every thread of this process, once in `every` nanoseconds of its processor time.
     pub fn of_moments(pid: u32, every: u64) -> Result<Self, Deaf> {
         let (processors, threads) = (online(), threads(pid));
         if threads.len() * processors.len() > EVENTS {

@@ -437,7 +437,7 @@ impl WatchSet {
         at.ok().and_then(|at| self.regions.get(at)) == Some(region)
     }
 
-    /// The target has taken so many faults by now.
+    /// Notes the faults that the target has taken in all.
     pub fn taken_in_all(&mut self, faults: u64) {
         self.looks.taken_in_all(faults);
     }

@@ -287,8 +287,8 @@ impl PageActivity {
         self.pages.weight() + self.touched.weight()
     }
 
-    /// What it takes in memory for pages of this size that are written for the first time, bytes at most, on a
-    /// line of so many stretches.
+    /// What it takes in memory for pages of this size that are written for the first time, bytes at most, on
+    /// a line of so many stretches.
     pub fn weight_of_new(written: &[PageRange], page_size: u64, stretches: usize) -> usize {
         let word = Exposures::WEIGHT_OF_WORD + Marks::WEIGHT_OF_WORD;
         words_of_new(written, page_size, stretches).saturating_mul(word)

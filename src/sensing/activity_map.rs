@@ -63,7 +63,7 @@ pub(super) fn density(
     density
 }
 
-/// The same, of pages with what is shown of them and its variance, beside so many of which nothing is known.
+/// The same with the variance of what is shown, beside `unknown` pages of which nothing is known.
 pub(super) fn with_doubt(
     layout: &AddressLayout,
     curve: &HilbertSkilling,

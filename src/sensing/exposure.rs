@@ -1,5 +1,5 @@
-//! What is known of each page: what an exact watch would have of it, with what nobody saw put in as it is to
-//! be expected.
+//! What is known of each page: what an exact watch would have of it, with the expected value in place of each
+//! look that could not see it.
 //!
 //! Pages are kept by the word: 64 together, once one of them is written, until all are cold again. A word in
 //! which every page is armed all the time has one number a page; more is kept where some were not.

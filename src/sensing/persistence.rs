@@ -12,7 +12,7 @@ const TIMES: usize = 9;
 const FIRST: f32 = 0.025;
 /// Steps of what was said.
 const CHANCES: usize = 3;
-/// What was said is taken to be true until so many pages say otherwise.
+/// Pages that it takes to outweigh the assumption that what was said is true.
 const PRIOR: f32 = 8.0;
 /// What counts at most.
 const MOST: f32 = 1.5;
@@ -44,7 +44,7 @@ impl Persistence {
         self.said.iter_mut().chain(&mut self.came).flatten().for_each(|sum| *sum *= keep);
     }
 
-    /// How much of such a chance holds after so many seconds, 0..[`MOST`].
+    /// How much of a chance holds after `hidden` seconds, 0..[`MOST`].
     pub fn of(&self, hidden: f32, chance: f32) -> f32 {
         let (time, step) = place(hidden, chance);
         let prior = PRIOR * chance.max(0.05);

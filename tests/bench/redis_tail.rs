@@ -3,67 +3,41 @@
 //! `cargo bench --bench redis_tail [-- TIMES]`. redis-benchmark measures each request; its runs are repeated for as long as the attaches
 //! take. Beside it, the same length of time without an attach: the machine makes tails, too.
 
-use std::process::{Child, Command, Stdio};
+#[path = "../support/redis.rs"]
+mod redis;
+
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use memory_glass::capture::GlassRamMonitor;
+use redis::Redis;
 
-struct Redis {
-    server: Child,
-    socket: String,
-    _directory: tempfile::TempDir,
-}
-
-impl Redis {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let socket = directory.path().join("socket").to_string_lossy().into_owned();
-        let server = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket", &socket])
-            .current_dir(directory.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        while !directory.path().join("socket").exists() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { server, socket, _directory: directory }
-    }
-
-    /// Requests a second, and latencies in milliseconds: median, 99 %, longest.
-    fn load(&self) -> [f64; 4] {
-        let output = Command::new("redis-benchmark")
-            .args([
-                "-s",
-                &self.socket,
-                "-t",
-                "set",
-                "-r",
-                "100000",
-                "-d",
-                "100",
-                "-c",
-                "10",
-                "-n",
-                "20000",
-                "--csv",
-            ])
-            .output()
-            .expect("redis-benchmark is installed");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let line = text.lines().last().unwrap_or_default();
-        let n: Vec<f64> = line.split(',').filter_map(|word| word.trim_matches('"').parse().ok()).collect();
-        let &[rate, _, _, p50, _, p99, longest] = n.as_slice() else { panic!("odd answer: {text}") };
-        [rate, p50, p99, longest]
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
+/// Requests a second, and latencies in milliseconds: median, 99 %, longest.
+fn load(redis: &Redis) -> [f64; 4] {
+    let output = Command::new("redis-benchmark")
+        .args([
+            "-s",
+            &redis.socket,
+            "-t",
+            "set",
+            "-r",
+            "100000",
+            "-d",
+            "100",
+            "-c",
+            "10",
+            "-n",
+            "20000",
+            "--csv",
+        ])
+        .output()
+        .expect("redis-benchmark is installed");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = text.lines().last().unwrap_or_default();
+    let n: Vec<f64> = line.split(',').filter_map(|word| word.trim_matches('"').parse().ok()).collect();
+    let &[rate, _, _, p50, _, p99, longest] = n.as_slice() else { panic!("odd answer: {text}") };
+    [rate, p50, p99, longest]
 }
 
 fn report(what: &str, runs: &[[f64; 4]]) {
@@ -83,15 +57,15 @@ fn report(what: &str, runs: &[[f64; 4]]) {
 fn main() {
     let times: usize = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(1000);
     let redis = Redis::start();
-    redis.load();
-    let pid = redis.server.id();
+    load(&redis);
+    let pid = redis.pid();
     let stop = AtomicBool::new(false);
     let begun = Instant::now();
     let during: Vec<[f64; 4]> = std::thread::scope(|scope| {
         let loading = scope.spawn(|| {
             let mut runs = Vec::new();
             while !stop.load(Ordering::Acquire) {
-                runs.push(redis.load());
+                runs.push(load(&redis));
             }
             runs
         });
@@ -108,7 +82,7 @@ fn main() {
         let begun = Instant::now();
         let mut runs = Vec::new();
         while begun.elapsed() < limit {
-            runs.push(redis.load());
+            runs.push(load(&redis));
         }
         runs
     };
@@ -118,11 +92,11 @@ fn main() {
     let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").count();
     println!("redis has {fds} descriptors, as many as before: {}", fds < 20);
     let fresh = Redis::start();
-    fresh.load();
+    load(&fresh);
     let begun = Instant::now();
     let mut runs = Vec::new();
     while begun.elapsed() < took {
-        runs.push(fresh.load());
+        runs.push(load(&fresh));
     }
     report("never", &runs);
 }

@@ -15,6 +15,7 @@ pub mod limited;
 pub mod load;
 pub mod odd;
 pub mod programs;
+pub mod redis;
 pub mod replayed;
 pub mod reserve;
 pub mod strace;

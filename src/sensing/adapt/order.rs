@@ -16,10 +16,10 @@ const QUICK: f64 = 0.05;
 const KEPT: f64 = 0.9;
 /// Windows that an order is kept at least after it has changed for its time.
 const SETTLE: u32 = 32;
-/// A map that is less true than this for sure, for so many windows, is made coarser...
+/// A map whose accuracy is below this for sure, for [`WRONG_FOR`] windows, is made coarser...
 const TOO_WRONG: f64 = 0.8;
 const WRONG_FOR: u32 = 120;
-/// ...by so many orders at most...
+/// ...by this number of orders at most...
 const COARSER: u32 = 2;
 /// ...and finer again when it is truer than this.
 const TRUE: f64 = 0.98;
@@ -36,7 +36,7 @@ pub struct OrderControl {
     /// The mean share of the window that the map takes; `None` until a window was timed at this order.
     share: Option<f64>,
     windows: u32,
-    /// By so many orders the map is coarser for its accuracy, and for how many windows it has asked to be
+    /// Orders by which the map is coarser for its accuracy, and for how many windows it has asked to be
     /// coarser, or finer.
     coarser: u32,
     wrong: u32,

@@ -10,7 +10,7 @@ const MORE_THAN_ENOUGH: f64 = 0.99;
 /// A step up, and one down.
 const UP: f64 = 2.0;
 const DOWN: f64 = std::f64::consts::FRAC_1_SQRT_2;
-/// Where the budget allows so much less than the rate, the rate is what it allows.
+/// The budget allows less than this part of the rate: then the rate is what it allows.
 const HELD: f64 = 0.7;
 /// Windows after which the estimate is mostly of the rate as it is: a second of them.
 const SETTLE: u32 = 60;

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::redis::Redis;
 use crate::support::{self, Target};
 
 /// A running target and the work that it can be made to do.
@@ -12,16 +13,16 @@ pub struct Load {
     pub pid: u32,
     pub work: Box<dyn FnMut()>,
     /// Kept so that they end with the load.
-    _kept: Option<Kept>,
+    _kept: Option<Box<dyn std::any::Any>>,
 }
 
-struct Kept(Child, tempfile::TempDir);
+/// A child that ends with it.
+struct Kept(Child);
 
 impl Drop for Kept {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-        let _ = &self.1;
     }
 }
 
@@ -87,15 +88,8 @@ fn fed(command: &mut Command, ready: &str, work: &str) -> Load {
 pub fn redis(how: &'static [&'static str]) -> Result<Load, String> {
     is_there("redis-server", "--version")?;
     is_there("redis-benchmark", "--version")?;
-    let directory = tempfile::tempdir().expect("a directory");
-    let socket = directory.path().join("socket").to_string_lossy().into_owned();
-    let server = Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket", &socket])
-        .current_dir(directory.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("it has just said its version");
-    let pid = server.id();
+    let server = Redis::start();
+    let (pid, socket) = (server.pid(), server.socket.clone());
     let benchmark = move |how: &[&str]| {
         let done = Command::new("redis-benchmark")
             .args(["-s", &socket, "-t", "set", "-r", "100000", "-d", "1000", "-q"])
@@ -104,12 +98,8 @@ pub fn redis(how: &'static [&'static str]) -> Result<Load, String> {
             .status();
         assert!(done.expect("it has just said its version").success());
     };
-    let kept = Kept(server, directory);
-    while !kept.1.path().join("socket").exists() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
     benchmark(&["-n", "500000", "-P", "16"]);
-    Ok(Load { pid, work: Box::new(move || benchmark(how)), _kept: Some(kept) })
+    Ok(Load { pid, work: Box::new(move || benchmark(how)), _kept: Some(Box::new(server)) })
 }
 
 fn sqlite() -> Result<Load, String> {
@@ -212,7 +202,7 @@ fn gcc() -> Result<Load, String> {
             std::thread::sleep(Duration::from_micros(500));
         }
     });
-    Ok(Load { pid, work, _kept: Some(Kept(child, tempfile::tempdir().expect("a directory"))) })
+    Ok(Load { pid, work, _kept: Some(Box::new(Kept(child))) })
 }
 
 fn source() -> String {
